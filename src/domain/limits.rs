@@ -1,0 +1,57 @@
+//! Every bound that no operator should change, in one place. Bounds that operators do change are
+//! settings, next to the module they bound.
+
+/// Longest code or alias, in bytes. Imported codes may be as short as one.
+pub const CODE_BYTES_MAX: usize = 50;
+/// Shortest alias a caller may choose.
+pub const ALIAS_BYTES_MIN: usize = 3;
+/// Longest destination, in bytes, before and after normalisation.
+pub const DESTINATION_BYTES_MAX: usize = 8_192;
+/// Longest title, in characters.
+pub const TITLE_CHARS_MAX: usize = 200;
+/// Longest notes, in characters.
+pub const NOTES_CHARS_MAX: usize = 2_000;
+/// Most tags on one link.
+pub const TAGS_MAX: usize = 20;
+/// Longest tag, in characters.
+pub const TAG_CHARS_MAX: usize = 50;
+/// Longest `external_id`, in bytes.
+pub const EXTERNAL_ID_BYTES_MAX: usize = 255;
+/// Largest click limit of a link.
+pub const CLICK_LIMIT_MAX: u64 = 1_000_000_000_000;
+/// Links in one bulk call.
+pub const BULK_LINKS_MAX: usize = 1_000;
+/// Rows of one list page, and how many when the caller does not say.
+pub const PAGE_ROWS_MAX: u32 = 100;
+pub const PAGE_ROWS_DEFAULT: u32 = 25;
+/// JSON body of a plain call, in bytes.
+pub const BODY_BYTES_MAX: usize = 64 * 1_024;
+/// JSON body of bulk and import calls, in bytes.
+pub const BULK_BODY_BYTES_MAX: usize = 8 * 1_024 * 1_024;
+/// Deepest nesting of a JSON body.
+pub const JSON_DEPTH_MAX: usize = 32;
+/// Longest request target, in bytes; longer answers 414.
+pub const TARGET_BYTES_MAX: usize = 8_192;
+/// All headers of a request, in bytes; more answers 431.
+pub const HEADERS_BYTES_MAX: usize = 16_384;
+/// Longest search text, in characters.
+pub const SEARCH_CHARS_MAX: usize = 200;
+/// Longest API key name, in characters.
+pub const KEY_NAME_CHARS_MAX: usize = 100;
+/// Keys of one workspace, revoked ones included.
+pub const KEYS_PER_WORKSPACE_MAX: usize = 1_000;
+/// Longest `Idempotency-Key`, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// How long an idempotent answer is replayed, in milliseconds: one day.
+pub const IDEMPOTENCY_WINDOW_MS: i64 = 24 * 3_600_000;
+/// Longest user agent, referrer and query kept of one click, in bytes; the rest is cut.
+pub const CLICK_FIELD_BYTES_MAX: usize = 1_024;
+/// Sealed code ids that one lease takes from the store.
+pub const ID_BLOCK_SIZE: u64 = 65_536;
+/// Attempts before a random or hashed code grows longer.
+pub const CODE_COLLISIONS_MAX: u32 = 5;
+
+// An alias must fit into a code, and a bulk body must be able to hold its links.
+const _: () = assert!(ALIAS_BYTES_MIN <= CODE_BYTES_MAX);
+const _: () = assert!(BULK_BODY_BYTES_MAX > BODY_BYTES_MAX);
+const _: () = assert!(PAGE_ROWS_DEFAULT <= PAGE_ROWS_MAX);

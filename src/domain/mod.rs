@@ -1,0 +1,16 @@
+//! What is true without any server: links, codes, ids, decisions. Pure: no async, no I/O, no clock.
+
+pub mod api_key;
+pub mod click;
+pub mod code;
+pub mod decide;
+pub mod destination;
+pub mod hot;
+pub mod id;
+pub mod limits;
+pub mod link;
+pub mod problems;
+pub mod query;
+pub mod scheme;
+pub mod seal;
+pub mod time;

@@ -1,0 +1,36 @@
+//! Points in time as the domain sees them: milliseconds since 1970-01-01 UTC. Clocks are injected.
+
+/// Milliseconds since the Unix epoch, UTC. Year 9999 is the last that RFC 3339 can write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole minutes since the epoch, the finest bucket clicks are counted in.
+    pub const fn minute(self) -> u32 {
+        let minute = self.0.div_euclid(60_000);
+        if minute < 0 {
+            0
+        } else if minute > u32::MAX as i64 {
+            u32::MAX
+        } else {
+            minute as u32
+        }
+    }
+
+    pub const fn plus_millis(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+}
+
+/// Tells the wall-clock time. Handed in wherever time matters, so that tests can set it.
+pub trait Clock: Send + Sync + 'static {
+    fn now(&self) -> Timestamp;
+}

@@ -1,0 +1,1 @@
+//! HTTP: every route in one table.

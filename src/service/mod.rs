@@ -1,0 +1,1 @@
+//! Operations that touch two or more ports.

@@ -1,0 +1,1 @@
+//! Wrappers that add one thing to any backend.

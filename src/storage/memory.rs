@@ -1,0 +1,1 @@
+//! The shortest correct store, for tests.

@@ -1,0 +1,320 @@
+//! The ports: what Shunt needs from a store, by use case. Backends implement them, wrappers in
+//! `layers` add metering and the like, one suite in `tests/stores` runs on all of them.
+
+pub mod embedded;
+pub mod error;
+pub mod layers;
+pub mod memory;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use error::{Op, StorageError, StorageErrorKind, StorageResult};
+
+use crate::domain::api_key::{ApiKey, KeyDigest};
+use crate::domain::click::{ClickTotals, Granularity, SegmentCounts, SegmentId};
+use crate::domain::code::{DomainId, LinkKey};
+use crate::domain::id::Id;
+use crate::domain::link::{CreatedVia, Link, LinkState};
+use crate::domain::time::Timestamp;
+
+/// Every port of one backend.
+#[derive(Clone)]
+pub struct Stores {
+    pub links: Arc<dyn LinkStore>,
+    pub clicks: Arc<dyn ClickStore>,
+    pub accounts: Arc<dyn AccountStore>,
+    pub nodes: Arc<dyn NodeStore>,
+    pub replays: Arc<dyn ReplayStore>,
+}
+
+/// Links: the truth about what a code leads to.
+#[async_trait]
+pub trait LinkStore: Send + Sync + 'static {
+    /// The link at `key`, deleted ones included. Kinds: `Unavailable`, `Timeout`, `Corrupt`.
+    async fn fetch(&self, key: &LinkKey) -> StorageResult<Option<Link>>;
+
+    /// Puts new links at codes nobody ever had; one answer per link, in order. Durable when it
+    /// returns. Two links of one call may not share a code: the second is `Taken`. An
+    /// `external_id` that its workspace already uses is `ExternalIdTaken`.
+    async fn claim(&self, links: Vec<Link>) -> StorageResult<Vec<Claim>>;
+
+    /// Replaces the link at its key if the stored version is `link.version - 1`.
+    async fn replace(&self, link: Link) -> StorageResult<Replace>;
+
+    /// Moves a link to a new code: `link` (with the new code, version counted up) appears, `from`
+    /// stays behind as deleted (its version counted up too, with an id of its own `tombstone_id`),
+    /// both or neither. `Replace::Stale` when `from` is not at `link.version - 1`, `Taken` when the
+    /// new code was ever in use.
+    async fn relocate(
+        &self,
+        from: &LinkKey,
+        link: Link,
+        tombstone_id: Id,
+    ) -> StorageResult<Replace>;
+
+    /// The newest link of `workspace` on `domain` that leads to `destination` and is `Active` by
+    /// status (times and limits are the caller's to judge).
+    async fn find_by_destination(
+        &self,
+        workspace: Id,
+        domain: DomainId,
+        destination: &str,
+    ) -> StorageResult<Option<Link>>;
+
+    /// One page of a workspace's links, deleted ones left out, and how many match in all.
+    async fn list(&self, query: &LinkQuery) -> StorageResult<LinkPage>;
+
+    /// Every tag of a workspace with the number of its links, by tag.
+    async fn tags(&self, workspace: Id) -> StorageResult<Vec<(String, u64)>>;
+
+    /// Up to `limit` links with an id above `after`, by id, of all workspaces, deleted ones
+    /// included. For warm start, export and verification.
+    async fn scan(&self, after: Id, limit: u32) -> StorageResult<Vec<Link>>;
+
+    /// Keys of the most clicked links, the hottest first.
+    async fn hottest(&self, limit: u32) -> StorageResult<Vec<LinkKey>>;
+
+    /// Links in the store, deleted ones included. Answers from an index, in constant time or close.
+    async fn count(&self) -> StorageResult<u64>;
+
+    /// Imports one batch, exactly once: when a batch with this `digest` was imported before, it
+    /// answers `None` and changes nothing. A code in use by a link with the same destination is
+    /// `Unchanged`; by another, `Taken`. Clicks of new links are added to their totals.
+    async fn import(
+        &self,
+        digest: [u8; 16],
+        batch: Vec<ImportedLink>,
+    ) -> StorageResult<Option<Vec<Imported>>>;
+
+    /// True when `domain` has taken in a code of sealed shape that no sealing key made.
+    async fn has_foreign_sealed(&self, domain: DomainId) -> StorageResult<bool>;
+}
+
+/// Outcome of claiming a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    Won,
+    Taken,
+    ExternalIdTaken,
+}
+
+/// Outcome of a conditional write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replace {
+    Done,
+    /// Somebody else changed it first, or it is not there.
+    Stale,
+    Taken,
+    ExternalIdTaken,
+}
+
+/// A link from elsewhere, with what it brings along.
+#[derive(Clone, Debug)]
+pub struct ImportedLink {
+    pub link: Link,
+    pub clicks: u64,
+    pub last_clicked_at: Option<Timestamp>,
+    /// The code looks sealed but no key of ours opens it: its domain is marked.
+    pub foreign_sealed: bool,
+}
+
+/// Outcome of importing one link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Imported {
+    Created,
+    Unchanged,
+    Taken,
+    ExternalIdTaken,
+}
+
+/// Order of a list. Ties are broken by id in the same direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum LinkSort {
+    #[default]
+    CreatedDesc = 0,
+    CreatedAsc = 1,
+    UpdatedDesc = 2,
+    ClicksDesc = 3,
+    ClicksAsc = 4,
+    TitleAsc = 5,
+}
+
+/// What to list.
+#[derive(Clone, Debug, Default)]
+pub struct LinkQuery {
+    pub workspace: Id,
+    /// Case-insensitive substring of code, destination, title or a tag.
+    pub text: Option<String>,
+    /// All of these tags.
+    pub tags: Vec<String>,
+    pub state: Option<LinkState>,
+    pub domain: Option<DomainId>,
+    pub created_via: Option<CreatedVia>,
+    pub created_after: Option<Timestamp>,
+    pub created_before: Option<Timestamp>,
+    pub external_id: Option<String>,
+    pub sort: LinkSort,
+    /// Where the previous page ended.
+    pub after: Option<PageMark>,
+    pub limit: u32,
+    /// States such as `expired` are judged at this time.
+    pub now: Timestamp,
+}
+
+/// Last row of a page: its sort value and id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageMark {
+    pub value: SortValue,
+    pub id: Id,
+}
+
+/// What a list was sorted by, in one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SortValue {
+    /// Milliseconds or clicks.
+    Number(i64),
+    Text(String),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct LinkPage {
+    pub links: Vec<Link>,
+    /// Present when more rows follow.
+    pub next: Option<PageMark>,
+    pub total: u64,
+}
+
+/// Click counts. Written by the counters only, in units of journal segments.
+#[async_trait]
+pub trait ClickStore: Send + Sync + 'static {
+    /// Records of `segment` that earlier flushes covered and that must not be added again; zero
+    /// for a segment never seen.
+    async fn resume(&self, segment: SegmentId) -> StorageResult<u64>;
+
+    /// Stores counts of several segments, all or nothing. Sending the same again changes nothing.
+    /// Kinds: `Unavailable`, `Timeout`, `Full` (retry), `Invalid` (`from_record` leaves a gap).
+    async fn flush(&self, counts: Vec<SegmentCounts>) -> StorageResult<()>;
+
+    /// Forgets the positions of segments whose files are deleted.
+    async fn release(&self, segments: Vec<SegmentId>) -> StorageResult<()>;
+
+    /// Totals of the given links, in order; a link without clicks has zeros.
+    async fn totals(&self, links: &[Id]) -> StorageResult<Vec<ClickTotals>>;
+
+    /// Non-empty buckets of `link` in `minutes` (since the epoch), as (first minute, clicks), in
+    /// order of time.
+    async fn series(
+        &self,
+        link: Id,
+        granularity: Granularity,
+        minutes: Range<u32>,
+    ) -> StorageResult<Vec<(u32, u64)>>;
+
+    /// Removes every count of `link`.
+    async fn erase(&self, link: Id) -> StorageResult<()>;
+}
+
+/// Workspaces and credentials.
+#[async_trait]
+pub trait AccountStore: Send + Sync + 'static {
+    /// On an empty store: makes the first workspace and its owner key and answers true. Else
+    /// changes nothing and answers false. Exactly one of several racing callers gets true.
+    async fn bootstrap(&self, workspace: Workspace, key: ApiKey) -> StorageResult<bool>;
+
+    /// All workspaces, by id.
+    async fn workspaces(&self) -> StorageResult<Vec<Workspace>>;
+
+    /// All keys, by id, revoked ones included.
+    async fn keys(&self) -> StorageResult<Vec<ApiKey>>;
+
+    /// Stores a new key. False when its digest is already there.
+    async fn add_key(&self, key: ApiKey) -> StorageResult<bool>;
+
+    /// Revokes. False when there is no such key in the workspace; revoking twice keeps the first time.
+    async fn revoke_key(&self, workspace: Id, id: Id, at: Timestamp) -> StorageResult<bool>;
+
+    /// Adds uses, as (key, uses since the last call, time of the last).
+    async fn add_key_uses(&self, uses: Vec<(Id, u64, Timestamp)>) -> StorageResult<()>;
+
+    /// A number that changes whenever another process may have changed keys. Cheap; polled.
+    async fn keys_epoch(&self) -> StorageResult<u64>;
+}
+
+/// The unit that owns links and keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workspace {
+    pub id: Id,
+    pub name: String,
+    /// Made by the first start: the operator's own, to which no default limit applies.
+    pub operator: bool,
+    pub created_at: Timestamp,
+}
+
+/// What keeps nodes apart, and one node apart from its own past.
+#[async_trait]
+pub trait NodeStore: Send + Sync + 'static {
+    /// Takes `size` ids of `space` that nobody gets again; answers the first.
+    async fn lease_block(&self, space: &str, size: u64) -> StorageResult<u64>;
+
+    /// Highest time that ids of `node` may already carry; zero when it never ran.
+    async fn clock_mark(&self, node: u16) -> StorageResult<Timestamp>;
+
+    /// Raises the mark; a lower value changes nothing.
+    async fn raise_clock_mark(&self, node: u16, mark: Timestamp) -> StorageResult<()>;
+}
+
+/// Answers kept for `Idempotency-Key`.
+#[async_trait]
+pub trait ReplayStore: Send + Sync + 'static {
+    /// Reserves a key for a request with this `fingerprint`, or says what is known of it.
+    /// Reservations older than a minute without an answer, and answers older than
+    /// `IDEMPOTENCY_WINDOW_MS`, count as absent.
+    async fn begin(
+        &self,
+        key: &ReplayKey,
+        fingerprint: KeyDigest,
+        now: Timestamp,
+    ) -> StorageResult<Replay>;
+
+    /// Keeps the answer.
+    async fn finish(
+        &self,
+        key: &ReplayKey,
+        answer: KeptAnswer,
+        now: Timestamp,
+    ) -> StorageResult<()>;
+
+    /// Gives the key free again, after a request that changed nothing.
+    async fn abandon(&self, key: &ReplayKey) -> StorageResult<()>;
+}
+
+/// Whose idempotency key, and which.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ReplayKey {
+    pub workspace: Id,
+    pub key: String,
+}
+
+/// What an earlier request with the same key left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// The caller may go on; it must call `finish` or `abandon`.
+    Reserved,
+    InProgress,
+    /// The key was used with another body.
+    Mismatch,
+    Answered(KeptAnswer),
+}
+
+/// An answer as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAnswer {
+    pub status: u16,
+    pub location: Option<String>,
+    pub etag: Option<String>,
+    pub body: Vec<u8>,
+}
