@@ -14,3 +14,4 @@ pub mod query;
 pub mod scheme;
 pub mod seal;
 pub mod time;
+pub mod units;
