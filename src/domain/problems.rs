@@ -13,6 +13,7 @@ impl Problems {
     }
 
     /// Adds a line unless `value` lies in `allowed`. Name the key as the operator writes it.
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand in plain numbers and spans")]
     pub fn range<T: PartialOrd + Display>(
         &mut self,
         key: &str,
