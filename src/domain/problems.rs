@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 pub struct Problems(Vec<String>);
 
 impl Problems {
+    /// Adds one sentence; name the key in backticks.
     pub fn add(&mut self, sentence: impl Into<String>) {
         self.0.push(sentence.into());
     }
