@@ -5,7 +5,6 @@
 
 mod archive;
 mod keys;
-mod open;
 mod settings;
 
 use std::io::Write;
@@ -145,4 +144,10 @@ pub(crate) fn say(line: impl std::fmt::Display) {
 /// Writes one line to standard error.
 pub(crate) fn complain(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "shunt: {line}");
+}
+
+/// Runs a command's work to its end.
+pub(crate) fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(anyhow::Error::from)?.block_on(work)
 }

@@ -9,15 +9,22 @@
 //!
 //! The operations listener has its own table in `ops`.
 
+pub mod admin;
 mod client;
+mod cursor;
+mod error;
+mod extract;
 mod front;
 mod headers;
 mod hosts;
+mod json;
 mod limits;
+mod openapi;
 mod ops;
 mod pages;
 mod redirect;
 mod server;
+mod wire;
 mod worker;
 
 use std::rc::Rc;
@@ -30,12 +37,14 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, HttpRequest, HttpResponse, Resource, guard, web};
 
 pub use client::TrustedProxies;
+pub use cursor::CursorSealer;
 pub use hosts::Hosts;
 pub use limits::RequestId;
 pub use ops::{Check, Dependency, OpsConfig, OpsParts, Readiness, Report, RunningOps, serve_ops};
 pub use pages::{Pages, PagesConfig};
 pub use redirect::RedirectConfig;
 pub use server::{HttpConfig, HttpParts, ListenAddresses, Listeners, RunningServer, serve};
+pub use wire::Site;
 
 use headers::prefers_json;
 use hosts::requested_host;

@@ -11,7 +11,9 @@ fn parts(dependencies: Vec<Dependency>) -> OpsParts {
         metrics: Metrics::new(),
         readiness: Readiness::default(),
         dependencies,
-        actors: Arc::new(|| serde_json::json!({ "shards": [{ "mailbox": 0 }] })),
+        actors: Arc::new(|| {
+            std::future::ready(serde_json::json!({ "shards": [{ "mailbox": 0 }] })).boxed_local()
+        }),
     }
 }
 
