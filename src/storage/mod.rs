@@ -4,7 +4,10 @@
 pub mod embedded;
 pub mod error;
 pub mod layers;
+pub mod lock;
 pub mod memory;
+pub mod secrets;
+mod text;
 
 use std::ops::Range;
 use std::sync::Arc;
