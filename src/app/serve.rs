@@ -15,8 +15,8 @@ use crate::config::Settings;
 use crate::domain::destination::DestinationPolicy;
 use crate::http::admin::{self, AdminState};
 use crate::http::{
-    CursorSealer, HttpParts, Listeners, OpsParts, Pages, Readiness, RunningOps, RunningServer, Site,
-    serve as serve_http, serve_ops,
+    CursorSealer, HttpParts, Listeners, OpsParts, Pages, Readiness, RunningOps, RunningServer,
+    Site, serve as serve_http, serve_ops,
 };
 use crate::service::codes::CodeMaker;
 use crate::service::keys::KeyRing;
@@ -77,7 +77,13 @@ impl Node {
             actors: health::actors(&links, &clicks),
         };
         let ops = serve_ops(&settings.ops, parts).context("taking `ops.listen`")?;
-        let state = admin_state(settings, &opened, &listeners, &Actors { links: &links, clicks: &clicks, keys: &keys }, policy);
+        let state = admin_state(
+            settings,
+            &opened,
+            &listeners,
+            &Actors { links: &links, clicks: &clicks, keys: &keys },
+            policy,
+        );
         let server = serve_http(HttpParts {
             config: settings.http.clone(),
             redirect: settings.redirect.clone(),

@@ -131,9 +131,8 @@ fn load(named: Option<&Path>) -> Result<Settings, Failure> {
 
 /// Environment variables that are not UTF-8 cannot be settings.
 fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, text)| {
-        Some((name.into_string().ok()?, text.into_string().ok()?))
-    })
+    std::env::vars_os()
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
 }
 
 /// Writes one line to standard output; a closed pipe is not an error worth a word.

@@ -1,6 +1,7 @@
 //! The ports: what Shunt needs from a store, by use case. Backends implement them, wrappers in
 //! `layers` add metering and the like, one suite in `tests/stores` runs on all of them.
 
+pub mod config;
 pub mod embedded;
 pub mod error;
 pub mod layers;

@@ -29,22 +29,19 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use serde::{Deserialize, Serialize};
 
 use self::fault::{Fault, Outcome};
 use self::readers::{Lane, Readers};
 use self::upkeep::Upkeep;
 use self::writer::Writer;
-use crate::domain::problems::Problems;
 use crate::domain::units::Size;
 use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult, Stores};
 
 /// Name of the database inside the store's folder.
 pub const FILE_NAME: &str = "shunt.db";
 
-/// How an embedded store is run.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
+/// How an embedded store is run; `[storage]` says it with these names.
+#[derive(Clone, Debug)]
 pub struct EmbeddedConfig {
     /// Threads for short reads, 1 to 32. Loads of links that are not in memory wait for these.
     pub short_readers: usize,
@@ -57,16 +54,6 @@ pub struct EmbeddedConfig {
 impl Default for EmbeddedConfig {
     fn default() -> Self {
         Self { short_readers: 2, long_readers: 2, size_max: Size(0) }
-    }
-}
-
-impl EmbeddedConfig {
-    pub fn check(&self, problems: &mut Problems) {
-        problems.range("storage.embedded.short_readers", self.short_readers, 1..=32);
-        problems.range("storage.embedded.long_readers", self.long_readers, 1..=32);
-        if self.size_max.0 != 0 && self.size_max.0 < Size::mib(1).0 {
-            problems.add("`storage.embedded.size_max` must be 0B (no bound) or at least 1MiB");
-        }
     }
 }
 
