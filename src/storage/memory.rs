@@ -240,9 +240,7 @@ impl LinkStore for MemoryStore {
     async fn tags(&self, workspace: Id) -> StorageResult<Vec<(String, u64)>> {
         let mut counts = BTreeMap::new();
         let state = self.lock();
-        let live = |link: &&Link| {
-            link.workspace == workspace && link.status != LinkStatus::Deleted
-        };
+        let live = |link: &&Link| link.workspace == workspace && link.status != LinkStatus::Deleted;
         for link in state.links.values().filter(live) {
             for tag in link.tags.iter().collect::<HashSet<_>>() {
                 *counts.entry(tag.clone()).or_default() += 1;

@@ -104,9 +104,9 @@ impl Secrets {
         }
         let text = std::fs::read_to_string(file).map_err(failed)?;
         // The parser's own message would show the line, which is secret.
-        let written: Written =
-            toml::from_str(&text).map_err(|error| malformed(error.message()))?;
-        let key = |hex: &str| from_hex(hex).ok_or_else(|| malformed("a key is not 32 bytes of hex"));
+        let written: Written = toml::from_str(&text).map_err(|error| malformed(error.message()))?;
+        let key =
+            |hex: &str| from_hex(hex).ok_or_else(|| malformed("a key is not 32 bytes of hex"));
         if written.seal.is_empty() {
             return Err(malformed("there is no sealing key"));
         }

@@ -51,10 +51,8 @@ impl ClickStore for Embedded {
         granularity: Granularity,
         minutes: Range<u32>,
     ) -> StorageResult<Vec<(u32, u64)>> {
-        self.read("click_series", Lane::Short, move |conn| {
-            series(conn, link, granularity, minutes)
-        })
-        .await
+        self.read("click_series", Lane::Short, move |conn| series(conn, link, granularity, minutes))
+            .await
     }
 
     async fn erase(&self, link: Id) -> StorageResult<()> {
@@ -99,10 +97,7 @@ fn flush(conn: &Connection, counts: &[SegmentCounts]) -> Outcome<()> {
 }
 
 /// Adds clicks that an import brought along.
-pub(super) fn bring(
-    conn: &Connection,
-    brought: &[(Id, u64, Option<Timestamp>)],
-) -> Outcome<()> {
+pub(super) fn bring(conn: &Connection, brought: &[(Id, u64, Option<Timestamp>)]) -> Outcome<()> {
     let row = |(link, clicks, last_at): &(Id, u64, Option<Timestamp>)| Delta {
         link: link.0,
         minute: None,
@@ -185,8 +180,7 @@ fn series(
     }
     let mut statement =
         conn.prepare_cached("SELECT id, body FROM click_pages WHERE id >= ?1 AND id < ?2")?;
-    let mut found =
-        statement.query((page_id(kind, shard, first), page_id(kind, shard, end)))?;
+    let mut found = statement.query((page_id(kind, shard, first), page_id(kind, shard, end)))?;
     while let Some(row) = found.next()? {
         let bucket = row.get::<_, i64>(0)? as u32;
         let body = row.get_ref(1)?.as_blob().map_err(|_| pages::damaged())?;

@@ -48,11 +48,7 @@ pub(super) fn store(conn: &Connection, mut rows: Vec<Delta>) -> Outcome<()> {
 }
 
 /// Calls `look` with every row of a group that is not folded yet.
-pub(super) fn each(
-    conn: &Connection,
-    group: u64,
-    mut look: impl FnMut(Delta),
-) -> Outcome<()> {
+pub(super) fn each(conn: &Connection, group: u64, mut look: impl FnMut(Delta)) -> Outcome<()> {
     let first = (group as i64) << 48;
     let mut statement =
         conn.prepare_cached("SELECT body FROM click_deltas WHERE id BETWEEN ?1 AND ?2")?;

@@ -110,8 +110,7 @@ fn prune(conn: &Connection, touched: &[(i64, Entry)], newest: u32) -> Outcome<()
         (PageKind::Minute, newest.saturating_sub(MINUTES_KEPT)),
         (PageKind::Hour, (newest / 60).saturating_sub(HOURS_KEPT)),
     ];
-    let mut remove =
-        conn.prepare_cached("DELETE FROM click_pages WHERE id >= ?1 AND id < ?2")?;
+    let mut remove = conn.prepare_cached("DELETE FROM click_pages WHERE id >= ?1 AND id < ?2")?;
     let mut previous = None;
     for (id, _) in touched {
         let Some((PageKind::Total, shard, _)) = parse_page_id(*id) else {

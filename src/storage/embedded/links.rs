@@ -202,12 +202,7 @@ fn replace(conn: &Connection, link: &Link) -> Outcome<Replace> {
     Ok(Replace::Done)
 }
 
-fn relocate(
-    conn: &Connection,
-    from: &LinkKey,
-    link: &Link,
-    tombstone_id: Id,
-) -> Outcome<Replace> {
+fn relocate(conn: &Connection, from: &LinkKey, link: &Link, tombstone_id: Id) -> Outcome<Replace> {
     let Some(old) = fetch(conn, from)? else {
         return Ok(Replace::Stale);
     };
@@ -301,8 +296,10 @@ fn insert(conn: &Connection, link: &Link, tally: &mut Tally) -> Outcome<Inserted
     if link.status != LinkStatus::Deleted {
         tally.live(link.workspace, 1);
         add_tags(conn, link)?;
-        conn.prepare_cached("INSERT OR REPLACE INTO link_texts_pending (link, fresh) VALUES (?1, 1)")?
-            .execute([signed(link.id)])?;
+        conn.prepare_cached(
+            "INSERT OR REPLACE INTO link_texts_pending (link, fresh) VALUES (?1, 1)",
+        )?
+        .execute([signed(link.id)])?;
     }
     Ok(Inserted::Yes)
 }
@@ -336,8 +333,10 @@ fn settle_change(conn: &Connection, old: &Link, new: &Link) -> Outcome<()> {
     };
     if texts(old) != texts(new) {
         // An entry that says "fresh" stays as it is: the index still has nothing to take out.
-        conn.prepare_cached("INSERT OR IGNORE INTO link_texts_pending (link, fresh) VALUES (?1, 0)")?
-            .execute([signed(new.id)])?;
+        conn.prepare_cached(
+            "INSERT OR IGNORE INTO link_texts_pending (link, fresh) VALUES (?1, 0)",
+        )?
+        .execute([signed(new.id)])?;
     }
     tally.store(conn)
 }
@@ -346,8 +345,9 @@ fn add_tags(conn: &Connection, link: &Link) -> Outcome<()> {
     if link.tags.is_empty() {
         return Ok(());
     }
-    let mut add = conn
-        .prepare_cached("INSERT OR IGNORE INTO link_tags (workspace, tag, link) VALUES (?1, ?2, ?3)")?;
+    let mut add = conn.prepare_cached(
+        "INSERT OR IGNORE INTO link_tags (workspace, tag, link) VALUES (?1, ?2, ?3)",
+    )?;
     for tag in &link.tags {
         add.execute((signed(link.workspace), tag, signed(link.id)))?;
     }
@@ -384,11 +384,7 @@ pub(super) fn live_counter(workspace: Id) -> String {
 }
 
 /// Ids of a query whose only column is an id.
-pub(super) fn ids(
-    conn: &Connection,
-    sql: &str,
-    params: impl rusqlite::Params,
-) -> Outcome<Vec<Id>> {
+pub(super) fn ids(conn: &Connection, sql: &str, params: impl rusqlite::Params) -> Outcome<Vec<Id>> {
     let mut statement = conn.prepare_cached(sql)?;
     let found = statement.query_map(params, |row| row.get(0))?;
     Ok(found.map(|id| id.map(unsigned)).collect::<Result<_, _>>()?)

@@ -97,9 +97,10 @@ impl Plan {
         for (n, tag) in &counted {
             let values = [Value::from(signed(query.workspace)), Value::from((*tag).clone())];
             if *n < live / 16 + 1_000 && self.from_values.is_empty() {
-                self.from = "(SELECT link FROM link_tags WHERE workspace = ? AND tag = ?) AS found \
+                self.from =
+                    "(SELECT link FROM link_tags WHERE workspace = ? AND tag = ?) AS found \
                      CROSS JOIN links ON links.id = found.link"
-                    .into();
+                        .into();
                 self.from_values.extend(values);
             } else {
                 self.and(
@@ -112,12 +113,7 @@ impl Plan {
         Ok(counted.first().map(|(n, _)| *n))
     }
 
-    fn text(
-        &mut self,
-        conn: &Connection,
-        folded: Option<&str>,
-        hurry: &AtomicBool,
-    ) -> Outcome<()> {
+    fn text(&mut self, conn: &Connection, folded: Option<&str>, hurry: &AtomicBool) -> Outcome<()> {
         let Some(folded) = folded else {
             return Ok(());
         };
@@ -216,10 +212,8 @@ impl Plan {
         let (sign, way) = if descending { ("<", "DESC") } else { (">", "ASC") };
         let limit = query.limit.max(1) as usize;
         let mut values: Vec<Value> = self.from_values.iter().chain(&self.values).cloned().collect();
-        let mut sql = format!(
-            "SELECT {COLUMNS}, {value} FROM {} WHERE {}",
-            self.from, self.conditions
-        );
+        let mut sql =
+            format!("SELECT {COLUMNS}, {value} FROM {} WHERE {}", self.from, self.conditions);
         if let Some(mark) = &query.after {
             sql.push_str(&format!(" AND ({value}, links.id) {sign} (?, ?)"));
             values.push(match &mark.value {

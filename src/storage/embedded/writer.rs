@@ -60,12 +60,10 @@ impl Writer {
     ) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::new(QUEUE_MAX));
         let served = Arc::clone(&queue);
-        let thread = std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn({
-                let file = Arc::clone(&file);
-                move || serve(&conn, &served, upkeep, &file)
-            })?;
+        let thread = std::thread::Builder::new().name("store-writer".into()).spawn({
+            let file = Arc::clone(&file);
+            move || serve(&conn, &served, upkeep, &file)
+        })?;
         Ok(Self { queue, file, thread: Mutex::new(Some(thread)) })
     }
 
