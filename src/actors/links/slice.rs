@@ -94,12 +94,13 @@ impl Slice {
     /// Puts a link in unless the same or a newer version is there; evicts others if need be.
     /// False when it was stale.
     pub(super) fn put(&mut self, key: &Key, link: HotLink) -> bool {
-        self.note(key, link.version());
-        let put = self.insert(key, link);
-        if put {
-            self.make_room();
+        if self.shared.table.version(key).is_some_and(|known| known >= link.version()) {
+            return false;
         }
-        put
+        self.note(key, link.version());
+        // Before it is in, so that a new link is not its own victim.
+        self.make_room(weigh(key.heap_bytes(), &link));
+        self.insert(key, link)
     }
 
     /// Puts a link in that was read in bulk. False when something newer is known.
@@ -195,8 +196,8 @@ impl Slice {
         }
     }
 
-    fn make_room(&mut self) {
-        while self.bytes > self.bytes_max && self.len > 1 {
+    fn make_room(&mut self, weight: usize) {
+        while self.bytes + weight > self.bytes_max && self.len > 0 {
             self.evict_one();
         }
     }

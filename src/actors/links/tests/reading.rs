@@ -93,7 +93,8 @@ async fn a_visitor_waits_no_longer_than_the_limit() {
     let started = tokio::time::Instant::now();
     let refused = table.load(key("spring"), |_| ()).await;
     assert!(matches!(refused, Err(LoadError::TimedOut(wait)) if wait.as_millis() == 250));
-    assert_eq!(started.elapsed(), Duration::from_millis(250));
+    // The paused clock ticks in milliseconds.
+    assert!(started.elapsed() <= Duration::from_millis(251));
     gate.open();
     // The load went on for whoever comes next.
     until("the link is in", || served(&table, "spring").is_some()).await;
