@@ -114,6 +114,13 @@ impl Flights {
         !flight.waiters.is_empty()
     }
 
+    /// Forgets everything under way; whoever waits finds its reply dropped. Tickets go on, so that
+    /// no late report is taken for new work.
+    pub(super) fn clear(&mut self) {
+        self.codes.clear();
+        self.waiting = 0;
+    }
+
     pub(super) fn end(&mut self, key: &Key) {
         if let Some(flight) = self.codes.remove(key) {
             self.waiting -= flight.waiters.len() + flight.jobs.len();

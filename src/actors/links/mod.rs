@@ -196,7 +196,7 @@ impl LinkTable {
         };
         let shard = self.shared.table.owner(&Key::from(&first.key()));
         let (reply, answer) = oneshot::channel();
-        let guard = self.shared.begin_write();
+        let guard = self.shared.begin_write()?;
         let work = work::create(Arc::clone(&self.shared), links, reply, guard);
         self.send(shard, Run(Box::pin(work)))?;
         answer.await.unwrap_or_else(|_| Err(lost()))
@@ -207,7 +207,7 @@ impl LinkTable {
     pub async fn replace(&self, link: Link) -> Result<Replace, LoadError> {
         let at = link.key();
         let (reply, answer) = oneshot::channel();
-        let guard = self.shared.begin_write();
+        let guard = self.shared.begin_write()?;
         self.change(at, Job::Replace { link: Box::new(link), reply, guard })?;
         answer.await.unwrap_or_else(|_| Err(lost()))
     }
@@ -220,7 +220,7 @@ impl LinkTable {
         tombstone_id: Id,
     ) -> Result<Replace, LoadError> {
         let (reply, answer) = oneshot::channel();
-        let (link, guard) = (Box::new(link), self.shared.begin_write());
+        let (link, guard) = (Box::new(link), self.shared.begin_write()?);
         self.change(from, Job::Relocate { link, tombstone: tombstone_id, reply, guard })?;
         answer.await.unwrap_or_else(|_| Err(lost()))
     }
@@ -236,7 +236,7 @@ impl LinkTable {
         };
         let shard = self.shared.table.owner(&Key::from(&first.link.key()));
         let (reply, answer) = oneshot::channel();
-        let guard = self.shared.begin_write();
+        let guard = self.shared.begin_write()?;
         let work = work::import(Arc::clone(&self.shared), digest, batch, reply, guard);
         self.send(shard, Run(Box::pin(work)))?;
         answer.await.unwrap_or_else(|_| Err(lost()))
@@ -245,9 +245,16 @@ impl LinkTable {
     /// Loads the hottest links first, then as many as fit. Resolves when the hottest are in.
     /// Call once, before the table is used.
     pub async fn warm(&self) -> Result<Warmed, LoadError> {
-        let links = warm::hottest(&self.shared).await?;
-        actix_rt::spawn(warm::rest(Arc::clone(&self.shared)));
-        Ok(Warmed { links, complete: false })
+        match warm::hottest(&self.shared).await {
+            Ok(links) => {
+                actix_rt::spawn(warm::rest(Arc::clone(&self.shared)));
+                Ok(Warmed { links, complete: false })
+            }
+            Err(error) => {
+                warm::end(&self.shared, false).await;
+                Err(error)
+            }
+        }
     }
 
     /// Resolves when the warm start has loaded all that fits.

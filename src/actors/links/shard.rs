@@ -155,11 +155,7 @@ impl LinkShard {
 
     fn begin_load(&mut self, key: &Key, link: LinkKey, place: LoadGuard) {
         let shared = Arc::clone(&self.shared);
-        self.begin(key, link, async move {
-            let outcome = work::load(&shared, &link).await;
-            drop(place);
-            outcome
-        });
+        self.begin(key, link, async move { work::load(&shared, &link, Some(place)).await });
     }
 
     fn change(&mut self, Change { key, link, job }: Change) {
@@ -368,7 +364,7 @@ impl Supervised for LinkShard {
     /// ring is made again from the table, and misses go to the store. Tasks under way report
     /// later; their writes still reach the table.
     fn restarting(&mut self, _ctx: &mut Context<Self>) {
-        self.flights = Flights::default();
+        self.flights.clear();
         let shards = self.shared.lanes.len();
         self.negatives = Negatives::new(self.shared.config.negative_max.div_ceil(shards));
         self.slice.rebuild();

@@ -81,9 +81,15 @@ impl Shared {
         self.lanes[shard].addr.get().expect("set before the handle that sends is given out")
     }
 
-    pub(super) fn begin_write(self: &Arc<Self>) -> WriteGuard {
-        self.writes.send_modify(|n| *n += 1);
-        WriteGuard(Arc::clone(self))
+    /// Fails with `Overloaded` when as many writes wait as may.
+    pub(super) fn begin_write(self: &Arc<Self>) -> Result<WriteGuard, LoadError> {
+        let max = self.config.mailbox_max;
+        let begun = self.writes.send_if_modified(|n| {
+            let free = *n < max;
+            *n += usize::from(free);
+            free
+        });
+        if begun { Ok(WriteGuard(Arc::clone(self))) } else { Err(LoadError::Overloaded) }
     }
 
     /// `None` when the store has as many loads as it may have.

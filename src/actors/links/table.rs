@@ -88,7 +88,7 @@ impl Table {
         Some(look(link))
     }
 
-    #[cold]
+    #[inline(never)]
     fn read_long<R>(
         &self,
         domain: DomainId,

@@ -33,17 +33,21 @@ pub(super) async fn hottest(shared: &Shared) -> Result<u64, LoadError> {
     let expected = shared.store.count().await.map_err(LoadError::from)?;
     let fitting = shared.config.memory_bytes() / LEAST_LINK_BYTES;
     shared.table.reserve(usize::try_from(expected.min(fitting)).unwrap_or(0));
-    for lane in &shared.lanes {
-        let addr = lane.addr.get().expect("set before the handle is given out");
+    for shard in 0..shared.lanes.len() {
         // Fails only when the shard's thread has ended.
-        let _stopped = addr.send(BeginWarm).await;
+        let _stopped = shared.addr(shard).send(BeginWarm).await;
     }
 
-    let keys = shared.store.hottest(shared.config.warm_hottest).await.map_err(LoadError::from)?;
+    let asked = shared.store.hottest(shared.config.warm_hottest);
+    let Ok(answer) = timeout_at(deadline, asked).await else {
+        warn!("the store takes too long to name the hottest links; they come with the others");
+        return Ok(0);
+    };
+    let keys = answer.map_err(LoadError::from)?;
     let mut fetched = stream::iter(keys)
         .map(async |key| shared.store.fetch(&key).await)
         .buffer_unordered(FETCHES)
-        .chunks(BATCH as usize);
+        .chunks(FETCHES);
     let mut n_links = 0;
     while let Ok(Some(batch)) = timeout_at(deadline, fetched.next()).await {
         let links: Result<Vec<Option<Link>>, StorageError> = batch.into_iter().collect();
@@ -63,15 +67,21 @@ pub(super) async fn rest(shared: Arc<Shared>) {
     if let Err(error) = &outcome {
         warn!(%error, "the warm start was given up; links are loaded when they are asked for");
     }
+    let complete = end(&shared, whole).await;
+    let links = shared.counts.in_memory.get().unsigned_abs();
+    let elapsed_ms = started.elapsed().as_millis() as u64;
+    info!(links, complete, elapsed_ms, "the link table is warm");
+    shared.warmed.send_replace(Some(Warmed { links, complete }));
+}
+
+/// Ends the bulk reads; true when every slice is complete.
+pub(super) async fn end(shared: &Shared, whole: bool) -> bool {
     let mut complete = true;
     for shard in 0..shared.lanes.len() {
         let ended = shared.addr(shard).send(EndWarm { whole }).await;
         complete &= ended.unwrap_or(false);
     }
-    let links = shared.counts.in_memory.get().unsigned_abs();
-    let elapsed_ms = started.elapsed().as_millis() as u64;
-    info!(links, complete, elapsed_ms, "the link table is warm");
-    shared.warmed.send_replace(Some(Warmed { links, complete }));
+    complete
 }
 
 /// A link with an empty target weighs at least this much: what is reserved stays within bounds.

@@ -14,7 +14,7 @@ use tracing::{error, warn};
 use super::LoadError;
 use super::key::Key;
 use super::messages::{Adopt, Doubt, Effect, Fresh, Outcome, Reply, State};
-use super::shared::{Shared, WriteGuard};
+use super::shared::{LoadGuard, Shared, WriteGuard};
 use crate::domain::code::LinkKey;
 use crate::domain::hot::HotLink;
 use crate::domain::id::Id;
@@ -30,10 +30,12 @@ const LOAD_MAX: Duration = Duration::from_secs(5);
 const VERIFY_ATTEMPTS: u32 = 6;
 const VERIFY_WAIT: Duration = Duration::from_millis(100);
 
-/// Reads one link. Nothing else waits for the click counts but a link with a limit.
-pub(super) async fn load(shared: &Shared, key: &LinkKey) -> Outcome {
+/// Reads one link. `place` is given back as soon as the store has answered: only a link with a
+/// limit waits on, for its clicks, and must not keep others from being loaded.
+pub(super) async fn load(shared: &Shared, key: &LinkKey, place: Option<LoadGuard>) -> Outcome {
     let fetch = guarded("fetch", StorageErrorKind::Unavailable, async {
         let link = shared.store.fetch(key).await?;
+        drop(place);
         state_of(shared, link).await
     });
     let result = timeout(LOAD_MAX, fetch).await;
@@ -99,7 +101,7 @@ pub(super) async fn relocate(
 pub(super) async fn verify(shared: &Shared, key: &LinkKey) -> Outcome {
     let mut wait = VERIFY_WAIT;
     for attempt in 1..=VERIFY_ATTEMPTS {
-        if let Outcome::Loaded(Ok(state)) = load(shared, key).await {
+        if let Outcome::Loaded(Ok(state)) = load(shared, key, None).await {
             return Outcome::Verified(Effect::Set(state));
         }
         if attempt < VERIFY_ATTEMPTS {

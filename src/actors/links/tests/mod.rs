@@ -4,6 +4,7 @@
 
 mod limits;
 mod memory;
+mod model;
 mod ordering;
 mod panics;
 mod reading;

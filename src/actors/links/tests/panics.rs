@@ -13,7 +13,7 @@ use crate::storage::Replace;
 /// Makes a shard panic.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Blow;
+pub(super) struct Blow;
 
 impl Handler<Blow> for LinkShard {
     type Result = ();

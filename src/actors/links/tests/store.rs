@@ -1,7 +1,7 @@
 //! A store in memory that counts, waits, fails and panics when told to.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -29,6 +29,8 @@ pub(super) struct FakeStore {
     pub(super) panics: AtomicBool,
     /// The next write is applied, and then no answer comes.
     pub(super) loses_answer: AtomicBool,
+    /// Seed of a random number of turns that every operation gives away; zero: none.
+    jitter: AtomicU64,
     fetch_gate: Mutex<Option<Arc<Semaphore>>>,
     write_gate: Mutex<Option<Arc<Semaphore>>>,
     scan_gate: Mutex<Option<Arc<Semaphore>>>,
@@ -81,6 +83,24 @@ impl FakeStore {
     /// Scans read at once and answer when the gate is opened.
     pub(super) fn hold_scans(&self) -> Gate {
         hold(&self.scan_gate)
+    }
+
+    /// Operations take a random number of turns from now on.
+    pub(super) fn jitter(&self, seed: u64) {
+        self.jitter.store(seed, Ordering::SeqCst);
+    }
+
+    async fn dawdle(&self) {
+        let seed = self.jitter.load(Ordering::SeqCst);
+        if seed == 0 {
+            return;
+        }
+        let next =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.jitter.store(next | 1, Ordering::SeqCst);
+        for _ in 0..(next >> 33) % 8 {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn check(&self, op: &'static str) -> StorageResult<()> {
@@ -139,29 +159,35 @@ impl LinkStore for FakeStore {
             self.check("fetch")?;
             let link = self.links.lock().unwrap().get(key).cloned();
             pass(&self.fetch_gate).await;
+            self.dawdle().await;
             Ok(link)
         })
     }
 
     async fn claim(&self, links: Vec<Link>) -> StorageResult<Vec<Claim>> {
         self.check("claim")?;
+        self.dawdle().await;
         pass(&self.write_gate).await;
         let claims = links.into_iter().map(|link| self.claim_one(link)).collect();
+        self.dawdle().await;
         self.answered(claims)
     }
 
     async fn replace(&self, link: Link) -> StorageResult<Replace> {
         self.check("replace")?;
+        self.dawdle().await;
         pass(&self.write_gate).await;
         if !self.is_at(&link.key(), link.version - 1) {
             return Ok(Replace::Stale);
         }
         self.put(link);
+        self.dawdle().await;
         self.answered(Replace::Done)
     }
 
     async fn relocate(&self, from: &LinkKey, link: Link, stays: Id) -> StorageResult<Replace> {
         self.check("relocate")?;
+        self.dawdle().await;
         pass(&self.write_gate).await;
         if !self.is_at(from, link.version - 1) {
             return Ok(Replace::Stale);
@@ -172,6 +198,7 @@ impl LinkStore for FakeStore {
         let left = Link { id: stays, code: from.code, status: LinkStatus::Deleted, ..link.clone() };
         self.put(left);
         self.put(link);
+        self.dawdle().await;
         self.answered(Replace::Done)
     }
 
@@ -202,6 +229,7 @@ impl LinkStore for FakeStore {
                 .cloned()
                 .collect()
         };
+        self.dawdle().await;
         pass(&self.scan_gate).await;
         Ok(links)
     }
@@ -222,12 +250,14 @@ impl LinkStore for FakeStore {
         batch: Vec<ImportedLink>,
     ) -> StorageResult<Option<Vec<Imported>>> {
         self.check("import")?;
+        self.dawdle().await;
         pass(&self.write_gate).await;
         let rows = batch.into_iter().map(|row| match self.claim_one(row.link) {
             Claim::Won => Imported::Created,
             Claim::Taken | Claim::ExternalIdTaken => Imported::Taken,
         });
         let rows = rows.collect();
+        self.dawdle().await;
         self.answered(Some(rows))
     }
 
