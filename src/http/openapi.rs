@@ -357,7 +357,7 @@ fn redirect() {}
         admin::keys::list, admin::keys::create, admin::keys::revoke, admin::meta::openapi,
         health, redirect,
     ),
-    components(schemas(ProblemView, FaultView)),
+    components(schemas(ProblemView, FaultView, SortWord, super::wire::StateWord, super::wire::CreatedViaWord, TagText)),
     security(("bearer" = []), ("api_key" = [])),
     modifiers(&Details),
 )]
