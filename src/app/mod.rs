@@ -1,0 +1,9 @@
+//! Composition root: build, run, drain.
+
+mod clock;
+mod open;
+mod serve;
+
+pub use clock::SystemClock;
+pub use open::{Opened, Sharing, open};
+pub use serve::serve;
