@@ -11,7 +11,8 @@ use crate::domain::seal::Sealer;
 use crate::domain::time::Clock;
 use crate::service::bootstrap::bootstrap;
 use crate::service::ids::IdSource;
-use crate::storage::embedded::{Embedded, Mode, StoreLock};
+use crate::storage::embedded::{Embedded, Mode};
+use crate::storage::lock::StoreLock;
 use crate::storage::secrets::Secrets;
 use crate::storage::{Stores, layers};
 use crate::telemetry::metrics::Metrics;
@@ -52,11 +53,8 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
         Sharing::WithServer => Mode::Existing,
     };
     let metrics = Metrics::new();
-    let secrets = if mode == Mode::Existing {
-        Secrets::open(path)
-    } else {
-        Secrets::open_or_create(path)
-    };
+    let secrets =
+        if mode == Mode::Existing { Secrets::open(path) } else { Secrets::open_or_create(path) };
     let secrets = secrets.with_context(|| format!("opening the keys in {}", path.display()))?;
     let embedded = Embedded::open_with(path, mode, &settings.storage.embedded())
         .with_context(|| format!("opening the store in {}", path.display()))?;

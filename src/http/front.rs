@@ -130,7 +130,7 @@ impl Visit<'_> {
             if self.counts && target.counts {
                 let peer = self.request.peer_addr();
                 let address = self.worker.client(peer, &self.request.head().headers);
-                self.worker.record(now, link.id(), address, &self.headers, b"");
+                self.worker.record(self.headers.click(now, link.id(), address));
             }
             self.worker.stats.count(Outcome::Hit);
 

@@ -1,8 +1,12 @@
 //! Header names, fixed values, and what one pass over a request's headers finds.
 
+use std::net::IpAddr;
+
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::domain::click::ClickFlags;
+use crate::domain::click::{ClickFlags, RawClick};
+use crate::domain::id::Id;
+use crate::domain::time::Timestamp;
 
 pub(crate) const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -62,6 +66,20 @@ impl<'a> VisitHeaders<'a> {
         found
     }
 
+    /// The click that this visit is, without its query.
+    pub(crate) fn click(&self, at: Timestamp, link: Id, address: IpAddr) -> RawClick<'a> {
+        RawClick {
+            at,
+            link,
+            address,
+            flags: self.flags,
+            user_agent: self.user_agent,
+            referrer: self.referrer,
+            language: self.language,
+            query: b"",
+        }
+    }
+
     fn take_uncommon(&mut self, name: &str, value: &[u8]) {
         match name {
             "sec-gpc" => self.flag_if(value == b"1", ClickFlags::PRIVATE),
@@ -104,7 +122,7 @@ pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
     for range in ranges {
         let mut parts = range.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default();
-        let quality = parts.find_map(|part| quality(part)).unwrap_or(1_000);
+        let quality = parts.find_map(quality).unwrap_or(1_000);
         if media.eq_ignore_ascii_case("application/json")
             || media.eq_ignore_ascii_case("application/problem+json")
         {

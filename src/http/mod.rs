@@ -11,20 +11,20 @@
 
 pub mod admin;
 mod client;
-pub mod cursor;
-pub mod error;
-pub mod extract;
+mod cursor;
+mod error;
+mod extract;
 mod front;
 mod headers;
 mod hosts;
-pub mod json;
+mod json;
 mod limits;
-pub mod openapi;
+mod openapi;
 mod ops;
 mod pages;
 mod redirect;
 mod server;
-pub mod wire;
+mod wire;
 mod worker;
 
 use std::rc::Rc;
@@ -34,15 +34,19 @@ use actix_service::{IntoServiceFactory as _, ServiceFactory};
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::http::header;
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, Error, HttpRequest, HttpResponse, Resource, guard, web};
+use actix_web::{
+    App, Error, FromRequest, Handler, HttpRequest, HttpResponse, Resource, guard, web,
+};
 
 pub use client::TrustedProxies;
+pub use cursor::CursorSealer;
 pub use hosts::Hosts;
 pub use limits::RequestId;
 pub use ops::{Check, Dependency, OpsConfig, OpsParts, Readiness, Report, RunningOps, serve_ops};
 pub use pages::{Pages, PagesConfig};
 pub use redirect::RedirectConfig;
 pub use server::{HttpConfig, HttpParts, ListenAddresses, Listeners, RunningServer, serve};
+pub use wire::Site;
 
 use headers::prefers_json;
 use hosts::requested_host;
@@ -73,10 +77,10 @@ fn application(
     App::new()
         .app_data(web::ThinData(worker))
         .configure(admin)
-        .service(read_only("/").to_get(home))
-        .service(read_only("/health").to_get(health))
-        .service(read_only("/robots.txt").to_get(robots))
-        .service(read_only("/favicon.ico").to_get(no_icon))
+        .service(read_only("/", home))
+        .service(read_only("/health", health))
+        .service(read_only("/robots.txt", robots))
+        .service(read_only("/favicon.ico", no_icon))
         .service(web::resource("/{code}").name(VISITS).to(redirect::visit))
         .default_service(web::to(nothing_here))
         .wrap(from_fn(move |request: ServiceRequest, next: Next<_>| {
@@ -117,22 +121,14 @@ async fn nothing_here(request: HttpRequest, worker: OnWorker) -> HttpResponse {
     worker.pages.answer(Page::NotFound, prefers_json(request.headers()))
 }
 
-/// A resource that takes `GET` and `HEAD` and names them when asked otherwise.
-fn read_only(path: &str) -> ReadOnly {
-    ReadOnly(web::resource(path))
-}
-
-struct ReadOnly(Resource);
-
-impl ReadOnly {
-    fn to_get<F, Args>(self, handler: F) -> Resource
-    where
-        F: actix_web::Handler<Args, Output = HttpResponse>,
-        Args: actix_web::FromRequest + 'static,
-    {
-        let reads = guard::Any(guard::Get()).or(guard::Head());
-        self.0
-            .route(web::route().guard(reads).to(handler))
-            .default_service(web::to(|| async { method_not_allowed("GET, HEAD") }))
-    }
+/// A resource that takes `GET` and `HEAD`, and says so when asked otherwise.
+fn read_only<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args, Output = HttpResponse>,
+    Args: FromRequest + 'static,
+{
+    let reads = guard::Any(guard::Get()).or(guard::Head());
+    web::resource(path)
+        .route(web::route().guard(reads).to(handler))
+        .default_service(web::to(|| async { method_not_allowed("GET, HEAD") }))
 }

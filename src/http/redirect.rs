@@ -11,7 +11,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::click::ClickFlags;
+use crate::domain::click::{ClickFlags, RawClick};
 use crate::domain::code::{Code, LinkKey};
 use crate::domain::decide::{Decision, Refusal, Target, decide, exhausted};
 use crate::domain::hot::HotLink;
@@ -208,7 +208,8 @@ impl<'a> Visit<'a> {
     fn record(&self, link: Id) {
         let peer = self.request.peer_addr();
         let address = self.worker.client(peer, self.request.headers());
-        self.worker.record(self.now, link, address, &self.headers, self.query.as_bytes());
+        let click = self.headers.click(self.now, link, address);
+        self.worker.record(RawClick { query: self.query.as_bytes(), ..click });
     }
 
     /// The location with what the visitor brought along.

@@ -167,6 +167,16 @@ pub struct Site {
     pub domain: String,
 }
 
+impl Site {
+    /// The site whose short URLs begin with `public_url`.
+    pub fn of(public_url: &url::Url) -> Self {
+        Self {
+            public_url: public_url.as_str().trim_end_matches('/').to_owned(),
+            domain: public_url.host_str().unwrap_or_default().to_ascii_lowercase(),
+        }
+    }
+}
+
 impl LinkView {
     pub fn new(link: &Link, totals: ClickTotals, site: &Site, now: Timestamp) -> Self {
         Self {

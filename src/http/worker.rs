@@ -13,10 +13,8 @@ use tokio::sync::mpsc::{Sender, WeakSender};
 use crate::actors::clicks::{ClickLane, ClickSink};
 use crate::actors::links::LinkTable;
 use crate::domain::click::{ClickFlags, RawClick};
-use crate::domain::id::Id;
-use crate::domain::time::{Clock, Timestamp};
+use crate::domain::time::Clock;
 use crate::http::client::TrustedProxies;
-use crate::http::headers::VisitHeaders;
 use crate::http::hosts::Hosts;
 use crate::http::pages::Pages;
 use crate::http::redirect::RedirectRules;
@@ -109,30 +107,15 @@ impl Worker {
         self.proxies.client(peer, headers)
     }
 
-    /// Puts one click on record, unless clicks are switched off.
-    pub(crate) fn record(
-        &self,
-        at: Timestamp,
-        link: Id,
-        address: IpAddr,
-        headers: &VisitHeaders<'_>,
-        query: &[u8],
-    ) {
+    /// Puts a click on record, unless clicks are switched off.
+    pub(crate) fn record(&self, click: RawClick<'_>) {
         let Some(lane) = &self.clicks else { return };
-        let mut flags = headers.flags;
-        if !self.rules.honours_privacy_signals() {
-            flags = ClickFlags(flags.0 & !ClickFlags::PRIVATE.0);
+        if self.rules.honours_privacy_signals() {
+            lane.record(&click);
+        } else {
+            let flags = ClickFlags(click.flags.0 & !ClickFlags::PRIVATE.0);
+            lane.record(&RawClick { flags, ..click });
         }
-        lane.record(&RawClick {
-            at,
-            link,
-            address,
-            flags,
-            user_agent: headers.user_agent,
-            referrer: headers.referrer,
-            language: headers.language,
-            query,
-        });
     }
 }
 

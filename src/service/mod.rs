@@ -2,8 +2,10 @@
 
 pub mod bootstrap;
 pub mod codes;
+pub mod destinations;
 pub mod draft;
 pub mod ids;
 pub mod keys;
 pub mod links;
+pub mod node;
 pub mod validate;

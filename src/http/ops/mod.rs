@@ -83,7 +83,7 @@ impl Readiness {
 /// Asks one dependency how it is: what it says when well, and what is wrong when not.
 pub type Check = Arc<dyn Fn() -> LocalBoxFuture<'static, Result<String, String>> + Send + Sync>;
 /// Tells about the actors, for `/debug/actors`.
-pub type Report = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+pub type Report = Arc<dyn Fn() -> LocalBoxFuture<'static, serde_json::Value> + Send + Sync>;
 
 /// One entry of `/healthz`.
 #[derive(Clone)]
@@ -208,7 +208,7 @@ async fn metrics(parts: web::Data<OpsParts>) -> HttpResponse {
 }
 
 async fn actors(parts: web::Data<OpsParts>) -> HttpResponse {
-    HttpResponse::Ok().json((parts.actors)())
+    HttpResponse::Ok().json((parts.actors)().await)
 }
 
 /// What a check found, in the words of `application/health+json`.

@@ -4,14 +4,16 @@ use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use futures_util::FutureExt as _;
 
 use super::*;
-use crate::telemetry::metrics::{Outcome, StoreLabels};
+use crate::telemetry::metrics::{ActorLabel, HttpLabels, Outcome, StoreLabels};
 
 fn parts(dependencies: Vec<Dependency>) -> OpsParts {
     OpsParts {
         metrics: Metrics::new(),
         readiness: Readiness::default(),
         dependencies,
-        actors: Arc::new(|| serde_json::json!({ "shards": [{ "mailbox": 0 }] })),
+        actors: Arc::new(|| {
+            std::future::ready(serde_json::json!({ "shards": [{ "mailbox": 0 }] })).boxed_local()
+        }),
     }
 }
 
@@ -76,6 +78,9 @@ async fn metrics_carry_the_promised_names_in_the_promised_format() {
     worker.accept_click();
     let op = StoreLabels { store: "embedded", op: "fetch", outcome: "ok" };
     parts.metrics.store_duration.get_or_create(&op).observe(0.001);
+    let http = HttpLabels { route: "/health".into(), method: "GET".into(), status: 200 };
+    parts.metrics.http_requests.get_or_create(&http).inc();
+    parts.metrics.mailbox_depth.get_or_create(&ActorLabel { actor: "links-0".into() }).set(3);
     let (status, content_type, text) = get(&parts, "/metrics").await;
     assert_eq!((status, content_type.as_str()), (200, OPENMETRICS));
     for line in [
@@ -90,8 +95,8 @@ async fn metrics_carry_the_promised_names_in_the_promised_format() {
         "shunt_links_in_memory 0",
         "shunt_links_memory_bytes 0",
         "# TYPE shunt_store_duration_seconds histogram",
-        "# TYPE shunt_http_requests counter",
-        "# TYPE shunt_mailbox_depth gauge",
+        "shunt_http_requests_total{route=\"/health\",method=\"GET\",status=\"200\"} 1",
+        "shunt_mailbox_depth{actor=\"links-0\"} 3",
         "shunt_build_info{version=",
     ] {
         let found = text.lines().any(|written| written.starts_with(line));
