@@ -7,6 +7,7 @@ mod archive;
 mod keys;
 mod open;
 mod settings;
+pub mod transfer;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

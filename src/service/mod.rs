@@ -1,1 +1,3 @@
 //! Operations that touch two or more ports.
+
+pub mod import;
