@@ -6,13 +6,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use crate::actors::clicks::ClicksConfig;
 use crate::actors::links::LinksConfig;
 use crate::domain::problems::Problems;
+use crate::http::{HttpConfig, OpsConfig, PagesConfig, RedirectConfig};
+use crate::service::bootstrap::AuthConfig;
+use crate::service::codes::CodesConfig;
+use crate::service::destinations::DestinationsConfig;
+use crate::service::node::NodeConfig;
+use crate::storage::config::StorageConfig;
 use crate::telemetry::logging::LogConfig;
 
 const ENV_PREFIX: &str = "SHUNT_";
@@ -47,12 +53,30 @@ macro_rules! sections {
 }
 
 sections! {
-    /// Logs.
-    log: LogConfig,
+    /// The public listener.
+    http: HttpConfig,
+    /// The operations listener.
+    ops: OpsConfig,
+    /// The store.
+    storage: StorageConfig,
+    /// This node.
+    node: NodeConfig,
     /// The link table.
     links: LinksConfig,
+    /// New codes.
+    codes: CodesConfig,
+    /// Where links may lead.
+    destinations: DestinationsConfig,
+    /// Redirects.
+    redirect: RedirectConfig,
+    /// Pages for visitors.
+    pages: PagesConfig,
     /// The click journal and its counters.
     clicks: ClicksConfig,
+    /// Who may use the API.
+    auth: AuthConfig,
+    /// Logs.
+    log: LogConfig,
 }
 
 /// Sections that cannot see `Problems` are checked from here.
@@ -112,7 +136,11 @@ impl Settings {
         toml::to_string_pretty(&masked).expect("settings hold only what TOML can write")
     }
 
-    fn mask_secrets(&mut self) {}
+    fn mask_secrets(&mut self) {
+        if let Some(key) = &mut self.auth.bootstrap_key {
+            "…".clone_into(key);
+        }
+    }
 }
 
 fn take_file(path: &Path, parts: &mut BTreeMap<String, Section>, problems: &mut Problems) {

@@ -5,7 +5,6 @@
 
 mod archive;
 mod keys;
-mod open;
 mod settings;
 pub mod transfer;
 
@@ -133,9 +132,8 @@ fn load(named: Option<&Path>) -> Result<Settings, Failure> {
 
 /// Environment variables that are not UTF-8 cannot be settings.
 fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, text)| {
-        Some((name.into_string().ok()?, text.into_string().ok()?))
-    })
+    std::env::vars_os()
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
 }
 
 /// Writes one line to standard output; a closed pipe is not an error worth a word.
@@ -146,4 +144,10 @@ pub(crate) fn say(line: impl std::fmt::Display) {
 /// Writes one line to standard error.
 pub(crate) fn complain(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "shunt: {line}");
+}
+
+/// Runs a command's work to its end.
+pub(crate) fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(anyhow::Error::from)?.block_on(work)
 }

@@ -60,7 +60,9 @@ async fn an_import_reports_bad_lines_and_can_be_run_again() {
     for n in 0..2_500 {
         let _ = writeln!(csv, "old-{n},https://shop.example/{n},Item {n},mail|print");
     }
-    csv.push_str("x,javascript:alert(1),bad,\n1abcdefg,https://shop.example/sealed,looks sealed,\n");
+    csv.push_str(
+        "x,javascript:alert(1),bad,\n1abcdefg,https://shop.example/sealed,looks sealed,\n",
+    );
     csv.push_str(",https://shop.example/no-code,generated,\n");
     std::fs::write(&file, csv).expect("a file");
     let file = file.display().to_string();
@@ -115,8 +117,11 @@ async fn what_export_writes_import_takes() {
 async fn an_import_goes_through_a_running_server() {
     let app = TestApp::start().await;
     let file = app.folder().join("more.csv");
-    std::fs::write(&file, "code,destination\nx1,https://shop.example/1\n7OLDcode,https://shop.example/2\n")
-        .expect("a file");
+    std::fs::write(
+        &file,
+        "code,destination\nx1,https://shop.example/1\n7OLDcode,https://shop.example/2\n",
+    )
+    .expect("a file");
     let file = file.display().to_string();
     let direct = shunt(&app.data(), &["links", "import", &file]);
     assert_eq!(direct.status.code(), Some(1), "imported below a running server");

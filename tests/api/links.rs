@@ -23,10 +23,33 @@ async fn a_created_link_has_every_field_of_the_contract() {
     assert_eq!(answer.header("location"), Some("/api/v1/links/spring"));
     let link = answer.json();
     for field in [
-        "id", "code", "domain", "short_url", "destination", "title", "notes", "tags", "status",
-        "state", "redirect_status", "starts_at", "expires_at", "expired_url", "max_clicks",
-        "password_protected", "rules", "utm", "forward_query", "external_id", "created_via",
-        "created_by", "created_at", "updated_at", "clicks", "last_clicked_at", "version",
+        "id",
+        "code",
+        "domain",
+        "short_url",
+        "destination",
+        "title",
+        "notes",
+        "tags",
+        "status",
+        "state",
+        "redirect_status",
+        "starts_at",
+        "expires_at",
+        "expired_url",
+        "max_clicks",
+        "password_protected",
+        "rules",
+        "utm",
+        "forward_query",
+        "external_id",
+        "created_via",
+        "created_by",
+        "created_at",
+        "updated_at",
+        "clicks",
+        "last_clicked_at",
+        "version",
     ] {
         assert!(link.get(field).is_some(), "{field} is missing in {link}");
     }
@@ -48,16 +71,32 @@ async fn bad_destinations_are_refused_by_every_door() {
     let own = format!("{}/good", app.url);
     let long = format!("https://shop.example/{}", "a".repeat(8_200));
     for url in [
-        "", " ", "javascript:alert(1)", "data:text/html,x", "ftp://shop.example/", "//shop.example",
-        "https://user:secret@shop.example/", "https://", "http://127.0.0.1/", "http://10.0.0.1/",
-        "http://localhost/", "http://a.localhost/", "http://[::1]/", "http://0x7f.1/",
-        "http://169.254.169.254/", "https://shop.example/\r\nSet-Cookie: x", "java\tscript:x",
-        " https://shop.example/", "https://shop.example/\u{0}", "not a url", &own, &long,
+        "",
+        " ",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "ftp://shop.example/",
+        "//shop.example",
+        "https://user:secret@shop.example/",
+        "https://",
+        "http://127.0.0.1/",
+        "http://10.0.0.1/",
+        "http://localhost/",
+        "http://a.localhost/",
+        "http://[::1]/",
+        "http://0x7f.1/",
+        "http://169.254.169.254/",
+        "https://shop.example/\r\nSet-Cookie: x",
+        "java\tscript:x",
+        " https://shop.example/",
+        "https://shop.example/\u{0}",
+        "not a url",
+        &own,
+        &long,
     ] {
         let create = app.api(Method::POST, "/links", Some(json!({"destination": url}))).await;
         create.assert_problem(400, "invalid_url");
-        let patch =
-            app.api(Method::PATCH, "/links/good", Some(json!({"destination": url}))).await;
+        let patch = app.api(Method::PATCH, "/links/good", Some(json!({"destination": url}))).await;
         patch.assert_problem(400, "invalid_url");
         let bulk = json!({"links": [{"destination": url}]});
         let bulk = app.api(Method::POST, "/links/bulk", Some(bulk)).await.json();
@@ -101,7 +140,12 @@ async fn malformed_bodies_are_named_and_change_nothing() {
     };
     let json_kind = "application/json";
     for body in [
-        &b"{"[..], b"", b"[]", b"null", b"\"x\"", b"{\"destination\": 5}",
+        &b"{"[..],
+        b"",
+        b"[]",
+        b"null",
+        b"\"x\"",
+        b"{\"destination\": 5}",
         b"{\"destination\":\"https://a.example/\",\"surprise\":1}",
         b"{\"destination\":\"https://a.example/\",\"workspace\":\"1\"}",
         b"{\"destination\":\"https://a.example/\",\"destination\":\"https://b.example/\"}",
@@ -264,14 +308,21 @@ async fn lists_page_filter_search_and_sort() {
     app.api(Method::GET, &other_sort, None).await.assert_problem(400, "invalid_cursor");
 
     for (query, total) in [
-        ("q=ITEM%2F7", 1), ("q=item-1", 10), ("tag=even", 15), ("tag=even&tag=odd", 0),
-        ("q=100%25", 0), ("state=active", 30), ("state=disabled", 0), ("created_via=api", 30),
+        ("q=ITEM%2F7", 1),
+        ("q=item-1", 10),
+        ("tag=even", 15),
+        ("tag=even&tag=odd", 0),
+        ("q=100%25", 0),
+        ("state=active", 30),
+        ("state=disabled", 0),
+        ("created_via=api", 30),
         ("created_before=2020-01-01T00:00:00Z", 0),
     ] {
         let page = app.api(Method::GET, &format!("/links?{query}"), None).await.json();
         assert_eq!(page["total"], total, "{query}: {page}");
     }
-    for query in ["limit=0", "limit=101", "limit=x", "sort=random", "state=odd", "created_after=x"] {
+    for query in ["limit=0", "limit=101", "limit=x", "sort=random", "state=odd", "created_after=x"]
+    {
         let answer = app.api(Method::GET, &format!("/links?{query}"), None).await;
         answer.assert_problem(400, "invalid_request");
     }

@@ -29,12 +29,20 @@ async fn metrics_have_the_names_of_the_contract() {
     app.get("/spring").await;
     let text = app.ops_get("/metrics").await.text();
     for sample in [
-        "shunt_redirects_total{outcome=\"hit\"}", "shunt_redirects_total{outcome=\"unavailable\"}",
-        "shunt_redirect_duration_seconds_bucket{", "shunt_redirect_duration_seconds_count",
-        "shunt_clicks_accepted_total", "shunt_clicks_counted_total",
-        "shunt_clicks_dropped_total{reason=", "shunt_clicks_in_journal", "shunt_links_in_memory",
-        "shunt_links_memory_bytes", "shunt_store_duration_seconds_bucket{",
-        "shunt_http_requests_total{", "shunt_mailbox_depth{actor=", "shunt_build_info{",
+        "shunt_redirects_total{outcome=\"hit\"}",
+        "shunt_redirects_total{outcome=\"unavailable\"}",
+        "shunt_redirect_duration_seconds_bucket{",
+        "shunt_redirect_duration_seconds_count",
+        "shunt_clicks_accepted_total",
+        "shunt_clicks_counted_total",
+        "shunt_clicks_dropped_total{reason=",
+        "shunt_clicks_in_journal",
+        "shunt_links_in_memory",
+        "shunt_links_memory_bytes",
+        "shunt_store_duration_seconds_bucket{",
+        "shunt_http_requests_total{",
+        "shunt_mailbox_depth{actor=",
+        "shunt_build_info{",
     ] {
         assert!(text.lines().any(|line| line.starts_with(sample)), "{sample} is missing:\n{text}");
     }
@@ -50,7 +58,8 @@ async fn the_api_describes_itself_and_answers_problems() {
     let app = TestApp::start().await;
     let document = app.get("/api/v1/openapi.json").await.assert_status(200).json();
     assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
-    for path in ["/api/v1/links", "/api/v1/links/{code}", "/api/v1/links/bulk", "/api/v1/api-keys"] {
+    for path in ["/api/v1/links", "/api/v1/links/{code}", "/api/v1/links/bulk", "/api/v1/api-keys"]
+    {
         assert!(document["paths"].get(path).is_some(), "{path} is not described");
     }
     app.api(Method::GET, "/nowhere", None).await.assert_problem(404, "not_found");

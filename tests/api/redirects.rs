@@ -137,7 +137,8 @@ async fn an_expired_link_goes_to_its_way_out() {
 #[tokio::test]
 async fn the_visitors_query_is_passed_on() {
     let app = TestApp::start().await;
-    app.create(json!({"destination": "https://shop.example/p?a=1&b=2#top", "alias": "query"})).await;
+    app.create(json!({"destination": "https://shop.example/p?a=1&b=2#top", "alias": "query"}))
+        .await;
     app.get("/query?b=9&c=3").await.assert_found("https://shop.example/p?a=1&b=9&c=3#top");
     app.get("/query?shunt-no-track").await.assert_found("https://shop.example/p?a=1&b=2#top");
     app.create(json!({
