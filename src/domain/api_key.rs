@@ -2,8 +2,17 @@
 
 use std::fmt;
 
+use crate::domain::base62;
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
+
+const PREFIX: &str = "shunt_";
+const SECRET_BYTES: usize = 40;
+const CHECKSUM_BYTES: usize = 6;
+/// Prefix, secret, an underscore, checksum.
+const KEY_BYTES: usize = PREFIX.len() + SECRET_BYTES + 1 + CHECKSUM_BYTES;
+/// Characters to recognise a key by: the prefix and six of the secret.
+const SHOWN_BYTES: usize = PREFIX.len() + 6;
 
 /// What a credential may do. `All` is everything its creator may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,22 +114,46 @@ pub struct ApiKey {
 pub struct KeyText(String);
 
 impl KeyText {
-    /// Makes a key from 32 random bytes.
-    pub fn from_entropy(_entropy: &[u8; 32]) -> Self {
-        unreachable!("replaced by the domain work package")
+    /// Makes a key from 32 random bytes. Its 40 characters hold 238 bits of them, each character
+    /// equally likely.
+    pub fn from_entropy(entropy: &[u8; 32]) -> Self {
+        let mut stream = blake3::Hasher::new_derive_key("shunt 2026 text of an API key")
+            .update(entropy)
+            .finalize_xof();
+        let mut text = String::with_capacity(KEY_BYTES);
+        text.push_str(PREFIX);
+        while text.len() < PREFIX.len() + SECRET_BYTES {
+            let mut byte = [0];
+            stream.fill(&mut byte);
+            text.extend(base62::sample(byte[0]).map(char::from));
+        }
+        let checksum = checksum(&text);
+        text.push('_');
+        text.extend(checksum.map(char::from));
+        Self(text)
     }
 
     /// Accepts well-formed text only: prefix, 40 characters of base 62, matching checksum.
-    pub fn parse(_text: &str) -> Option<Self> {
-        unreachable!("replaced by the domain work package")
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != KEY_BYTES || !text.is_ascii() {
+            return None;
+        }
+        let (start, end) = text.split_at(PREFIX.len() + SECRET_BYTES);
+        let secret = start.strip_prefix(PREFIX)?;
+        let given = end.strip_prefix('_')?;
+        let well_formed = secret.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            && given.as_bytes() == checksum(start);
+        well_formed.then(|| Self(text.to_owned()))
     }
 
+    /// The whole key: for its owner's eyes, once.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// First characters, to recognise the key by: `shunt_` and six more.
     pub fn prefix(&self) -> &str {
-        &self.0[..12]
+        &self.0[..SHOWN_BYTES]
     }
 
     /// blake3 keyed hash under the installation's secret.
@@ -132,5 +165,96 @@ impl KeyText {
 impl fmt::Debug for KeyText {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("KeyText(…)")
+    }
+}
+
+/// CRC-32 of everything before it, in base 62: catches slips of the pen before any look-up.
+fn checksum(start: &str) -> [u8; CHECKSUM_BYTES] {
+    let mut text = [0; CHECKSUM_BYTES];
+    base62::encode(u64::from(crc32fast::hash(start.as_bytes())), &mut text);
+    text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_made_key_is_well_formed(entropy: [u8; 32]) {
+            let key = KeyText::from_entropy(&entropy);
+            prop_assert_eq!(key.as_str().len(), 53);
+            prop_assert!(key.as_str().starts_with("shunt_"));
+            prop_assert_eq!(key.prefix(), &key.as_str()[..12]);
+            prop_assert_eq!(KeyText::parse(key.as_str()), Some(key));
+        }
+
+        #[test]
+        fn a_key_with_one_wrong_character_is_refused(
+            entropy: [u8; 32],
+            position in 0..53_usize,
+            replacement in "[ -~]",
+        ) {
+            let mut text = KeyText::from_entropy(&entropy).as_str().to_owned();
+            prop_assume!(text[position..=position] != replacement);
+            text.replace_range(position..=position, &replacement);
+            prop_assert_eq!(KeyText::parse(&text), None);
+        }
+
+        #[test]
+        fn any_text_parses_without_panic(text: String) {
+            prop_assert_eq!(KeyText::parse(&text), None);
+        }
+    }
+
+    #[test]
+    fn keys_cut_extended_or_padded_are_refused() {
+        let key = KeyText::from_entropy(&[7; 32]);
+        let text = key.as_str();
+        for broken in [
+            "".to_owned(),
+            text[..52].to_owned(),
+            format!("{text}0"),
+            format!(" {text}"),
+            format!("{text}\n"),
+            text.to_uppercase(),
+            text.replace('_', "-"),
+            "ä".repeat(26) + "a",
+        ] {
+            assert_eq!(KeyText::parse(&broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn keys_of_different_entropy_and_digests_of_different_secrets_differ() {
+        let (one, two) = (KeyText::from_entropy(&[1; 32]), KeyText::from_entropy(&[2; 32]));
+        assert_ne!(one, two);
+        assert_ne!(one.digest(&[0; 32]), two.digest(&[0; 32]));
+        assert_ne!(one.digest(&[0; 32]), one.digest(&[1; 32]));
+        assert_eq!(one.digest(&[0; 32]), one.clone().digest(&[0; 32]));
+    }
+
+    #[test]
+    fn a_key_is_never_printed_by_debug() {
+        let key = KeyText::from_entropy(&[7; 32]);
+        assert!(!format!("{key:?}").contains(&key.as_str()[6..]));
+    }
+
+    #[test]
+    fn scopes_allow_themselves_and_everything_allows_all() {
+        for scope in Scope::ALL {
+            assert_eq!(Scope::from_word(scope.as_str()), Some(*scope));
+            assert!(Scopes::EVERYTHING.allow(*scope));
+            assert!(!Scopes::default().allow(*scope));
+            assert!(Scopes::default().with(*scope).allow(*scope));
+        }
+        let reader = Scopes::default().with(Scope::LinksRead);
+        assert!(!reader.allow(Scope::LinksWrite) && !reader.allow(Scope::All));
+        assert!(Scopes::EVERYTHING.cover(reader) && !reader.cover(Scopes::EVERYTHING));
+        assert!(reader.cover(Scopes::default()) && Scopes::default().is_empty());
+        assert_eq!(Scopes::from_bits(reader.bits()), reader);
     }
 }

@@ -221,3 +221,73 @@ impl LinkKey {
         Self { domain, code }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn exactly_the_alphabet_and_the_lengths_are_accepted(
+            text in proptest::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let fits = (1..=50).contains(&text.len()) && text.iter().all(|byte| is_code_byte(*byte));
+            let code = Code::parse(&text);
+            prop_assert_eq!(code.is_ok(), fits);
+            if let Ok(code) = code {
+                prop_assert_eq!(code.as_bytes(), text.as_slice());
+                prop_assert_eq!(code.as_str().as_bytes(), text.as_slice());
+                prop_assert_eq!(Code::parse(code.to_string().as_bytes()), Ok(code));
+            }
+        }
+
+        #[test]
+        fn well_formed_codes_read_back(text in "[A-Za-z0-9_-]{1,50}", other in "[A-Za-z0-9_-]{1,50}") {
+            let (code, second) =
+                (Code::parse(text.as_bytes()).unwrap(), Code::parse(other.as_bytes()).unwrap());
+            prop_assert_eq!(code == second, text == other);
+            prop_assert_eq!(code.cmp(&second), text.cmp(&other));
+            let map = HashMap::from([(code, 1)]);
+            prop_assert_eq!(map.get(text.as_bytes()), Some(&1));
+        }
+
+        #[test]
+        fn aliases_are_codes_but_never_reserved_nor_generated(text in "[A-Za-z0-9]{1,10}") {
+            if let Ok(code) = Code::parse_alias(&text) {
+                prop_assert!(text.len() >= 3 && !code.has_sealed_shape() && !is_reserved(&text));
+            }
+        }
+    }
+
+    #[test]
+    fn refusals_say_why() {
+        assert_eq!(Code::parse(b""), Err(CodeError::Empty));
+        assert_eq!(Code::parse(&[b'a'; 51]), Err(CodeError::TooLong));
+        for text in ["a b", "a/b", "a.b", "ä", "a\n", "a%20", "robots.txt"] {
+            assert_eq!(Code::parse(text.as_bytes()), Err(CodeError::BadCharacter), "{text}");
+        }
+        assert_eq!(Code::parse_alias("ab"), Err(AliasError::TooShort));
+        assert_eq!(Code::parse_alias(""), Err(AliasError::Malformed(CodeError::Empty)));
+        assert_eq!(Code::parse_alias("1abcdefg"), Err(AliasError::LooksGenerated));
+        for text in ["api", "API", "Admin", "LOGIN", "well-known"] {
+            assert_eq!(Code::parse_alias(text), Err(AliasError::Reserved), "{text}");
+        }
+        for text in ["abc", "abcdefgh", "1abcdef", "1abcdefgh", "1abcdef-", "1abcdef_", "apis"] {
+            assert!(Code::parse_alias(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reserved_names_are_listed_in_order_once_and_could_be_aliases() {
+        assert!(RESERVED.is_sorted_by(|a, b| a < b));
+        for name in RESERVED {
+            assert!(Code::parse(name.as_bytes()).is_ok(), "{name}");
+            assert_eq!(*name, name.to_ascii_lowercase());
+        }
+    }
+}

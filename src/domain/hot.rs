@@ -3,10 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
-use crate::domain::destination::{Destination, DestinationPolicy};
+use crate::domain::destination::DestinationPolicy;
 use crate::domain::id::Id;
 use crate::domain::link::{Link, LinkStatus, RedirectStatus};
 use crate::domain::time::Timestamp;
+
+/// Bytes of a [`HotLink`] without what it owns: five million of them are held in memory.
+const HOT_LINK_BYTES_MAX: usize = 40;
+const _: () = assert!(size_of::<HotLink>() <= HOT_LINK_BYTES_MAX);
+/// The two counters in front of what an `Arc` shares.
+const ARC_BYTES: usize = 2 * size_of::<usize>();
 
 /// Lives inside the table's entry. Readers share it by reference; only `visited` and a click
 /// allowance ever change after it was built.
@@ -63,17 +69,19 @@ impl Allowance {
 impl HotLink {
     /// `allowance` is given exactly when the link has a click limit.
     pub fn new(link: &Link, policy: &DestinationPolicy, allowance: Option<Arc<Allowance>>) -> Self {
-        let unservable = !is_servable(&link.destination, policy);
+        // A row may have been planted or may predate a rule: own domains are refused again here.
+        let unservable = link.destination.is_own(policy);
+        let expired_url = link.expired_url.as_ref().filter(|url| !url.is_own(policy));
         let has_rare = link.starts_at.is_some()
             || link.expires_at.is_some()
-            || link.expired_url.is_some()
+            || expired_url.is_some()
             || allowance.is_some()
             || unservable;
         let rare = has_rare.then(|| {
             Box::new(Rare {
                 starts_at: link.starts_at,
                 expires_at: link.expires_at,
-                expired_url: link.expired_url.as_ref().map(|url| url.as_str().as_bytes().into()),
+                expired_url: expired_url.map(|url| url.as_str().as_bytes().into()),
                 allowance,
                 unservable,
             })
@@ -135,13 +143,78 @@ impl HotLink {
     /// Bytes on the heap that belong to this link, without the table's own entry and slot.
     pub fn heap_bytes(&self) -> usize {
         let rare = self.rare.as_ref().map_or(0, |rare| {
-            size_of::<Rare>() + rare.expired_url.as_ref().map_or(0, |url| url.len())
+            let allowance =
+                rare.allowance.as_ref().map_or(0, |_| ARC_BYTES + size_of::<Allowance>());
+            size_of::<Rare>() + rare.expired_url.as_ref().map_or(0, |url| url.len()) + allowance
         });
         self.target.len() + rare
     }
 }
 
-/// A row may have been planted or may predate a rule: own domains are refused again when served.
-fn is_servable(destination: &Destination, policy: &DestinationPolicy) -> bool {
-    policy.own_hosts.is_empty() || !policy.own_hosts.iter().any(|own| own == destination.host())
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+    use crate::domain::destination::Destination;
+    use crate::domain::link::tests::link;
+
+    fn own(host: &str) -> DestinationPolicy {
+        DestinationPolicy { own_hosts: vec![host.to_owned()], allow_private: false }
+    }
+
+    #[test]
+    fn a_plain_link_owns_its_target_and_nothing_else() {
+        let hot = HotLink::new(&link(), &DestinationPolicy::default(), None);
+        assert_eq!(hot.target(), b"https://example.com/");
+        assert!(hot.rare().is_none());
+        assert_eq!(hot.heap_bytes(), 20);
+        assert_eq!((hot.id(), hot.version()), (link().id, link().version));
+    }
+
+    #[test]
+    fn what_is_rare_takes_one_more_allocation() {
+        let mut link = link();
+        link.expires_at = Some(Timestamp(5));
+        let hot = HotLink::new(&link, &DestinationPolicy::default(), None);
+        assert_eq!(hot.rare().unwrap().expires_at, Some(Timestamp(5)));
+        assert_eq!(hot.heap_bytes(), 20 + size_of::<Rare>());
+    }
+
+    #[test]
+    fn a_link_that_leads_back_here_is_marked_and_its_way_out_dropped() {
+        let mut link = link();
+        link.expired_url = Some(Destination::from_stored("https://Other.example./").unwrap());
+        let hot = HotLink::new(&link, &own("example.com"), None);
+        assert!(hot.rare().unwrap().unservable);
+        assert!(hot.rare().unwrap().expired_url.is_some());
+        let hot = HotLink::new(&link, &own("other.example"), None);
+        assert!(hot.rare().is_none());
+    }
+
+    #[test]
+    fn the_mark_of_use_is_set_by_readers_and_taken_by_the_owner() {
+        let hot = HotLink::new(&link(), &DestinationPolicy::default(), None);
+        assert!(!hot.take_visited());
+        hot.visit();
+        hot.visit();
+        assert!(hot.take_visited());
+        assert!(!hot.take_visited());
+    }
+
+    #[test]
+    fn an_allowance_is_drawn_exactly_as_often_as_it_says_by_any_number_of_threads() {
+        let allowance = Arc::new(Allowance::new(1_000));
+        let drawers: Vec<_> = (0..4)
+            .map(|_| {
+                let allowance = Arc::clone(&allowance);
+                std::thread::spawn(move || (0..500).filter(|_| allowance.draw()).count())
+            })
+            .collect();
+        let drawn: usize = drawers.into_iter().map(|drawer| drawer.join().unwrap()).sum();
+        assert_eq!((drawn, allowance.remaining()), (1_000, 0));
+        allowance.adjust(-5);
+        assert!(!allowance.draw());
+        allowance.adjust(6);
+        assert!(allowance.draw() && !allowance.draw());
+    }
 }

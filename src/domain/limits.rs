@@ -44,6 +44,8 @@ pub const KEYS_PER_WORKSPACE_MAX: usize = 1_000;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// How long an idempotent answer is replayed, in milliseconds: one day.
 pub const IDEMPOTENCY_WINDOW_MS: i64 = 24 * 3_600_000;
+/// How long a request without an answer holds its idempotency key, in milliseconds: one minute.
+pub const IDEMPOTENCY_RESERVATION_MS: i64 = 60_000;
 /// Longest user agent, referrer and query kept of one click, in bytes; the rest is cut.
 pub const CLICK_FIELD_BYTES_MAX: usize = 1_024;
 /// Sealed code ids that one lease takes from the store.

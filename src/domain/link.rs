@@ -160,3 +160,79 @@ impl RedirectStatus {
         matches!(self, Self::MovedPermanently | Self::PermanentRedirect)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An active link without anything rare.
+    pub(crate) fn link() -> Link {
+        Link {
+            id: Id(7),
+            workspace: Id(1),
+            domain: DomainId::DEFAULT,
+            code: Code::parse(b"spring").unwrap(),
+            destination: Destination::from_stored("https://example.com/").unwrap(),
+            title: String::new(),
+            notes: String::new(),
+            tags: Vec::new(),
+            status: LinkStatus::Active,
+            redirect_status: RedirectStatus::Found,
+            starts_at: None,
+            expires_at: None,
+            expired_url: None,
+            max_clicks: None,
+            forward_query: true,
+            external_id: None,
+            created_via: CreatedVia::Api,
+            created_by: None,
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+            version: 1,
+        }
+    }
+
+    #[test]
+    fn words_and_bytes_read_back() {
+        for status in LinkStatus::ALL {
+            assert_eq!(LinkStatus::from_word(status.as_str()), Some(*status));
+            assert_eq!(LinkStatus::from_byte(*status as u8), Some(*status));
+        }
+        for via in CreatedVia::ALL {
+            assert_eq!(CreatedVia::from_word(via.as_str()), Some(*via));
+            assert_eq!(CreatedVia::from_byte(*via as u8), Some(*via));
+        }
+        for status in RedirectStatus::ALL {
+            assert_eq!(RedirectStatus::from_u16(status.as_u16()), Some(*status));
+            assert_eq!(status.as_u16().to_string(), status.as_str());
+        }
+        assert_eq!(LinkStatus::from_word("Active"), None);
+        assert_eq!(LinkStatus::from_byte(5), None);
+        assert_eq!(RedirectStatus::from_u16(304), None);
+    }
+
+    #[test]
+    fn a_link_is_used_up_with_the_click_that_reaches_its_limit() {
+        let mut link = link();
+        link.max_clicks = Some(2);
+        let states = [0, 1, 2, 3].map(|clicks| link.state(Timestamp(0), clicks));
+        let (active, exhausted) = (LinkState::Active, LinkState::Exhausted);
+        assert_eq!(states, [active, active, exhausted, exhausted]);
+    }
+
+    #[test]
+    fn what_the_owner_set_goes_before_times_and_limits() {
+        let mut link = link();
+        link.expires_at = Some(Timestamp(0));
+        for (status, state) in [
+            (LinkStatus::Active, LinkState::Expired),
+            (LinkStatus::Disabled, LinkState::Disabled),
+            (LinkStatus::Archived, LinkState::Archived),
+            (LinkStatus::Blocked, LinkState::Blocked),
+        ] {
+            link.status = status;
+            assert_eq!(link.state(Timestamp(0), 0), state);
+        }
+    }
+}

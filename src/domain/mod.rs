@@ -1,6 +1,7 @@
 //! What is true without any server: links, codes, ids, decisions. Pure: no async, no I/O, no clock.
 
 pub mod api_key;
+pub mod base62;
 pub mod click;
 pub mod code;
 pub mod decide;

@@ -8,11 +8,13 @@ use std::ops::RangeInclusive;
 pub struct Problems(Vec<String>);
 
 impl Problems {
+    /// Adds one sentence; name the key in backticks.
     pub fn add(&mut self, sentence: impl Into<String>) {
         self.0.push(sentence.into());
     }
 
     /// Adds a line unless `value` lies in `allowed`. Name the key as the operator writes it.
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand in plain numbers and spans")]
     pub fn range<T: PartialOrd + Display>(
         &mut self,
         key: &str,

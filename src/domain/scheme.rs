@@ -1,6 +1,16 @@
 //! How new codes are made.
+//!
+//! No function here gives a reserved name or a code of sealed shape: the first would hide a page,
+//! the second would be refused without a look by installations that trust the tag.
 
-use crate::domain::code::Code;
+use crate::domain::base62;
+use crate::domain::code::{Code, is_reserved};
+use crate::domain::limits::CODE_BYTES_MAX;
+
+/// Characters of a Snowflake id in base 62: 62^11 is above 2^64.
+const SNOWFLAKE_BYTES: usize = 11;
+/// What a collision appends to a destination before it is hashed again.
+const COLLISION: &[u8] = b"\0collision";
 
 /// `codes.scheme`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,18 +40,120 @@ impl CodeScheme {
 }
 
 /// Eleven characters of base 62: a Snowflake id, zero-padded.
-pub fn snowflake_code(_id: u64) -> Code {
-    unreachable!("replaced by the domain work package")
+pub fn snowflake_code(id: u64) -> Code {
+    let mut text = [0; SNOWFLAKE_BYTES];
+    base62::encode(id, &mut text);
+    Code::parse(&text).expect("base 62 is within the alphabet of codes")
 }
 
 /// `length` characters of base 62 from `entropy` (at least one byte per character is consumed,
-/// rejection-sampled so that every character is equally likely). `None` when entropy ran out.
-pub fn random_code(_length: usize, _entropy: &[u8]) -> Option<Code> {
-    unreachable!("replaced by the domain work package")
+/// rejection-sampled so that every character is equally likely). Codes that must not be given out
+/// are skipped. `None` when entropy ran out: ask again with fresh bytes. Twice `length` bytes are
+/// enough all but always. A length outside 1 to 50 is taken as the nearest of these.
+pub fn random_code(length: usize, entropy: &[u8]) -> Option<Code> {
+    sampled(length, entropy.iter().copied())
 }
 
 /// The code of a destination: base 62 of a digest. `attempt` counts collisions; each appends a
-/// constant and hashes again.
-pub fn hash_code(_destination: &str, _attempt: u32, _length: usize) -> Code {
-    unreachable!("replaced by the domain work package")
+/// constant (with its number) and hashes again. Lengths as in [`random_code`].
+pub fn hash_code(destination: &str, attempt: u32, length: usize) -> Code {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(destination.as_bytes());
+    if attempt > 0 {
+        hasher.update(COLLISION).update(&attempt.to_le_bytes());
+    }
+    let mut digest = hasher.finalize_xof();
+    let endless = std::iter::repeat_with(move || {
+        let mut block = [0; 64];
+        digest.fill(&mut block);
+        block
+    });
+    sampled(length, endless.flatten()).expect("an endless digest does not run out")
+}
+
+/// The first code that may be given out, from a stream of random bytes.
+fn sampled(length: usize, bytes: impl Iterator<Item = u8>) -> Option<Code> {
+    let length = length.clamp(1, CODE_BYTES_MAX);
+    let mut characters = bytes.filter_map(base62::sample);
+    loop {
+        let mut text = [0; CODE_BYTES_MAX];
+        for slot in &mut text[..length] {
+            *slot = characters.next()?;
+        }
+        let code = Code::parse(&text[..length]).expect("base 62 is the alphabet of codes");
+        if !code.has_sealed_shape() && !is_reserved(code.as_str()) {
+            return Some(code);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn snowflake_codes_carry_the_id(id: u64) {
+            let code = snowflake_code(id);
+            prop_assert_eq!(code.as_bytes().len(), 11);
+            prop_assert!(!code.has_sealed_shape() && !is_reserved(code.as_str()));
+            prop_assert_eq!(base62::decode(code.as_bytes()), Some(id));
+        }
+
+        #[test]
+        fn random_codes_are_well_formed_or_absent(length in 0_usize..60, entropy: Vec<u8>) {
+            if let Some(code) = random_code(length, &entropy) {
+                prop_assert_eq!(code.as_bytes().len(), length.clamp(1, CODE_BYTES_MAX));
+                prop_assert!(code.as_bytes().len() <= entropy.len());
+                prop_assert!(!code.has_sealed_shape() && !is_reserved(code.as_str()));
+            }
+        }
+
+        #[test]
+        fn hash_codes_depend_on_destination_and_attempt_alone(url: String, length in 1_usize..=50) {
+            let code = hash_code(&url, 0, length);
+            prop_assert_eq!(code, hash_code(&url, 0, length));
+            prop_assert_eq!(code.as_bytes().len(), length);
+            prop_assert!(!code.has_sealed_shape() && !is_reserved(code.as_str()));
+        }
+    }
+
+    #[test]
+    fn the_class_of_sealed_codes_and_reserved_names_are_skipped() {
+        // Eight zeros make 00000000, which looks sealed; the eight after them make AAAAAAAA.
+        let entropy: Vec<u8> = [[0; 8], [10; 8]].concat();
+        assert_eq!(random_code(8, &entropy).unwrap().as_str(), "AAAAAAAA");
+        let spelled = |text: &str| -> Vec<u8> {
+            text.bytes().map(|byte| base62::decode(&[byte]).unwrap() as u8).collect()
+        };
+        let entropy = [spelled("LoGin"), spelled("spRng")].concat();
+        assert_eq!(random_code(5, &entropy).unwrap().as_str(), "spRng");
+        assert_eq!(random_code(5, &spelled("LoGin")), None);
+    }
+
+    #[test]
+    fn bytes_that_would_favour_some_characters_are_not_used() {
+        assert_eq!(random_code(4, &[255, 248, 0, 250, 1, 2, 3]).unwrap().as_str(), "0123");
+        assert_eq!(random_code(4, &[255; 64]), None);
+    }
+
+    #[test]
+    fn a_collision_gives_another_code() {
+        let codes: HashSet<_> =
+            (0..1_000).map(|attempt| hash_code("https://example.com/", attempt, 7)).collect();
+        assert_eq!(codes.len(), 1_000);
+    }
+
+    #[test]
+    fn schemes_read_back() {
+        for scheme in CodeScheme::ALL {
+            assert_eq!(CodeScheme::from_word(scheme.as_str()), Some(*scheme));
+        }
+        assert_eq!(CodeScheme::from_word("Sealed"), None);
+    }
 }

@@ -1,1 +1,12 @@
-//! Operations that touch two or more ports.
+//! Operations that touch two or more ports: links, keys, ids, codes, the first start.
+
+pub mod bootstrap;
+pub mod codes;
+pub mod destinations;
+pub mod draft;
+pub mod ids;
+pub mod import;
+pub mod keys;
+pub mod links;
+pub mod node;
+pub mod validate;

@@ -1,1 +1,495 @@
 //! The shortest correct store, for tests.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::text::{fold, link_holds};
+use super::{
+    AccountStore, Claim, ClickStore, Imported, ImportedLink, KeptAnswer, LinkPage, LinkQuery,
+    LinkSort, LinkStore, NodeStore, PageMark, Replace, Replay, ReplayKey, ReplayStore, SortValue,
+    StorageError, StorageErrorKind, StorageResult, Stores, Workspace,
+};
+use crate::domain::api_key::{ApiKey, KeyDigest};
+use crate::domain::click::{ClickTotals, Granularity, SegmentCounts, SegmentId};
+use crate::domain::code::{DomainId, LinkKey};
+use crate::domain::id::Id;
+use crate::domain::limits::{IDEMPOTENCY_RESERVATION_MS, IDEMPOTENCY_WINDOW_MS};
+use crate::domain::link::{Link, LinkStatus};
+use crate::domain::time::Timestamp;
+
+/// Everything in maps behind one lock.
+#[derive(Default)]
+pub struct MemoryStore(Mutex<State>);
+
+#[derive(Clone, Default)]
+struct State {
+    links: BTreeMap<Id, Link>,
+    codes: HashMap<LinkKey, Id>,
+    imported: HashSet<[u8; 16]>,
+    foreign_sealed: HashSet<DomainId>,
+    totals: HashMap<Id, ClickTotals>,
+    minutes: BTreeMap<(Id, u32), u64>,
+    positions: HashMap<SegmentId, u64>,
+    workspaces: BTreeMap<Id, Workspace>,
+    keys: BTreeMap<Id, ApiKey>,
+    keys_epoch: u64,
+    blocks: HashMap<String, u64>,
+    marks: HashMap<u16, Timestamp>,
+    replays: HashMap<ReplayKey, (KeyDigest, Timestamp, Option<KeptAnswer>)>,
+}
+
+impl MemoryStore {
+    /// An empty store behind every port.
+    #[expect(clippy::new_ret_no_self, reason = "callers know ports only")]
+    pub fn new() -> Stores {
+        let this = Arc::new(Self::default());
+        Stores {
+            links: Arc::clone(&this) as _,
+            clicks: Arc::clone(&this) as _,
+            accounts: Arc::clone(&this) as _,
+            nodes: Arc::clone(&this) as _,
+            replays: this,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn external_id_taken(&self, link: &Link) -> bool {
+        link.external_id.is_some()
+            && link.status != LinkStatus::Deleted
+            && self.links.values().any(|other| {
+                other.id != link.id
+                    && other.workspace == link.workspace
+                    && other.status != LinkStatus::Deleted
+                    && other.external_id == link.external_id
+            })
+    }
+
+    fn claim(&mut self, link: Link) -> Claim {
+        if self.codes.contains_key(&link.key()) {
+            return Claim::Taken;
+        }
+        if self.external_id_taken(&link) {
+            return Claim::ExternalIdTaken;
+        }
+        self.codes.insert(link.key(), link.id);
+        self.links.insert(link.id, link);
+        Claim::Won
+    }
+
+    fn at(&self, key: &LinkKey) -> Option<&Link> {
+        self.links.get(self.codes.get(key)?)
+    }
+
+    /// True when `link` is the next version of what is at `key`.
+    fn follows(&self, key: &LinkKey, link: &Link) -> bool {
+        self.at(key).is_some_and(|old| old.id == link.id && old.version + 1 == link.version)
+    }
+
+    fn clicks(&self, id: Id) -> u64 {
+        self.totals.get(&id).map_or(0, |totals| totals.clicks)
+    }
+
+    fn matches(&self, link: &Link, query: &LinkQuery) -> bool {
+        link.workspace == query.workspace
+            && link.status != LinkStatus::Deleted
+            && query.text.as_deref().is_none_or(|text| link_holds(link, &fold(text)))
+            && query.tags.iter().all(|tag| link.tags.contains(tag))
+            && query.state.is_none_or(|s| link.state(query.now, self.clicks(link.id)) == s)
+            && query.domain.is_none_or(|domain| link.domain == domain)
+            && query.created_via.is_none_or(|via| link.created_via == via)
+            && query.created_after.is_none_or(|after| link.created_at >= after)
+            && query.created_before.is_none_or(|before| link.created_at < before)
+            && (query.external_id.is_none() || query.external_id == link.external_id)
+    }
+
+    fn mark(&self, link: &Link, sort: LinkSort) -> PageMark {
+        let value = match sort {
+            LinkSort::CreatedDesc | LinkSort::CreatedAsc => SortValue::Number(link.created_at.0),
+            LinkSort::UpdatedDesc => SortValue::Number(link.updated_at.0),
+            LinkSort::ClicksDesc | LinkSort::ClicksAsc => {
+                SortValue::Number(self.clicks(link.id) as i64)
+            }
+            LinkSort::TitleAsc => SortValue::Text(link.title.clone()),
+        };
+        PageMark { value, id: link.id }
+    }
+
+    fn add_clicks(&mut self, link: Id, clicks: u64, at: Option<Timestamp>) {
+        let totals = self.totals.entry(link).or_default();
+        totals.clicks += clicks;
+        totals.last_clicked_at = totals.last_clicked_at.max(at);
+    }
+
+    fn flush(&mut self, counts: Vec<SegmentCounts>) -> StorageResult<()> {
+        for segment in counts {
+            let applied = self.positions.entry(segment.segment).or_default();
+            if segment.to_record <= *applied {
+                continue;
+            }
+            if segment.from_record != *applied {
+                let gap = "the flush does not begin where the last one ended";
+                return Err(StorageError::new(StorageErrorKind::Invalid, "flush_clicks", gap));
+            }
+            *applied = segment.to_record;
+            for row in segment.rows.iter().filter(|row| row.added > 0) {
+                self.add_clicks(row.link, row.added.into(), Some(row.last_at));
+                *self.minutes.entry((row.link, row.minute)).or_default() += u64::from(row.added);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl LinkStore for MemoryStore {
+    async fn fetch(&self, key: &LinkKey) -> StorageResult<Option<Link>> {
+        Ok(self.lock().at(key).cloned())
+    }
+
+    async fn claim(&self, links: Vec<Link>) -> StorageResult<Vec<Claim>> {
+        let mut state = self.lock();
+        Ok(links.into_iter().map(|link| state.claim(link)).collect())
+    }
+
+    async fn replace(&self, link: Link) -> StorageResult<Replace> {
+        let mut state = self.lock();
+        if !state.follows(&link.key(), &link) {
+            return Ok(Replace::Stale);
+        }
+        if state.external_id_taken(&link) {
+            return Ok(Replace::ExternalIdTaken);
+        }
+        state.links.insert(link.id, link);
+        Ok(Replace::Done)
+    }
+
+    async fn relocate(
+        &self,
+        from: &LinkKey,
+        link: Link,
+        tombstone_id: Id,
+    ) -> StorageResult<Replace> {
+        let mut state = self.lock();
+        if !state.follows(from, &link) {
+            return Ok(Replace::Stale);
+        }
+        if state.codes.contains_key(&link.key()) {
+            return Ok(Replace::Taken);
+        }
+        if state.external_id_taken(&link) {
+            return Ok(Replace::ExternalIdTaken);
+        }
+        let Some(mut tombstone) = state.at(from).cloned() else {
+            return Ok(Replace::Stale);
+        };
+        tombstone.id = tombstone_id;
+        tombstone.status = LinkStatus::Deleted;
+        tombstone.version = link.version;
+        tombstone.updated_at = link.updated_at;
+        state.codes.insert(*from, tombstone_id);
+        state.codes.insert(link.key(), link.id);
+        state.links.insert(tombstone_id, tombstone);
+        state.links.insert(link.id, link);
+        Ok(Replace::Done)
+    }
+
+    async fn find_by_destination(
+        &self,
+        workspace: Id,
+        domain: DomainId,
+        destination: &str,
+    ) -> StorageResult<Option<Link>> {
+        let state = self.lock();
+        let found = state.links.values().filter(|link| {
+            (link.workspace, link.domain) == (workspace, domain)
+                && link.status == LinkStatus::Active
+                && link.destination.as_str() == destination
+        });
+        Ok(found.max_by_key(|link| (link.created_at, link.id)).cloned())
+    }
+
+    async fn list(&self, query: &LinkQuery) -> StorageResult<LinkPage> {
+        let state = self.lock();
+        let mut found: Vec<(PageMark, &Link)> = state
+            .links
+            .values()
+            .filter(|link| state.matches(link, query))
+            .map(|link| (state.mark(link, query.sort), link))
+            .collect();
+        found.sort_by(|a, b| compare(query.sort, &a.0, &b.0));
+        let total = found.len() as u64;
+        if let Some(after) = &query.after {
+            found.retain(|(mark, _)| compare(query.sort, mark, after).is_gt());
+        }
+        let limit = query.limit.max(1) as usize;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|(mark, _)| mark.clone());
+        let links = found.into_iter().map(|(_, link)| link.clone()).collect();
+        Ok(LinkPage { links, next, total })
+    }
+
+    async fn tags(&self, workspace: Id) -> StorageResult<Vec<(String, u64)>> {
+        let mut counts = BTreeMap::new();
+        let state = self.lock();
+        let live = |link: &&Link| link.workspace == workspace && link.status != LinkStatus::Deleted;
+        for link in state.links.values().filter(live) {
+            for tag in link.tags.iter().collect::<HashSet<_>>() {
+                *counts.entry(tag.clone()).or_default() += 1;
+            }
+        }
+        Ok(counts.into_iter().collect())
+    }
+
+    async fn scan(&self, after: Id, limit: u32) -> StorageResult<Vec<Link>> {
+        let above = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
+        let state = self.lock();
+        Ok(state.links.range(above).take(limit as usize).map(|(_, link)| link.clone()).collect())
+    }
+
+    async fn hottest(&self, limit: u32) -> StorageResult<Vec<LinkKey>> {
+        let state = self.lock();
+        let mut ids: Vec<_> = state.totals.iter().map(|(id, t)| (t.clicks, *id)).collect();
+        ids.sort_by(|a, b| b.cmp(a));
+        let live = |(_, id): &(u64, Id)| {
+            state.links.get(id).filter(|link| link.status != LinkStatus::Deleted).map(Link::key)
+        };
+        Ok(ids.iter().filter_map(live).take(limit as usize).collect())
+    }
+
+    async fn count(&self) -> StorageResult<u64> {
+        Ok(self.lock().links.len() as u64)
+    }
+
+    async fn import(
+        &self,
+        digest: [u8; 16],
+        batch: Vec<ImportedLink>,
+    ) -> StorageResult<Option<Vec<Imported>>> {
+        let mut state = self.lock();
+        if !state.imported.insert(digest) {
+            return Ok(None);
+        }
+        let deleted = |link: &Link| link.status == LinkStatus::Deleted;
+        let mut take = |entry: ImportedLink| {
+            let (id, key) = (entry.link.id, entry.link.key());
+            let same = state.at(&key).is_some_and(|there| {
+                there.destination == entry.link.destination
+                    && deleted(there) == deleted(&entry.link)
+            });
+            let outcome = match state.claim(entry.link) {
+                Claim::Won => {
+                    if entry.clicks > 0 {
+                        state.add_clicks(id, entry.clicks, entry.last_clicked_at);
+                    }
+                    Imported::Created
+                }
+                Claim::Taken if same => Imported::Unchanged,
+                Claim::Taken => Imported::Taken,
+                Claim::ExternalIdTaken => Imported::ExternalIdTaken,
+            };
+            if entry.foreign_sealed && outcome != Imported::Taken {
+                state.foreign_sealed.insert(key.domain);
+            }
+            outcome
+        };
+        Ok(Some(batch.into_iter().map(&mut take).collect()))
+    }
+
+    async fn has_foreign_sealed(&self, domain: DomainId) -> StorageResult<bool> {
+        Ok(self.lock().foreign_sealed.contains(&domain))
+    }
+}
+
+#[async_trait]
+impl ClickStore for MemoryStore {
+    async fn resume(&self, segment: SegmentId) -> StorageResult<u64> {
+        Ok(self.lock().positions.get(&segment).copied().unwrap_or(0))
+    }
+
+    async fn flush(&self, counts: Vec<SegmentCounts>) -> StorageResult<()> {
+        let mut state = self.lock();
+        let mut flushed = state.clone();
+        flushed.flush(counts)?;
+        *state = flushed;
+        Ok(())
+    }
+
+    async fn release(&self, segments: Vec<SegmentId>) -> StorageResult<()> {
+        let mut state = self.lock();
+        state.positions.retain(|segment, _| !segments.contains(segment));
+        Ok(())
+    }
+
+    async fn totals(&self, links: &[Id]) -> StorageResult<Vec<ClickTotals>> {
+        let state = self.lock();
+        let total = |link: &Id| state.totals.get(link).copied().unwrap_or_default();
+        Ok(links.iter().map(total).collect())
+    }
+
+    async fn series(
+        &self,
+        link: Id,
+        granularity: Granularity,
+        minutes: Range<u32>,
+    ) -> StorageResult<Vec<(u32, u64)>> {
+        let width = granularity.minutes();
+        let mut buckets = BTreeMap::new();
+        for ((_, minute), clicks) in self.lock().minutes.range((link, 0)..=(link, u32::MAX)) {
+            *buckets.entry(minute / width * width).or_default() += clicks;
+        }
+        Ok(buckets.into_iter().filter(|(first, _)| minutes.contains(first)).collect())
+    }
+
+    async fn erase(&self, link: Id) -> StorageResult<()> {
+        let mut state = self.lock();
+        state.totals.remove(&link);
+        state.minutes.retain(|(id, _), _| *id != link);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl AccountStore for MemoryStore {
+    async fn bootstrap(&self, workspace: Workspace, key: ApiKey) -> StorageResult<bool> {
+        let mut state = self.lock();
+        if !state.workspaces.is_empty() {
+            return Ok(false);
+        }
+        state.workspaces.insert(workspace.id, workspace);
+        state.keys.insert(key.id, key);
+        state.keys_epoch += 1;
+        Ok(true)
+    }
+
+    async fn workspaces(&self) -> StorageResult<Vec<Workspace>> {
+        Ok(self.lock().workspaces.values().cloned().collect())
+    }
+
+    async fn keys(&self) -> StorageResult<Vec<ApiKey>> {
+        Ok(self.lock().keys.values().cloned().collect())
+    }
+
+    async fn add_key(&self, key: ApiKey) -> StorageResult<bool> {
+        let mut state = self.lock();
+        if state.keys.values().any(|other| other.digest == key.digest) {
+            return Ok(false);
+        }
+        state.keys.insert(key.id, key);
+        state.keys_epoch += 1;
+        Ok(true)
+    }
+
+    async fn revoke_key(&self, workspace: Id, id: Id, at: Timestamp) -> StorageResult<bool> {
+        let mut state = self.lock();
+        let Some(key) = state.keys.get_mut(&id).filter(|key| key.workspace == workspace) else {
+            return Ok(false);
+        };
+        key.revoked_at.get_or_insert(at);
+        state.keys_epoch += 1;
+        Ok(true)
+    }
+
+    async fn add_key_uses(&self, uses: Vec<(Id, u64, Timestamp)>) -> StorageResult<()> {
+        let mut state = self.lock();
+        for (id, n, at) in uses {
+            if let Some(key) = state.keys.get_mut(&id) {
+                key.uses += n;
+                key.last_used_at = key.last_used_at.max(Some(at));
+            }
+        }
+        Ok(())
+    }
+
+    async fn keys_epoch(&self) -> StorageResult<u64> {
+        Ok(self.lock().keys_epoch)
+    }
+}
+
+#[async_trait]
+impl NodeStore for MemoryStore {
+    async fn lease_block(&self, space: &str, size: u64) -> StorageResult<u64> {
+        let mut state = self.lock();
+        let next = state.blocks.entry(space.to_owned()).or_default();
+        *next += size;
+        Ok(*next - size)
+    }
+
+    async fn clock_mark(&self, node: u16) -> StorageResult<Timestamp> {
+        Ok(self.lock().marks.get(&node).copied().unwrap_or_default())
+    }
+
+    async fn raise_clock_mark(&self, node: u16, mark: Timestamp) -> StorageResult<()> {
+        let mut state = self.lock();
+        let kept = state.marks.entry(node).or_default();
+        *kept = mark.max(*kept);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ReplayStore for MemoryStore {
+    async fn begin(
+        &self,
+        key: &ReplayKey,
+        fingerprint: KeyDigest,
+        now: Timestamp,
+    ) -> StorageResult<Replay> {
+        let mut state = self.lock();
+        if let Some((kept, at, answer)) = state.replays.get(key) {
+            let window =
+                if answer.is_some() { IDEMPOTENCY_WINDOW_MS } else { IDEMPOTENCY_RESERVATION_MS };
+            if now.0.saturating_sub(at.0) <= window {
+                return Ok(match answer {
+                    _ if *kept != fingerprint => Replay::Mismatch,
+                    Some(answer) => Replay::Answered(answer.clone()),
+                    None => Replay::InProgress,
+                });
+            }
+        }
+        state.replays.insert(key.clone(), (fingerprint, now, None));
+        Ok(Replay::Reserved)
+    }
+
+    async fn finish(
+        &self,
+        key: &ReplayKey,
+        answer: KeptAnswer,
+        now: Timestamp,
+    ) -> StorageResult<()> {
+        if let Some(kept) = self.lock().replays.get_mut(key) {
+            (kept.1, kept.2) = (now, Some(answer));
+        }
+        Ok(())
+    }
+
+    async fn abandon(&self, key: &ReplayKey) -> StorageResult<()> {
+        let mut state = self.lock();
+        if state.replays.get(key).is_some_and(|(_, _, answer)| answer.is_none()) {
+            state.replays.remove(key);
+        }
+        Ok(())
+    }
+}
+
+fn compare(sort: LinkSort, a: &PageMark, b: &PageMark) -> std::cmp::Ordering {
+    let order = match (&a.value, &b.value) {
+        (SortValue::Number(a), SortValue::Number(b)) => a.cmp(b),
+        (SortValue::Text(a), SortValue::Text(b)) => a.cmp(b),
+        (SortValue::Number(_), SortValue::Text(_)) => std::cmp::Ordering::Less,
+        (SortValue::Text(_), SortValue::Number(_)) => std::cmp::Ordering::Greater,
+    };
+    let order = order.then(a.id.cmp(&b.id));
+    match sort {
+        LinkSort::CreatedAsc | LinkSort::ClicksAsc | LinkSort::TitleAsc => order,
+        LinkSort::CreatedDesc | LinkSort::UpdatedDesc | LinkSort::ClicksDesc => order.reverse(),
+    }
+}

@@ -1,10 +1,14 @@
 //! The ports: what Shunt needs from a store, by use case. Backends implement them, wrappers in
 //! `layers` add metering and the like, one suite in `tests/stores` runs on all of them.
 
+pub mod config;
 pub mod embedded;
 pub mod error;
 pub mod layers;
+pub mod lock;
 pub mod memory;
+pub mod secrets;
+mod text;
 
 use std::ops::Range;
 use std::sync::Arc;

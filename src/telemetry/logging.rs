@@ -40,3 +40,11 @@ pub fn install(config: &LogConfig) -> Result<(), String> {
     };
     installed.map_err(|error| error.to_string())
 }
+
+impl LogConfig {
+    /// `Problems` lives in the domain, which telemetry does not know: the filter is tried instead.
+    pub fn filter_problem(&self) -> Option<String> {
+        let level = self.level.as_deref()?;
+        EnvFilter::try_new(level).err().map(|error| format!("`log.level` is {level:?}: {error}"))
+    }
+}

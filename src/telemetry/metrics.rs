@@ -210,6 +210,8 @@ macro_rules! catalogue {
 catalogue! {
     /// API and page requests by route, method and status
     http_requests: Family<HttpLabels, Counter> = "http_requests", Family::default();
+    /// Visits to links whose stored destination breaks a rule that holds now
+    unservable_visits: Counter = "unservable_visits", Counter::default();
     /// Store operations by store, operation and outcome
     store_duration: Family<StoreLabels, Histogram> = "store_duration_seconds",
         Family::new_with_constructor(|| Histogram::new(STORE_BOUNDS));

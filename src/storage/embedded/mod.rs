@@ -1,1 +1,234 @@
 //! The embedded store: SQLite in write-ahead mode, one writer thread with group commit, a few readers.
+//!
+//! Any number of processes may have the same store open; SQLite's locks keep them apart. Who needs
+//! to be the only one (a server, an import into the store itself) takes a [`StoreLock`] besides.
+
+mod accounts;
+
+mod clicks;
+mod deltas;
+mod fault;
+mod fold;
+mod links;
+mod list;
+mod nodes;
+mod pages;
+mod queue;
+mod readers;
+mod replays;
+mod rows;
+mod schema;
+mod search;
+mod upkeep;
+
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use self::fault::{Fault, Outcome};
+use self::readers::{Lane, Readers};
+use self::upkeep::Upkeep;
+use self::writer::Writer;
+use crate::domain::units::Size;
+use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult, Stores};
+
+/// Name of the database inside the store's folder.
+pub const FILE_NAME: &str = "shunt.db";
+
+/// How an embedded store is run; `[storage]` says it with these names.
+#[derive(Clone, Debug)]
+pub struct EmbeddedConfig {
+    /// Threads for short reads, 1 to 32. Loads of links that are not in memory wait for these.
+    pub short_readers: usize,
+    /// Threads for lists, searches and scans, 1 to 32.
+    pub long_readers: usize,
+    /// Bound of the database file; 0B is none. When it is reached, writes fail and reads go on.
+    pub size_max: Size,
+}
+
+impl Default for EmbeddedConfig {
+    fn default() -> Self {
+        Self { short_readers: 2, long_readers: 2, size_max: Size(0) }
+    }
+}
+
+/// What to do when there is no store yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Create,
+    /// Answers `Unavailable` and creates nothing.
+    Existing,
+}
+
+/// An open store. Clones share it; the last one to go finishes what waits and closes it.
+#[derive(Clone)]
+pub struct Embedded {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writer: Writer,
+    readers: Readers,
+    /// A search found much that is not indexed: index faster for a while.
+    hurry: Arc<AtomicBool>,
+}
+
+impl Embedded {
+    /// Opens the store in the folder `path` with default settings; see [`Embedded::open_with`].
+    pub fn open(path: &Path, mode: Mode) -> StorageResult<Self> {
+        Self::open_with(path, mode, &EmbeddedConfig::default())
+    }
+
+    /// Opens the store in the folder `path` and brings its layout up to date. Kinds: `Unavailable`
+    /// (cannot be opened, or is absent), `Corrupt` (damaged; says what to run), `Invalid` (written
+    /// by a newer version or another program).
+    pub fn open_with(path: &Path, mode: Mode, config: &EmbeddedConfig) -> StorageResult<Self> {
+        const OP: Op = "open";
+        let file: Arc<Path> = database_file(path).into();
+        if mode == Mode::Existing && !file.exists() {
+            let absent = format!("there is no store in {}", path.display());
+            return Err(StorageError::new(StorageErrorKind::Unavailable, OP, absent));
+        }
+        let refuse = |error: std::io::Error| {
+            let text = format!("{}: {error}", file.display());
+            StorageError::new(StorageErrorKind::Unavailable, OP, text)
+        };
+        std::fs::create_dir_all(path).map_err(refuse)?;
+        let hurry = Arc::new(AtomicBool::new(false));
+        let open = || -> Outcome<_> {
+            let writing = open_for_writing(&file, config)?;
+            let connect = |n: usize| (0..n).map(|_| open_for_reading(&file)).collect();
+            let short: Outcome<Vec<_>> = connect(config.short_readers.max(1));
+            let long: Outcome<Vec<_>> = connect(config.long_readers.max(1));
+            let upkeep = Upkeep::new(&writing, Arc::clone(&hurry))?;
+            Ok((writing, short?, long?, upkeep))
+        };
+        let (writing, short, long, upkeep) = open().map_err(|fault| fault.into_error(OP, &file))?;
+        let writer = Writer::start(writing, upkeep, Arc::clone(&file)).map_err(refuse)?;
+        let readers = Readers::start(short, long, Arc::clone(&file)).map_err(refuse)?;
+        Ok(Self { inner: Arc::new(Inner { writer, readers, hurry }) })
+    }
+
+    /// The ports of this store.
+    pub fn stores(&self) -> Stores {
+        let this = Arc::new(self.clone());
+        Stores {
+            links: Arc::clone(&this) as _,
+            clicks: Arc::clone(&this) as _,
+            accounts: Arc::clone(&this) as _,
+            nodes: Arc::clone(&this) as _,
+            replays: this,
+        }
+    }
+
+    async fn write<T, F>(&self, op: Op, work: F) -> StorageResult<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+    {
+        self.inner.writer.run(op, work).await
+    }
+
+    async fn read<T, F>(&self, op: Op, lane: Lane, work: F) -> StorageResult<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+    {
+        self.inner.readers.run(op, lane, work).await
+    }
+}
+
+/// The database of the store in the folder `path`.
+pub fn database_file(path: &Path) -> PathBuf {
+    path.join(FILE_NAME)
+}
+
+fn open_for_writing(file: &Path, config: &EmbeddedConfig) -> Outcome<Connection> {
+    let conn = Connection::open_with_flags(
+        file,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    conn.busy_timeout(BUSY_WAIT_MAX)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    conn.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = ON;
+         PRAGMA secure_delete = ON;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA cache_size = -65536;
+         PRAGMA wal_autocheckpoint = 4000;
+         PRAGMA journal_size_limit = 67108864;",
+    )?;
+    schema::migrate(&conn)?;
+    if config.size_max.0 > 0 {
+        let page: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        let pages = (config.size_max.0 as i64 / page.max(1)).max(1);
+        conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
+    }
+    Ok(conn)
+}
+
+fn open_for_reading(file: &Path) -> Outcome<Connection> {
+    let conn = Connection::open_with_flags(
+        file,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    conn.busy_timeout(BUSY_WAIT_MAX)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    conn.execute_batch(
+        "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;",
+    )?;
+    search::register(&conn)?;
+    Ok(conn)
+}
+
+/// How long a statement waits for another process before it gives up.
+const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Prepared statements that a connection keeps.
+const STATEMENTS_MAX: usize = 128;
+
+/// Bit pattern of an id in SQLite's signed column.
+fn signed(id: crate::domain::id::Id) -> i64 {
+    id.0 as i64
+}
+
+/// Back from [`signed`].
+fn unsigned(value: i64) -> crate::domain::id::Id {
+    crate::domain::id::Id(value as u64)
+}
+
+/// Adds `by` to a named counter.
+fn count_up(conn: &Connection, name: &str, by: i64) -> Outcome<()> {
+    if by == 0 {
+        return Ok(());
+    }
+    conn.prepare_cached(
+        "INSERT INTO counters (name, value) VALUES (?1, ?2)
+         ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+    )?
+    .execute((name, by))?;
+    Ok(())
+}
+
+/// Value of a named counter; zero when nobody counted yet.
+fn counter(conn: &Connection, name: &str) -> Outcome<i64> {
+    use rusqlite::OptionalExtension;
+    let value = conn
+        .prepare_cached("SELECT value FROM counters WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()?;
+    Ok(value.unwrap_or(0))
+}
+
+/// A byte that stands for an enum value.
+fn word<T>(value: Option<T>, what: &str, byte: i64) -> Outcome<T> {
+    value.ok_or_else(|| Fault::corrupt(format!("{byte} is not a {what}")))
+}

@@ -1,0 +1,61 @@
+# Checks with tools that nobody here wrote, against the real binary. Sourced by scripts/test.
+
+
+outside_checks() {
+  ensure_packages wrk=wrk curl=curl python3=python3
+  python3 -c 'import ensurepip' 2>/dev/null || ensure_packages no-such-command=python3-venv
+  cargo build --quiet --workspace --bins
+  binary=$root/target/debug/shunt
+  folder=$work/outside
+  start_shunt "$binary" "$folder"
+  key=$(sed -n 's/^owner API key: //p' "$folder.out")
+  check "first start prints one owner key" test -n "$key"
+  check "wrk sees nothing but redirects" wrk_sees_redirects
+  check "parallel curl gets one winner for an alias" curl_races_for_an_alias
+  check "schemathesis agrees with openapi.json" schemathesis_agrees
+  check "clicks are counted exactly" clicks_are_exact
+  check "a graceful stop exits 0" stop_shunt
+  check "kill -9 loses nothing" scripts/drill kill --rounds 3 --binary "$binary"
+  check "the kill drill can fail" canary_fails
+}
+
+create_link() {
+  curl -fsS -X POST "$shunt_url/api/v1/links" -H "Authorization: Bearer $key" \
+    -H 'Content-Type: application/json' -d "$1"
+}
+
+wrk_sees_redirects() {
+  create_link '{"destination":"https://example.com/spring","alias":"spring"}' >/dev/null
+  wrk -t1 -c16 -d2s "$shunt_url/spring" | tee "$work/wrk.txt"
+  ! grep -q 'Non-2xx' "$work/wrk.txt" && ! grep -q 'Socket errors' "$work/wrk.txt" \
+    && grep -qE '^ +[1-9][0-9]* requests' "$work/wrk.txt"
+}
+
+curl_races_for_an_alias() {
+  local config=$work/race.cfg i
+  for i in $(seq 200); do
+    printf 'url = "%s/api/v1/links"\nheader = "Authorization: Bearer %s"\nheader = "Content-Type: application/json"\ndata = "{\\"destination\\":\\"https://example.com/%s\\",\\"alias\\":\\"contested\\"}"\noutput = /dev/null\nwrite-out = "%%{http_code}\\n"\n' \
+      "$shunt_url" "$key" "$i"
+    [ "$i" -eq 200 ] || echo next
+  done >"$config"
+  curl -sS --parallel --parallel-max 50 --config "$config" | sort | uniq -c | tee "$work/race.txt"
+  [ "$(awk '$2 == 201 { print $1 }' "$work/race.txt")" = 1 ] \
+    && [ "$(awk '$2 == 409 { print $1 }' "$work/race.txt")" = 199 ]
+}
+
+schemathesis_agrees() {
+  python3 -m venv "$work/venv"
+  "$work/venv/bin/pip" install --quiet schemathesis==4.32.5
+  "$work/venv/bin/schemathesis" run "$shunt_url/api/v1/openapi.json" \
+    --header "Authorization: Bearer $key" --max-examples 25 --seed 1 --no-color
+}
+
+# accepted = counted + in journal + dropped, and nothing dropped, once the journal is drained.
+clicks_are_exact() {
+  wait_until 20 drained && [ "$(metric shunt_clicks_dropped_total)" = 0 ] \
+    && [ "$(metric shunt_clicks_counted_total)" = "$(metric shunt_clicks_accepted_total)" ]
+}
+
+drained() { [ "$(metric shunt_clicks_in_journal)" = 0 ]; }
+
+canary_fails() { ! scripts/drill kill --rounds 1 --canary --binary "$binary" >/dev/null 2>&1; }

@@ -1,1 +1,0 @@
-//! Composition root: build by role, run, drain.

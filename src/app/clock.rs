@@ -1,0 +1,17 @@
+//! The wall clock of this machine.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::domain::time::{Clock, Timestamp};
+
+/// Reads the system's time on every call.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        // A clock before 1970 is as good as one at it: ids refuse both.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}

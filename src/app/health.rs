@@ -1,0 +1,51 @@
+//! What `/healthz` and `/debug/actors` are told.
+
+use std::sync::Arc;
+
+use futures_util::future::FutureExt as _;
+use serde_json::json;
+
+use crate::actors::clicks::ClickSink;
+use crate::actors::links::LinkTable;
+use crate::app::Opened;
+use crate::http::{Dependency, Report};
+
+/// The store must answer; a journal that has to help itself is a warning.
+pub(super) fn dependencies(opened: &Opened, clicks: &ClickSink) -> Vec<Dependency> {
+    let links = Arc::clone(&opened.stores.links);
+    let store = move || {
+        let links = Arc::clone(&links);
+        let check = async move {
+            let count = links.count().await.map_err(|error| error.to_string())?;
+            Ok(format!("{count} links"))
+        };
+        check.boxed_local()
+    };
+    let clicks = clicks.clone();
+    let journal = move || {
+        let health = clicks.health();
+        let words = format!("{} segments, {} ms behind", health.segments, health.lag_ms);
+        let outcome = match (health.degraded, health.last_flush_error) {
+            (false, None) => Ok(words),
+            (true, _) => Err(format!("{words}; no spare segment: clicks are counted in memory")),
+            (false, Some(error)) => Err(format!("{words}; {error}")),
+        };
+        std::future::ready(outcome).boxed_local()
+    };
+    vec![
+        Dependency { name: "store", vital: true, check: Arc::new(store) },
+        Dependency { name: "journal", vital: false, check: Arc::new(journal) },
+    ]
+}
+
+/// Every actor with its mailbox, what it owns and how far behind it is.
+pub(super) fn actors(links: &LinkTable, clicks: &ClickSink) -> Report {
+    let (links, clicks) = (links.clone(), clicks.clone());
+    Arc::new(move || {
+        let (links, clicks) = (links.clone(), clicks.clone());
+        let report = async move {
+            json!({ "link_shards": links.inspect().await, "click_counters": clicks.inspect().await })
+        };
+        report.boxed_local()
+    })
+}

@@ -1,0 +1,10 @@
+//! Composition root: build, run, drain.
+
+mod clock;
+mod health;
+mod open;
+mod serve;
+
+pub use clock::SystemClock;
+pub use open::{Opened, Sharing, open};
+pub use serve::serve;

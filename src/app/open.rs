@@ -1,0 +1,85 @@
+//! Opens the store of this node: for the server, and for commands that work on it directly.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+
+use crate::app::SystemClock;
+use crate::config::Settings;
+use crate::domain::api_key::KeyText;
+use crate::domain::seal::Sealer;
+use crate::domain::time::Clock;
+use crate::service::bootstrap::bootstrap;
+use crate::service::ids::IdSource;
+use crate::storage::embedded::{Embedded, Mode};
+use crate::storage::lock::StoreLock;
+use crate::storage::secrets::Secrets;
+use crate::storage::{Stores, layers};
+use crate::telemetry::metrics::Metrics;
+
+/// Whether others may have the store open at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody else serves or imports: needed to write links past a table in memory.
+    Alone,
+    /// A server may run: keys, exports, backups.
+    WithServer,
+}
+
+/// The store, its secrets, and what makes ids in it.
+pub struct Opened {
+    pub stores: Stores,
+    pub secrets: Secrets,
+    pub sealer: Sealer,
+    pub ids: Arc<IdSource>,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
+    /// Set when this is the first start: to be shown once.
+    pub owner_key: Option<KeyText>,
+    /// Held until everything else is closed.
+    _lock: Option<StoreLock>,
+}
+
+/// Opens the store at `storage.path`, and makes it what a first start makes it if it is new. With
+/// `Sharing::WithServer` there must be a store already.
+pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
+    let path = &settings.storage.path;
+    let lock = match sharing {
+        Sharing::Alone => Some(take_lock(settings)?),
+        Sharing::WithServer => None,
+    };
+    let mode = match sharing {
+        Sharing::Alone => Mode::Create,
+        Sharing::WithServer => Mode::Existing,
+    };
+    let metrics = Metrics::new();
+    let secrets =
+        if mode == Mode::Existing { Secrets::open(path) } else { Secrets::open_or_create(path) };
+    let secrets = secrets.with_context(|| format!("opening the keys in {}", path.display()))?;
+    let embedded = Embedded::open_with(path, mode, &settings.storage.embedded())
+        .with_context(|| format!("opening the store in {}", path.display()))?;
+    let stores = layers::metered(embedded.stores(), "embedded", &metrics);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids = IdSource::open(settings.node.id, Arc::clone(&stores.nodes), Arc::clone(&clock));
+    let ids = Arc::new(ids.await.context("reading where ids begin")?);
+    let chosen = settings.auth.bootstrap_text();
+    let accounts = stores.accounts.as_ref();
+    let owner_key = bootstrap(accounts, &ids, clock.as_ref(), &secrets.api_keys, chosen)
+        .await
+        .context("making the first workspace and its key")?;
+    let sealer = Sealer::new(secrets.seal.clone());
+    Ok(Opened { stores, secrets, sealer, ids, clock, metrics, owner_key, _lock: lock })
+}
+
+fn take_lock(settings: &Settings) -> Result<StoreLock> {
+    let path = &settings.storage.path;
+    match StoreLock::try_acquire(path) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => bail!(
+            "another process works on the store in {}; stop it, choose another `storage.path`, \
+             or reach a running server with `--url` and `--key`",
+            path.display()
+        ),
+        Err(error) => Err(error).with_context(|| format!("locking {}", path.display())),
+    }
+}

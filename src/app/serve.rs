@@ -1,0 +1,226 @@
+//! `shunt serve`: builds the node, runs it, drains it.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use actix_web::web;
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::actors::clicks::{ClickSink, ClickSinkParts};
+use crate::actors::links::{LinkTable, LinkTableParts};
+use crate::app::{Opened, Sharing, health, open};
+use crate::config::Settings;
+use crate::domain::destination::DestinationPolicy;
+use crate::http::admin::{self, AdminState};
+use crate::http::{
+    CursorSealer, HttpParts, Listeners, OpsParts, Pages, Readiness, RunningOps, RunningServer,
+    Site, serve as serve_http, serve_ops,
+};
+use crate::service::codes::CodeMaker;
+use crate::service::keys::KeyRing;
+use crate::service::links::{LinkService, LinkServiceParts};
+use crate::service::validate::Rules;
+use crate::telemetry::logging;
+
+/// Serves until SIGTERM or SIGINT, then drains. Fails when the node cannot be built.
+pub fn serve(settings: Settings) -> Result<()> {
+    logging::install(&settings.log).map_err(anyhow::Error::msg).context("starting the log")?;
+    actix_rt::System::new().block_on(run(settings))
+}
+
+/// Everything that runs, to be stopped in the order that loses nothing.
+struct Node {
+    opened: Opened,
+    clicks: ClickSink,
+    links: LinkTable,
+    keys: Arc<KeyRing>,
+    server: RunningServer,
+    ops: RunningOps,
+    readiness: Readiness,
+}
+
+async fn run(settings: Settings) -> Result<()> {
+    let mut node = Node::build(&settings).await?;
+    node.warm().await?;
+    node.announce();
+    let stopped = node.until_told().await;
+    node.drain().await;
+    stopped
+}
+
+impl Node {
+    async fn build(settings: &Settings) -> Result<Self> {
+        let opened = open(settings, Sharing::Alone).await?;
+        let listeners = Listeners::bind(&settings.http).context("taking `http.listen`")?;
+        let policy = DestinationPolicy {
+            own_hosts: listeners.hosts().names(),
+            allow_private: settings.destinations.allow_private,
+        };
+        let clicks = start_clicks(settings, &opened)?;
+        let links = start_links(settings, &opened, &clicks, &policy);
+        let keys = KeyRing::open(
+            opened.secrets.api_keys,
+            Arc::clone(&opened.stores.accounts),
+            Arc::clone(&opened.ids),
+            Arc::clone(&opened.clock),
+        );
+        let keys = Arc::new(keys.await.context("reading the API keys")?);
+        actix_rt::spawn(Arc::clone(&keys).follow());
+
+        let readiness = Readiness::default();
+        let parts = OpsParts {
+            metrics: Arc::clone(&opened.metrics),
+            readiness: readiness.clone(),
+            dependencies: health::dependencies(&opened, &clicks),
+            actors: health::actors(&links, &clicks),
+        };
+        let ops = serve_ops(&settings.ops, parts).context("taking `ops.listen`")?;
+        let state = admin_state(
+            settings,
+            &opened,
+            &listeners,
+            &Actors { links: &links, clicks: &clicks, keys: &keys },
+            policy,
+        );
+        let server = serve_http(HttpParts {
+            config: settings.http.clone(),
+            redirect: settings.redirect.clone(),
+            listeners,
+            pages: Pages::load(&settings.pages).map_err(anyhow::Error::msg)?,
+            links: links.clone(),
+            clicks: settings.clicks.enabled.then(|| clicks.clone()),
+            metrics: Arc::clone(&opened.metrics),
+            clock: Arc::clone(&opened.clock),
+            readiness: readiness.clone(),
+            admin: move |app: &mut web::ServiceConfig| {
+                app.app_data(state.clone()).configure(admin::configure);
+            },
+        })
+        .context("starting the public listener")?;
+        Ok(Self { opened, clicks, links, keys, server, ops, readiness })
+    }
+
+    /// Redirects are served from the first moment; readiness waits for the hottest links.
+    async fn warm(&self) -> Result<()> {
+        self.links.warm().await.context("loading the hottest links")?;
+        self.readiness.set_ready();
+        Ok(())
+    }
+
+    /// Tells people and programs that the node is up; shows the owner key of a first start, once.
+    fn announce(&self) {
+        let (http, ops) = (list(self.server.addresses()), list(self.ops.addresses()));
+        if let Some(key) = &self.opened.owner_key {
+            show_owner_key(key.as_str(), self.server.public_url().as_str());
+        }
+        info!(http, ops, "ready");
+    }
+
+    /// Waits for a signal (fine) or for the listener to break (not fine).
+    async fn until_told(&mut self) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+        tokio::select! {
+            _ = terminate.recv() => info!("stopping on SIGTERM"),
+            _ = interrupt.recv() => info!("stopping on SIGINT"),
+            broken = self.server.failed() => {
+                return Err(broken).context("the public listener broke");
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops accepting, lets requests finish, stores what was counted, closes the store.
+    async fn drain(self) {
+        self.server.stop().await;
+        self.links.stop().await;
+        if let Err(error) = self.keys.flush().await {
+            warn!(%error, "the last uses of API keys were not stored");
+        }
+        self.clicks.drain().await;
+        self.ops.stop().await;
+        drop(self.opened);
+        info!("stopped");
+    }
+}
+
+fn start_clicks(settings: &Settings, opened: &Opened) -> Result<ClickSink> {
+    let parts = ClickSinkParts {
+        config: settings.clicks.clone(),
+        folder: settings.storage.path.join("journal"),
+        store: Arc::clone(&opened.stores.clicks),
+        metrics: Arc::clone(&opened.metrics),
+        clock: Arc::clone(&opened.clock),
+    };
+    ClickSink::start(parts).context("opening the click journal")
+}
+
+fn start_links(
+    settings: &Settings,
+    opened: &Opened,
+    clicks: &ClickSink,
+    policy: &DestinationPolicy,
+) -> LinkTable {
+    LinkTable::start(LinkTableParts {
+        config: settings.links.clone(),
+        store: Arc::clone(&opened.stores.links),
+        clicks: Arc::new(clicks.clone()),
+        policy: policy.clone(),
+        sealer: opened.sealer.clone(),
+        metrics: Arc::clone(&opened.metrics),
+        sole_writer: true,
+    })
+}
+
+/// Handles that the API needs.
+struct Actors<'a> {
+    links: &'a LinkTable,
+    clicks: &'a ClickSink,
+    keys: &'a Arc<KeyRing>,
+}
+
+fn admin_state(
+    settings: &Settings,
+    opened: &Opened,
+    listeners: &Listeners,
+    actors: &Actors<'_>,
+    policy: DestinationPolicy,
+) -> web::Data<AdminState> {
+    let site = Site::of(listeners.public_url());
+    let rules = Rules { policy, codes: settings.codes.clone(), domain: site.domain.clone() };
+    let service = LinkService::new(LinkServiceParts {
+        table: actors.links.clone(),
+        store: Arc::clone(&opened.stores.links),
+        clicks: actors.clicks.clone(),
+        ids: Arc::clone(&opened.ids),
+        codes: CodeMaker::new(opened.sealer.clone(), Arc::clone(&opened.stores.nodes)),
+        rules,
+        clock: Arc::clone(&opened.clock),
+    });
+    web::Data::new(AdminState {
+        links: service,
+        keys: Arc::clone(actors.keys),
+        stores: opened.stores.clone(),
+        clicks: actors.clicks.clone(),
+        cursors: CursorSealer::new(&opened.secrets.cursors),
+        site,
+        clock: Arc::clone(&opened.clock),
+    })
+}
+
+fn list(addresses: &[std::net::SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The key alone on standard output, so that a script can take it; how to use it beside.
+fn show_owner_key(key: &str, url: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "owner API key: {key}");
+    let _ = writeln!(
+        std::io::stderr().lock(),
+        "Keep it: it is shown this once. To try it:\n\n  export SHUNT_KEY='<the key>'\n  \
+         curl -sS {url}api/v1/links -H \"Authorization: Bearer $SHUNT_KEY\" \\\n    \
+         -H 'Content-Type: application/json' -d '{{\"destination\":\"https://example.com/\"}}'\n"
+    );
+}

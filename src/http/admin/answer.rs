@@ -1,0 +1,136 @@
+//! Answers: made once, sent as often as their idempotency key is shown again.
+
+use std::future::Future;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use tracing::warn;
+
+use super::AdminState;
+use crate::domain::id::Id;
+use crate::domain::limits::IDEMPOTENCY_KEY_BYTES_MAX;
+use crate::http::error::{ApiError, ProblemCode};
+use crate::storage::{KeptAnswer, Replay, ReplayKey};
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// A JSON answer.
+pub(super) fn json(status: u16, body: &impl Serialize) -> Result<KeptAnswer, ApiError> {
+    let body = serde_json::to_vec(body).map_err(|error| {
+        tracing::error!(%error, "an answer could not be written as JSON");
+        ApiError::unavailable()
+    })?;
+    Ok(KeptAnswer { status, location: None, etag: None, body })
+}
+
+/// Puts an answer on the wire.
+pub(super) fn send(answer: KeptAnswer) -> HttpResponse {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let mut response = HttpResponse::build(status);
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if let Some(location) = answer.location {
+        response.insert_header((header::LOCATION, location));
+    }
+    if let Some(etag) = answer.etag {
+        response.insert_header((header::ETAG, etag));
+    }
+    response.content_type("application/json").body(answer.body)
+}
+
+/// 204.
+pub(super) fn no_content() -> HttpResponse {
+    HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).finish()
+}
+
+/// Runs `work` to its end even if the client goes away meanwhile: a change that started is not
+/// left half done.
+pub(super) async fn to_the_end<T: 'static>(
+    work: impl Future<Output = Result<T, ApiError>> + 'static,
+) -> Result<T, ApiError> {
+    actix_web::rt::spawn(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a request ended in a panic");
+        Err(ApiError::unavailable())
+    })
+}
+
+/// The request's `Idempotency-Key`, if it has one, with what the request is bound to.
+pub(super) struct Idempotency {
+    key: ReplayKey,
+    fingerprint: [u8; 32],
+}
+
+impl Idempotency {
+    /// Kinds: 400 for a key that is empty, too long or not visible ASCII.
+    pub(super) fn of(
+        request: &HttpRequest,
+        workspace: Id,
+        body: &[u8],
+    ) -> Result<Option<Self>, ApiError> {
+        let Some(key) = idempotency_key(request)? else { return Ok(None) };
+        let mut hasher = blake3::Hasher::new();
+        let uri = request.uri();
+        let parts = [request.method().as_str(), uri.path(), uri.query().unwrap_or_default()];
+        for part in parts.map(str::as_bytes).into_iter().chain([body]) {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        let fingerprint = *hasher.finalize().as_bytes();
+        Ok(Some(Self { key: ReplayKey { workspace, key }, fingerprint }))
+    }
+}
+
+/// The text of `Idempotency-Key`. Kinds: 400.
+pub(super) fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, ApiError> {
+    let mut values = request.headers().get_all(IDEMPOTENCY_KEY);
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    let fits = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&text.len());
+    if !fits || values.next().is_some() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let detail = format!(
+            "`Idempotency-Key` is one header of 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible \
+             characters without spaces"
+        );
+        return Err(ApiError::new(ProblemCode::InvalidRequest, detail));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// Does `work` unless the same request was answered before; then repeats that answer. A refusal is
+/// not kept: the request may be sent again, corrected or not.
+pub(super) async fn once(
+    state: &AdminState,
+    idempotency: Option<Idempotency>,
+    work: impl Future<Output = Result<KeptAnswer, ApiError>>,
+) -> Result<HttpResponse, ApiError> {
+    let Some(Idempotency { key, fingerprint }) = idempotency else {
+        return work.await.map(send);
+    };
+    let replays = &state.stores.replays;
+    match replays.begin(&key, fingerprint, state.clock.now()).await? {
+        Replay::Reserved => (),
+        Replay::InProgress => {
+            let detail = "the first request with this key is not answered yet";
+            return Err(ApiError::new(ProblemCode::IdempotencyInProgress, detail));
+        }
+        Replay::Mismatch => {
+            let detail = "this `Idempotency-Key` was used with another path or body";
+            return Err(ApiError::new(ProblemCode::IdempotencyMismatch, detail));
+        }
+        Replay::Answered(answer) => {
+            let mut response = send(answer);
+            let name = header::HeaderName::from_static("idempotency-replayed");
+            response.headers_mut().insert(name, header::HeaderValue::from_static("true"));
+            return Ok(response);
+        }
+    }
+    let outcome = work.await;
+    let kept = match &outcome {
+        Ok(answer) => replays.finish(&key, answer.clone(), state.clock.now()).await,
+        Err(_) => replays.abandon(&key).await,
+    };
+    // What was done is done; only the memory of it is at stake, and it ends within a minute.
+    if let Err(error) = kept {
+        warn!(%error, "the outcome of an idempotent request was not kept");
+    }
+    outcome.map(send)
+}

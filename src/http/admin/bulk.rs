@@ -1,0 +1,91 @@
+//! `/links/bulk`: many links in one request, each with an answer of its own.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::AdminState;
+use super::answer::{self, Idempotency, once, to_the_end};
+use crate::domain::api_key::Scope;
+use crate::domain::click::ClickTotals;
+use crate::domain::limits::{BULK_BODY_BYTES_MAX, BULK_LINKS_MAX};
+use crate::domain::link::CreatedVia;
+use crate::http::error::ApiError;
+use crate::http::extract::{Caller, read_body};
+use crate::http::json::{self, Reader};
+use crate::http::openapi::{self, BodyProblems, CommonProblems, CreateProblems};
+use crate::http::wire::{BulkItem, BulkView, LinkView, link_draft};
+use crate::service::draft::{Field, FieldCode, LinkDraft};
+use crate::service::links::Author;
+
+/// Create up to 1,000 links
+#[utoipa::path(
+    post, path = "/api/v1/links/bulk", tag = "links", operation_id = "create_links",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            pattern = "^[!-~]+$", description = "Replays the first answer for 24 hours"),
+    ),
+    request_body = openapi::CreateLinks,
+    responses(
+        (status = 200, description = "One answer per link, in order", body = BulkView),
+        CommonProblems, BodyProblems, CreateProblems,
+    ),
+)]
+pub(in crate::http) async fn create(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<AdminState>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require(Scope::LinksWrite)?;
+    let body = read_body(&request, payload, "application/json", BULK_BODY_BYTES_MAX).await?;
+    let idempotency = Idempotency::of(&request, caller.workspace(), &body)?;
+    let drafts = drafts(&body)?;
+    let author = Author { workspace: caller.workspace(), key: caller.key(), via: CreatedVia::Bulk };
+
+    to_the_end(async move {
+        let work = async {
+            let results = state.links.create_many(author, drafts).await?;
+            let now = state.clock.now();
+            let created = results.iter().filter(|result| result.is_ok()).count() as u64;
+            let failed = results.len() as u64 - created;
+            let results = results.into_iter().enumerate().map(|(index, result)| match result {
+                Ok(link) => {
+                    let view = LinkView::new(&link, ClickTotals::default(), &state.site, now);
+                    BulkItem::Link(Box::new(view))
+                }
+                Err(error) => {
+                    BulkItem::Error(ApiError::from(error).at(&format!("/links/{index}")).view())
+                }
+            });
+            answer::json(200, &BulkView { results: results.collect(), created, failed })
+        };
+        once(&state, idempotency, work).await
+    })
+    .await
+}
+
+fn drafts(body: &[u8]) -> Result<Vec<LinkDraft>, ApiError> {
+    let mut reader =
+        Reader::open(json::parse(body)?, "").map_err(|fault| ApiError::fields(vec![fault]))?;
+    let links = match reader.array("links") {
+        Field::Set(links) => links,
+        Field::Null => {
+            reader.refuse("links", FieldCode::Required, "`links` is an array of links");
+            Vec::new()
+        }
+        Field::Absent if reader.has_faults() => Vec::new(),
+        Field::Absent => {
+            reader.refuse("links", FieldCode::Required, "`links` is an array of links");
+            Vec::new()
+        }
+    };
+    if links.len() > BULK_LINKS_MAX {
+        let detail = format!("at most {BULK_LINKS_MAX} links at once");
+        reader.refuse("links", FieldCode::TooMany, detail);
+    }
+    let faults = reader.close();
+    if !faults.is_empty() {
+        return Err(ApiError::fields(faults));
+    }
+    let draft = |(index, value)| link_draft(value, &format!("/links/{index}"));
+    Ok(links.into_iter().enumerate().map(draft).collect())
+}

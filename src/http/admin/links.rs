@@ -1,0 +1,200 @@
+//! `/links` and `/links/{code}`: create, read, change, delete.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::AdminState;
+use super::answer::{self, Idempotency, no_content, once, send, to_the_end};
+use crate::domain::api_key::Scope;
+use crate::domain::code::{Code, DomainId, LinkKey};
+use crate::domain::limits::BODY_BYTES_MAX;
+use crate::domain::link::{CreatedVia, Link};
+use crate::http::error::ApiError;
+use crate::http::extract::{Caller, Parameters, if_match, read_body};
+use crate::http::openapi::{BodyProblems, ChangeProblems, CommonProblems, CreateProblems};
+use crate::http::wire::{LinkView, etag, link_draft};
+use crate::http::{json, openapi};
+use crate::service::links::Author;
+use crate::storage::KeptAnswer;
+
+/// Create a link
+#[utoipa::path(
+    post, path = "/api/v1/links", tag = "links", operation_id = "create_link",
+    params(
+        ("find_if_exists" = Option<bool>, Query,
+            description = "Answer 200 with your newest active link to the same destination, if any"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            pattern = "^[!-~]+$", description = "Replays the first answer for 24 hours"),
+    ),
+    request_body = openapi::CreateLink,
+    responses(
+        (status = 201, description = "The new link", body = LinkView,
+            headers(("Location" = String), ("ETag" = String))),
+        (status = 200, description = "The link that was there", body = LinkView,
+            headers(("ETag" = String))),
+        CommonProblems, BodyProblems, CreateProblems,
+    ),
+)]
+pub(in crate::http) async fn create(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<AdminState>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require(Scope::LinksWrite)?;
+    let mut parameters = Parameters::of(&request)?;
+    let find_if_exists = parameters.flag("find_if_exists");
+    parameters.check()?;
+    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
+    let idempotency = Idempotency::of(&request, caller.workspace(), &body)?;
+    let draft = link_draft(json::parse(&body)?, "");
+    let author = Author { workspace: caller.workspace(), key: caller.key(), via: CreatedVia::Api };
+
+    to_the_end(async move {
+        let work = async {
+            let (link, found) = if find_if_exists {
+                state.links.find_or_create(author, draft).await?
+            } else {
+                (state.links.create(author, draft).await?, false)
+            };
+            let mut answer = show(&state, if found { 200 } else { 201 }, &link, found).await?;
+            answer.location = (!found).then(|| format!("/api/v1/links/{}", link.code));
+            Ok(answer)
+        };
+        once(&state, idempotency, work).await
+    })
+    .await
+}
+
+/// Read a link
+#[utoipa::path(
+    get, path = "/api/v1/links/{code}", tag = "links", operation_id = "fetch_link",
+    params(openapi::CodeParameters, openapi::DomainParameter),
+    responses(
+        (status = 200, description = "The link", body = LinkView, headers(("ETag" = String))),
+        CommonProblems, openapi::AbsenceProblems,
+    ),
+)]
+pub(in crate::http) async fn fetch(
+    caller: Caller,
+    request: HttpRequest,
+    state: web::Data<AdminState>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require(Scope::LinksRead)?;
+    let key = link_key(&request, &state, &mut Parameters::of(&request)?)?;
+    let link = state.links.find(caller.workspace(), &key).await?;
+    show(&state, 200, &link, true).await.map(send)
+}
+
+/// Change a link
+#[utoipa::path(
+    patch, path = "/api/v1/links/{code}", tag = "links", operation_id = "change_link",
+    params(openapi::CodeParameters, openapi::DomainParameter, openapi::IfMatchParameter),
+    request_body = openapi::ChangeLink,
+    responses(
+        (status = 200, description = "The link as it is now", body = LinkView,
+            headers(("ETag" = String))),
+        CommonProblems, BodyProblems, ChangeProblems, openapi::AbsenceProblems,
+    ),
+)]
+pub(in crate::http) async fn change(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<AdminState>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require(Scope::LinksWrite)?;
+    let key = link_key(&request, &state, &mut Parameters::of(&request)?)?;
+    let precondition = if_match(&request);
+    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
+    let draft = link_draft(json::parse(&body)?, "");
+
+    to_the_end(async move {
+        let link = state.links.change(caller.workspace(), &key, &precondition, &draft).await?;
+        show(&state, 200, &link, true).await.map(send)
+    })
+    .await
+}
+
+/// Delete a link for ever; its code is never given out again
+#[utoipa::path(
+    delete, path = "/api/v1/links/{code}", tag = "links", operation_id = "delete_link",
+    params(
+        openapi::CodeParameters, openapi::DomainParameter, openapi::IfMatchParameter,
+        ("erase_clicks" = Option<bool>, Query, description = "Forget its clicks as well"),
+    ),
+    responses(
+        (status = 204, description = "It is gone"),
+        CommonProblems, ChangeProblems, openapi::AbsenceProblems,
+    ),
+)]
+pub(in crate::http) async fn remove(
+    caller: Caller,
+    request: HttpRequest,
+    state: web::Data<AdminState>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require(Scope::LinksWrite)?;
+    let mut parameters = Parameters::of(&request)?;
+    let key = link_key(&request, &state, &mut parameters)?;
+    let erase_clicks = parameters.flag("erase_clicks");
+    parameters.check()?;
+    let precondition = if_match(&request);
+
+    to_the_end(async move {
+        state.links.delete(caller.workspace(), &key, &precondition, erase_clicks).await?;
+        Ok(no_content())
+    })
+    .await
+}
+
+/// Forget the clicks of a link
+#[utoipa::path(
+    post, path = "/api/v1/links/{code}/reset-clicks", tag = "links", operation_id = "reset_clicks",
+    params(openapi::CodeParameters, openapi::DomainParameter),
+    responses(
+        (status = 204, description = "It has no clicks"),
+        CommonProblems, openapi::AbsenceProblems,
+    ),
+)]
+pub(in crate::http) async fn reset_clicks(
+    caller: Caller,
+    request: HttpRequest,
+    state: web::Data<AdminState>,
+) -> Result<HttpResponse, ApiError> {
+    caller.require(Scope::LinksWrite)?;
+    let key = link_key(&request, &state, &mut Parameters::of(&request)?)?;
+    to_the_end(async move {
+        state.links.reset_clicks(caller.workspace(), &key).await?;
+        Ok(no_content())
+    })
+    .await
+}
+
+/// A link as the answer shows it. A link made this moment has no clicks to ask for.
+async fn show(
+    state: &AdminState,
+    status: u16,
+    link: &Link,
+    clicked: bool,
+) -> Result<KeptAnswer, ApiError> {
+    let totals = if clicked { state.clicks.totals(&[link.id]).await? } else { Vec::new() };
+    let totals = totals.first().copied().unwrap_or_default();
+    let view = LinkView::new(link, totals, &state.site, state.clock.now());
+    let mut answer = answer::json(status, &view)?;
+    answer.etag = Some(etag(link));
+    Ok(answer)
+}
+
+/// The link that path and `?domain=` name. What cannot be a link is simply not there.
+fn link_key(
+    request: &HttpRequest,
+    state: &AdminState,
+    parameters: &mut Parameters,
+) -> Result<LinkKey, ApiError> {
+    let code = request.match_info().get("code").unwrap_or_default();
+    let code = Code::parse(code.as_bytes()).map_err(|_| ApiError::not_found())?;
+    let domain = match parameters.one("domain") {
+        Some(name) => state.links.domain(&name).ok_or_else(ApiError::not_found)?,
+        None => DomainId::DEFAULT,
+    };
+    Ok(LinkKey::new(domain, code))
+}

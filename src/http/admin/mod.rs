@@ -1,0 +1,101 @@
+//! The admin API under `/api/v1`: every route in one table.
+
+mod answer;
+pub(super) mod bulk;
+pub(super) mod keys;
+pub(super) mod links;
+pub(super) mod lists;
+pub(super) mod meta;
+pub(super) mod tags;
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, Resource, web};
+
+use super::cursor::CursorSealer;
+use super::error::ApiError;
+use super::wire::Site;
+use crate::actors::clicks::ClickSink;
+use crate::domain::time::Clock;
+use crate::service::keys::KeyRing;
+use crate::service::links::LinkService;
+use crate::storage::Stores;
+
+/// What the handlers share, in the application's data.
+pub struct AdminState {
+    pub links: LinkService,
+    pub keys: Arc<KeyRing>,
+    pub stores: Stores,
+    pub clicks: ClickSink,
+    pub cursors: CursorSealer,
+    pub site: Site,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Where all of this is mounted.
+pub const PREFIX: &str = "/api/v1";
+
+/// One path and the methods it takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// Below [`PREFIX`].
+    pub path: &'static str,
+    pub methods: &'static [&'static str],
+}
+
+/// Makes the table that people and tests read, and the one that actix-web routes by, from one list.
+macro_rules! routes {
+    ($($path:literal => $($method:ident $handler:path),+;)+) => {
+        /// Every route below [`PREFIX`].
+        pub const ROUTES: &[Route] = &[$(Route { path: $path, methods: &[$(stringify!($method)),+] }),+];
+
+        fn resources(cfg: &mut web::ServiceConfig) {
+            $(
+                let resource = web::resource($path);
+                $(let resource = routes!(@add resource $method $handler);)+
+                cfg.service(refuse_others(resource, &[$(stringify!($method)),+]));
+            )+
+        }
+    };
+    (@add $resource:ident GET $handler:path) => {
+        $resource.route(web::get().to($handler)).route(web::head().to($handler))
+    };
+    (@add $resource:ident POST $handler:path) => { $resource.route(web::post().to($handler)) };
+    (@add $resource:ident PATCH $handler:path) => { $resource.route(web::patch().to($handler)) };
+    (@add $resource:ident DELETE $handler:path) => { $resource.route(web::delete().to($handler)) };
+}
+
+// Fixed names come before `{code}`; none of them can be an alias.
+routes! {
+    "/links" => GET lists::list, POST links::create;
+    "/links/bulk" => POST bulk::create;
+    "/links/{code}" => GET links::fetch, PATCH links::change, DELETE links::remove;
+    "/links/{code}/reset-clicks" => POST links::reset_clicks;
+    "/tags" => GET tags::list;
+    "/api-keys" => GET keys::list, POST keys::create;
+    "/api-keys/{id}" => DELETE keys::revoke;
+    "/openapi.json" => GET meta::openapi;
+}
+
+/// Puts the API into an application whose data holds an [`AdminState`].
+pub fn configure(cfg: &mut web::ServiceConfig) {
+    let scope = web::scope(PREFIX).configure(resources).default_service(web::to(nothing_here));
+    cfg.service(scope);
+}
+
+async fn nothing_here() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::not_found())
+}
+
+fn refuse_others(resource: Resource, methods: &'static [&'static str]) -> Resource {
+    // A route for GET takes HEAD as well.
+    let allow: &'static [&'static str] = match methods {
+        ["GET"] => &["GET", "HEAD"],
+        ["GET", "POST"] => &["GET", "HEAD", "POST"],
+        ["GET", "PATCH", "DELETE"] => &["GET", "HEAD", "PATCH", "DELETE"],
+        others => others,
+    };
+    resource.default_service(web::to(move || async move {
+        Err::<HttpResponse, _>(ApiError::method_not_allowed(allow))
+    }))
+}

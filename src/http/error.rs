@@ -1,0 +1,376 @@
+//! Problems of the JSON API: the only place that knows their status codes. A problem says what a
+//! client needs; its cause is logged once, here, and never sent.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, ResponseError};
+use tracing::{error, warn};
+
+use super::wire::{FaultView, ProblemView};
+use crate::actors::links::LoadError;
+use crate::service::draft::{FieldCode, FieldError};
+use crate::service::keys::KeyError;
+use crate::service::links::LinkError;
+use crate::storage::{StorageError, StorageErrorKind};
+
+/// Seconds after which a client may try again when the store or an owner is overloaded.
+const RETRY_AFTER_SECS: u32 = 1;
+/// Faults listed in one answer; more help nobody.
+const FAULTS_MAX: usize = 50;
+
+/// What went wrong, as programs read it: `code` and `status` of a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemCode {
+    InvalidRequest,
+    InvalidUrl,
+    InvalidAlias,
+    InvalidCursor,
+    Unauthenticated,
+    InvalidApiKey,
+    Forbidden,
+    InsufficientScope,
+    QuotaExceeded,
+    NotFound,
+    MethodNotAllowed,
+    AliasTaken,
+    Conflict,
+    IdempotencyInProgress,
+    PreconditionFailed,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    IdempotencyMismatch,
+    Unavailable,
+}
+
+impl ProblemCode {
+    pub const ALL: &[Self] = &[
+        Self::InvalidRequest,
+        Self::InvalidUrl,
+        Self::InvalidAlias,
+        Self::InvalidCursor,
+        Self::Unauthenticated,
+        Self::InvalidApiKey,
+        Self::Forbidden,
+        Self::InsufficientScope,
+        Self::QuotaExceeded,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::AliasTaken,
+        Self::Conflict,
+        Self::IdempotencyInProgress,
+        Self::PreconditionFailed,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::IdempotencyMismatch,
+        Self::Unavailable,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    pub const fn status(self) -> u16 {
+        self.row().1
+    }
+
+    pub const fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    const fn row(self) -> (&'static str, u16, &'static str) {
+        match self {
+            Self::InvalidRequest => ("invalid_request", 400, "The request is not valid"),
+            Self::InvalidUrl => ("invalid_url", 400, "The URL cannot be a destination"),
+            Self::InvalidAlias => ("invalid_alias", 400, "The alias cannot be chosen"),
+            Self::InvalidCursor => ("invalid_cursor", 400, "The cursor does not fit this list"),
+            Self::Unauthenticated => ("unauthenticated", 401, "A credential is needed"),
+            Self::InvalidApiKey => ("invalid_api_key", 401, "The API key is not valid"),
+            Self::Forbidden => ("forbidden", 403, "This is not allowed"),
+            Self::InsufficientScope => ("insufficient_scope", 403, "The credential lacks a scope"),
+            Self::QuotaExceeded => ("quota_exceeded", 403, "The quota is used up"),
+            Self::NotFound => ("not_found", 404, "There is no such thing"),
+            Self::MethodNotAllowed => ("method_not_allowed", 405, "The method is not allowed"),
+            Self::AliasTaken => ("alias_taken", 409, "The alias is taken"),
+            Self::Conflict => ("conflict", 409, "The request conflicts with another"),
+            Self::IdempotencyInProgress => {
+                ("idempotency_in_progress", 409, "The first request is still under way")
+            }
+            Self::PreconditionFailed => ("precondition_failed", 412, "The link has changed"),
+            Self::BodyTooLarge => ("body_too_large", 413, "The body is too large"),
+            Self::UnsupportedMediaType => {
+                ("unsupported_media_type", 415, "The body has a type that is not taken here")
+            }
+            Self::IdempotencyMismatch => {
+                ("idempotency_mismatch", 422, "The idempotency key belongs to another request")
+            }
+            Self::Unavailable => ("unavailable", 503, "The service is not available right now"),
+        }
+    }
+}
+
+/// A refusal on its way to the client.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    code: ProblemCode,
+    /// A sentence for people; nothing in it comes from inside the service.
+    detail: Cow<'static, str>,
+    faults: Vec<FieldError>,
+    /// Methods that a path takes, for 405.
+    allow: &'static [&'static str],
+}
+
+impl ApiError {
+    pub fn new(code: ProblemCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into(), faults: Vec::new(), allow: &[] }
+    }
+
+    pub fn code(&self) -> ProblemCode {
+        self.code
+    }
+
+    /// Nothing here, or nothing of the caller's.
+    pub fn not_found() -> Self {
+        Self::new(ProblemCode::NotFound, "there is nothing here that you may see")
+    }
+
+    pub fn method_not_allowed(allow: &'static [&'static str]) -> Self {
+        let mut error =
+            Self::new(ProblemCode::MethodNotAllowed, "`Allow` lists what this path takes");
+        error.allow = allow;
+        error
+    }
+
+    pub fn unavailable() -> Self {
+        Self::new(ProblemCode::Unavailable, "try again in a moment")
+    }
+
+    /// Refused fields. The code is that of the faults if they agree, else `invalid_request`.
+    pub fn fields(mut faults: Vec<FieldError>) -> Self {
+        let all = |code| faults.iter().all(|fault| fault.code == code);
+        let code = if faults.is_empty() {
+            ProblemCode::InvalidRequest
+        } else if all(FieldCode::InvalidUrl) {
+            ProblemCode::InvalidUrl
+        } else if all(FieldCode::InvalidAlias) {
+            ProblemCode::InvalidAlias
+        } else {
+            ProblemCode::InvalidRequest
+        };
+        let detail = match faults.as_slice() {
+            [only] => Cow::Owned(only.detail.clone()),
+            _ => Cow::Borrowed("`errors` names each field that is not acceptable"),
+        };
+        faults.truncate(FAULTS_MAX);
+        Self { code, detail, faults, allow: &[] }
+    }
+
+    /// The problem as JSON has it.
+    pub fn view(&self) -> ProblemView {
+        ProblemView {
+            kind: format!("/problems/{}", self.code.as_str()),
+            title: self.code.title().to_owned(),
+            status: self.code.status(),
+            detail: self.detail.clone().into_owned(),
+            code: self.code.as_str().to_owned(),
+            errors: self.faults.iter().map(FaultView::from).collect(),
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.code.as_str(), self.detail)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        response.insert_header((header::CACHE_CONTROL, "no-store"));
+        match self.code {
+            ProblemCode::Unauthenticated => {
+                response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"shunt\""));
+            }
+            ProblemCode::InvalidApiKey => {
+                let challenge = "Bearer realm=\"shunt\", error=\"invalid_token\"";
+                response.insert_header((header::WWW_AUTHENTICATE, challenge));
+            }
+            ProblemCode::MethodNotAllowed => {
+                response.insert_header((header::ALLOW, self.allow.join(", ")));
+            }
+            ProblemCode::Unavailable => {
+                response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECS.to_string()));
+            }
+            // What is still coming would be taken for the next request.
+            ProblemCode::BodyTooLarge => {
+                response.force_close();
+            }
+            _ => (),
+        }
+        let body = serde_json::to_vec(&self.view()).unwrap_or_default();
+        response.content_type("application/problem+json").body(body)
+    }
+}
+
+impl From<StorageError> for ApiError {
+    fn from(cause: StorageError) -> Self {
+        log_storage(&cause);
+        Self::unavailable()
+    }
+}
+
+impl From<LoadError> for ApiError {
+    fn from(cause: LoadError) -> Self {
+        match &cause {
+            LoadError::Storage(cause) => log_storage(cause),
+            LoadError::Overloaded | LoadError::TimedOut(_) => {
+                warn!(error = %cause, "the link table did not answer");
+            }
+        }
+        Self::unavailable()
+    }
+}
+
+impl From<LinkError> for ApiError {
+    fn from(cause: LinkError) -> Self {
+        match cause {
+            LinkError::Invalid(faults) => Self::fields(faults),
+            LinkError::AliasTaken => {
+                Self::taken(ProblemCode::AliasTaken, "/alias", "this alias is taken")
+            }
+            LinkError::ExternalIdTaken => Self::taken(
+                ProblemCode::Conflict,
+                "/external_id",
+                "another link of yours has this `external_id`",
+            ),
+            LinkError::NotFound => Self::not_found(),
+            LinkError::PreconditionFailed => Self::new(
+                ProblemCode::PreconditionFailed,
+                "the link has another version than `If-Match` names",
+            ),
+            LinkError::Conflict => Self::new(
+                ProblemCode::Conflict,
+                "the link was changed by others at the same time; try again",
+            ),
+            LinkError::Blocked => Self::new(
+                ProblemCode::Forbidden,
+                "this link was blocked by the operator and cannot be changed",
+            ),
+            LinkError::Load(cause) => cause.into(),
+            LinkError::Storage(cause) => cause.into(),
+            LinkError::NoFreeCode | LinkError::Code(_) | LinkError::Id(_) => {
+                warn!(error = %cause, "no code or id was made");
+                Self::unavailable()
+            }
+        }
+    }
+}
+
+impl From<KeyError> for ApiError {
+    fn from(cause: KeyError) -> Self {
+        match cause {
+            KeyError::Invalid(faults) => Self::fields(faults),
+            KeyError::ScopeExceeded(_) => {
+                Self::new(ProblemCode::InsufficientScope, cause.to_string())
+            }
+            KeyError::QuotaReached => Self::new(ProblemCode::QuotaExceeded, cause.to_string()),
+            KeyError::Storage(cause) => cause.into(),
+            KeyError::Entropy(_) | KeyError::Id(_) => {
+                warn!(error = %cause, "no key was made");
+                Self::unavailable()
+            }
+        }
+    }
+}
+
+impl ApiError {
+    fn taken(code: ProblemCode, pointer: &str, detail: &'static str) -> Self {
+        let mut error = Self::new(code, detail);
+        error.faults.push(FieldError::new(pointer, FieldCode::Taken, detail));
+        error
+    }
+
+    /// Puts the place of one item of a bulk request before its pointers.
+    #[must_use]
+    pub fn at(mut self, place: &str) -> Self {
+        for fault in &mut self.faults {
+            if !fault.pointer.starts_with(place) {
+                fault.pointer.insert_str(0, place);
+            }
+        }
+        self
+    }
+}
+
+/// An outage passes; damage and refused statements need a human.
+fn log_storage(cause: &StorageError) {
+    let source = cause.source.as_deref().map(ToString::to_string).unwrap_or_default();
+    match cause.kind {
+        StorageErrorKind::Corrupt | StorageErrorKind::Invalid => {
+            error!(error = %cause, source, "a request failed in the store");
+        }
+        StorageErrorKind::Unavailable | StorageErrorKind::Timeout | StorageErrorKind::Full => {
+            warn!(error = %cause, source, "a request found the store not available");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(code: FieldCode) -> FieldError {
+        FieldError::new("/x", code, "why")
+    }
+
+    #[test]
+    fn a_problem_carries_what_rfc_9457_and_the_contract_ask_for() {
+        for code in ProblemCode::ALL {
+            let error = ApiError::new(*code, "why");
+            let response = error.error_response();
+            let headers = response.headers();
+            let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+            assert_eq!(kind, Some("application/problem+json"));
+            assert_eq!(response.status().as_u16(), code.status());
+            let has = |name| headers.contains_key(name);
+            assert_eq!(has(header::WWW_AUTHENTICATE), code.status() == 401, "{code:?}");
+            assert_eq!(has(header::RETRY_AFTER), code.status() == 503, "{code:?}");
+            assert_eq!(has(header::ALLOW), code.status() == 405, "{code:?}");
+            let view = serde_json::to_value(error.view()).unwrap_or_default();
+            assert_eq!(view["type"], format!("/problems/{}", code.as_str()));
+            assert_eq!(view["status"], code.status());
+            assert_eq!(view["code"], code.as_str());
+            assert!(view["title"].is_string() && view["detail"].is_string());
+        }
+    }
+
+    #[test]
+    fn the_code_of_refused_fields_is_theirs_when_they_agree() {
+        use FieldCode::{InvalidAlias, InvalidUrl, TooLong};
+        for (faults, expected) in [
+            (vec![InvalidUrl], ProblemCode::InvalidUrl),
+            (vec![InvalidUrl, InvalidUrl], ProblemCode::InvalidUrl),
+            (vec![InvalidAlias], ProblemCode::InvalidAlias),
+            (vec![InvalidAlias, InvalidUrl], ProblemCode::InvalidRequest),
+            (vec![TooLong], ProblemCode::InvalidRequest),
+        ] {
+            let error = ApiError::fields(faults.into_iter().map(fault).collect());
+            assert_eq!(error.code(), expected);
+        }
+    }
+
+    #[test]
+    fn causes_inside_the_service_are_not_told() {
+        let cause = StorageError::new(StorageErrorKind::Timeout, "fetch", "at /var/lib: SELECT x");
+        let error = ApiError::from(LinkError::from(cause));
+        assert_eq!(error.code(), ProblemCode::Unavailable);
+        let text = serde_json::to_string(&error.view()).unwrap_or_default();
+        assert!(!text.contains("SELECT") && !text.contains("/var"), "{text}");
+    }
+}

@@ -1,0 +1,383 @@
+//! What handlers take from a request: who asks, the body, the parameters.
+
+use std::future::{Ready, ready};
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
+use actix_web::http::header;
+use actix_web::web::{Bytes, BytesMut};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+use futures_util::StreamExt;
+use percent_encoding::percent_decode_str;
+
+use super::admin::AdminState;
+use super::error::{ApiError, ProblemCode};
+use super::wire::parse_time;
+use crate::domain::api_key::Scope;
+use crate::domain::id::Id;
+use crate::domain::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
+use crate::domain::time::Timestamp;
+use crate::service::draft::{FieldCode, FieldError};
+use crate::service::keys::Grant;
+use crate::service::links::Precondition;
+
+/// Longest time for a body to arrive.
+const BODY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How much of a body that is too large is read and thrown away, and for how long, before it is
+/// refused: a client that is still sending would not see the answer.
+const EXCESS_BYTES_MAX: usize = 1024 * 1_024;
+const EXCESS_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Most parameters in one query.
+const PARAMETERS_MAX: usize = 64;
+/// Versions listed in one `If-Match`.
+const ETAGS_MAX: usize = 32;
+
+/// Whoever sent a key that is in force.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller(Grant);
+
+impl Caller {
+    /// Goes on only if the key may do this.
+    pub fn require(&self, scope: Scope) -> Result<(), ApiError> {
+        if self.0.scopes.allow(scope) {
+            return Ok(());
+        }
+        let detail = format!("this needs the scope `{}`", scope.as_str());
+        Err(ApiError::new(ProblemCode::InsufficientScope, detail))
+    }
+
+    pub fn workspace(&self) -> Id {
+        self.0.workspace
+    }
+
+    pub fn key(&self) -> Id {
+        self.0.key
+    }
+
+    pub fn grant(&self) -> &Grant {
+        &self.0
+    }
+
+    fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+        let state =
+            request.app_data::<web::Data<AdminState>>().ok_or_else(ApiError::unavailable)?;
+        let text = credential(request)?;
+        state.keys.authenticate(text).map(Self).ok_or_else(invalid_key)
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(Self::of(request))
+    }
+}
+
+fn invalid_key() -> ApiError {
+    ApiError::new(ProblemCode::InvalidApiKey, "the API key is malformed, unknown or not in force")
+}
+
+/// The one credential of a request. Two that differ are refused: which one counts must not depend
+/// on who reads them.
+fn credential(request: &HttpRequest) -> Result<&str, ApiError> {
+    let mut found: Option<&str> = None;
+    for value in request.headers().get_all(header::AUTHORIZATION) {
+        let value = value.to_str().map_err(|_| invalid_key())?;
+        let Some((scheme, text)) = value.trim().split_once(' ') else { continue };
+        if scheme.eq_ignore_ascii_case("Bearer") {
+            agree(&mut found, text.trim())?;
+        }
+    }
+    for value in request.headers().get_all("x-api-key") {
+        agree(&mut found, value.to_str().map_err(|_| invalid_key())?.trim())?;
+    }
+    found.ok_or_else(|| {
+        let detail = "send an API key as `Authorization: Bearer …` or `X-API-Key: …`";
+        ApiError::new(ProblemCode::Unauthenticated, detail)
+    })
+}
+
+fn agree<'a>(found: &mut Option<&'a str>, text: &'a str) -> Result<(), ApiError> {
+    match found.replace(text) {
+        Some(other) if other != text => Err(invalid_key()),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a body of at most `bytes_max` bytes and of the given media type. Kinds: 413, 415, 400.
+pub async fn read_body(
+    request: &HttpRequest,
+    mut payload: web::Payload,
+    media_type: &str,
+    bytes_max: usize,
+) -> Result<Bytes, ApiError> {
+    check_media_type(request, media_type)?;
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > bytes_max as u64) {
+        discard(&mut payload).await;
+        return Err(too_large(bytes_max));
+    }
+    let read = tokio::time::timeout(BODY_WAIT_MAX, gather(&mut payload, bytes_max));
+    let body = read.await.unwrap_or_else(|_| {
+        Err(ApiError::new(ProblemCode::InvalidRequest, "the body did not arrive in time"))
+    });
+    if body.as_ref().is_err_and(|error| error.code() == ProblemCode::BodyTooLarge) {
+        discard(&mut payload).await;
+    }
+    body
+}
+
+async fn gather(payload: &mut web::Payload, bytes_max: usize) -> Result<Bytes, ApiError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| match error {
+            PayloadError::Overflow => too_large(bytes_max),
+            _ => ApiError::new(ProblemCode::InvalidRequest, "the body broke off"),
+        })?;
+        if body.len() + chunk.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+async fn discard(payload: &mut web::Payload) {
+    let read = async {
+        let mut left = EXCESS_BYTES_MAX;
+        while let Some(Ok(chunk)) = payload.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // However it ends, the answer follows and the connection is closed.
+    let _ = tokio::time::timeout(EXCESS_WAIT_MAX, read).await;
+}
+
+fn check_media_type(request: &HttpRequest, media_type: &str) -> Result<(), ApiError> {
+    let refuse = |detail: String| Err(ApiError::new(ProblemCode::UnsupportedMediaType, detail));
+    let coding = request.headers().get(header::CONTENT_ENCODING);
+    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return refuse("send the body as it is, not compressed".to_owned());
+    }
+    if !request.content_type().trim().eq_ignore_ascii_case(media_type) {
+        return refuse(format!("send the body with `Content-Type: {media_type}`"));
+    }
+    Ok(())
+}
+
+fn too_large(bytes_max: usize) -> ApiError {
+    ApiError::new(ProblemCode::BodyTooLarge, format!("at most {bytes_max} bytes are taken here"))
+}
+
+/// What `If-Match` demands. Tags are those of links: a version in quotes. A weak or foreign tag
+/// matches nothing.
+pub fn if_match(request: &HttpRequest) -> Precondition {
+    let mut values = request.headers().get_all(header::IF_MATCH).peekable();
+    if values.peek().is_none() {
+        return Precondition::None;
+    }
+    let mut versions = Vec::new();
+    for value in values {
+        let value = value.to_str().unwrap_or_default();
+        for tag in value.split(',').map(str::trim).take(ETAGS_MAX) {
+            if tag == "*" {
+                return Precondition::Exists;
+            }
+            let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+            versions.extend(version.and_then(|version| version.parse::<u32>().ok()));
+        }
+    }
+    Precondition::OneOf(versions)
+}
+
+/// The parameters of a query. Unknown ones are ignored; known ones must make sense.
+pub struct Parameters {
+    pairs: Vec<(String, String)>,
+    faults: Vec<FieldError>,
+}
+
+impl Parameters {
+    /// Kinds: 400 for text that is not UTF-8 and for far too many parameters.
+    pub fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+        let query = request.query_string();
+        if percent_decode_str(query).decode_utf8().is_err() {
+            return Err(ApiError::new(ProblemCode::InvalidRequest, "the query is not UTF-8"));
+        }
+        let pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes())
+            .take(PARAMETERS_MAX + 1)
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        if pairs.len() > PARAMETERS_MAX {
+            let detail = format!("at most {PARAMETERS_MAX} parameters are taken");
+            return Err(ApiError::new(ProblemCode::InvalidRequest, detail));
+        }
+        Ok(Self { pairs, faults: Vec::new() })
+    }
+
+    pub fn refuse(&mut self, name: &str, code: FieldCode, detail: impl Into<String>) {
+        self.faults.push(FieldError::new(format!("?{name}"), code, detail));
+    }
+
+    pub fn many(&self, name: &str) -> Vec<String> {
+        let named = self.pairs.iter().filter(|(given, _)| given == name);
+        named.map(|(_, value)| value.clone()).collect()
+    }
+
+    pub fn one(&mut self, name: &str) -> Option<String> {
+        let mut values = self.many(name);
+        if values.len() > 1 {
+            self.refuse(name, FieldCode::TooMany, "give this parameter once");
+        }
+        values.pop()
+    }
+
+    /// A text of at most `chars_max` characters without control characters.
+    pub fn text(&mut self, name: &str, chars_max: usize) -> Option<String> {
+        let text = self.one(name)?;
+        if text.chars().count() > chars_max {
+            self.refuse(name, FieldCode::TooLong, format!("at most {chars_max} characters"));
+        }
+        if text.chars().any(char::is_control) {
+            let detail = "control characters are not allowed";
+            self.refuse(name, FieldCode::ControlCharacter, detail);
+        }
+        Some(text)
+    }
+
+    /// One of a few words.
+    pub fn word<T>(
+        &mut self,
+        name: &str,
+        words: &[&str],
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let text = self.one(name)?;
+        let value = parse(&text);
+        if value.is_none() {
+            self.refuse(name, FieldCode::InvalidValue, format!("one of {}", words.join(", ")));
+        }
+        value
+    }
+
+    pub fn flag(&mut self, name: &str) -> bool {
+        let parse = |text: &str| text.parse::<bool>().ok();
+        self.word(name, &["true", "false"], parse).unwrap_or(false)
+    }
+
+    pub fn time(&mut self, name: &str) -> Option<Timestamp> {
+        let text = self.one(name)?;
+        // A plus sign that nobody escaped arrives as a space.
+        let time = parse_time(&text).or_else(|| parse_time(&text.replace(' ', "+")));
+        if time.is_none() {
+            let detail = "expected a time like 2026-01-31T12:00:00Z";
+            self.refuse(name, FieldCode::InvalidTime, detail);
+        }
+        time
+    }
+
+    /// Rows of one page.
+    pub fn limit(&mut self) -> u32 {
+        let Some(text) = self.one("limit") else { return PAGE_ROWS_DEFAULT };
+        match text.parse::<u32>() {
+            Ok(limit) if (1..=PAGE_ROWS_MAX).contains(&limit) => limit,
+            _ => {
+                let detail = format!("from 1 to {PAGE_ROWS_MAX}");
+                self.refuse("limit", FieldCode::OutOfRange, detail);
+                PAGE_ROWS_DEFAULT
+            }
+        }
+    }
+
+    /// Fails if any parameter was refused.
+    pub fn check(self) -> Result<(), ApiError> {
+        if self.faults.is_empty() { Ok(()) } else { Err(ApiError::fields(self.faults)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn if_match_takes_lists_and_stars_and_no_weak_tags() {
+        for (text, expected) in [
+            ("\"3\"", Precondition::OneOf(vec![3])),
+            ("\"3\", \"12\"", Precondition::OneOf(vec![3, 12])),
+            ("*", Precondition::Exists),
+            ("W/\"3\"", Precondition::OneOf(vec![])),
+            ("3", Precondition::OneOf(vec![])),
+            ("\"99999999999\"", Precondition::OneOf(vec![])),
+            ("", Precondition::OneOf(vec![])),
+        ] {
+            let request = TestRequest::get().insert_header((header::IF_MATCH, text));
+            assert_eq!(if_match(&request.to_http_request()), expected, "{text}");
+        }
+        assert_eq!(if_match(&TestRequest::get().to_http_request()), Precondition::None);
+    }
+
+    #[test]
+    fn one_credential_counts_and_two_that_differ_are_refused() {
+        let with = |bearer: Option<&str>, key: Option<&str>| {
+            let mut request = TestRequest::get();
+            if let Some(text) = bearer {
+                request = request.insert_header((header::AUTHORIZATION, text));
+            }
+            if let Some(text) = key {
+                request = request.insert_header(("X-API-Key", text));
+            }
+            let request = request.to_http_request();
+            credential(&request).map(str::to_owned).map_err(|error| error.code())
+        };
+        assert_eq!(with(Some("Bearer a"), None), Ok("a".to_owned()));
+        assert_eq!(with(Some("bearer  a "), None), Ok("a".to_owned()));
+        assert_eq!(with(None, Some("a")), Ok("a".to_owned()));
+        assert_eq!(with(Some("Bearer a"), Some("a")), Ok("a".to_owned()));
+        assert_eq!(with(Some("Bearer a"), Some("b")), Err(ProblemCode::InvalidApiKey));
+        assert_eq!(with(Some("Basic a"), None), Err(ProblemCode::Unauthenticated));
+        assert_eq!(with(None, None), Err(ProblemCode::Unauthenticated));
+    }
+
+    #[test]
+    fn media_types_are_exact_and_bodies_not_compressed() {
+        let check = |kind: &str, coding: Option<&str>| {
+            let mut request = TestRequest::post().insert_header((header::CONTENT_TYPE, kind));
+            if let Some(coding) = coding {
+                request = request.insert_header((header::CONTENT_ENCODING, coding));
+            }
+            check_media_type(&request.to_http_request(), "application/json").is_ok()
+        };
+        assert!(check("application/json", None));
+        assert!(check("Application/JSON; charset=utf-8", Some("identity")));
+        assert!(!check("text/plain", None));
+        assert!(!check("application/json", Some("gzip")));
+        assert!(!check("", None));
+    }
+
+    #[test]
+    fn parameters_are_judged_together() {
+        let request = TestRequest::with_uri(
+            "/?limit=0&flag=maybe&at=2026-01-01T00:00:00+01:00&q=a%0Ab&twice=1&twice=2&unknown=1",
+        )
+        .to_http_request();
+        let mut parameters = Parameters::of(&request).expect("the query is UTF-8");
+        parameters.limit();
+        parameters.flag("flag");
+        assert_eq!(parameters.time("at"), Some(Timestamp(1_767_222_000_000)));
+        parameters.text("q", 10);
+        parameters.one("twice");
+        let named: Vec<_> = parameters.faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        assert_eq!(named, ["?limit", "?flag", "?q", "?twice"]);
+        assert!(parameters.check().is_err());
+        let request = TestRequest::with_uri("/?q=%ff").to_http_request();
+        assert!(Parameters::of(&request).is_err());
+    }
+}

@@ -1,0 +1,251 @@
+//! Header names, fixed values, and what one pass over a request's headers finds.
+
+use std::net::IpAddr;
+
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::domain::click::{ClickFlags, RawClick};
+use crate::domain::id::Id;
+use crate::domain::time::Timestamp;
+
+pub(crate) const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest request id taken from a client, in bytes; other ids are replaced.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+pub(crate) fn private_no_store() -> HeaderValue {
+    const { HeaderValue::from_static("private, no-store") }
+}
+
+pub(crate) fn noindex() -> HeaderValue {
+    const { HeaderValue::from_static("noindex") }
+}
+
+pub(crate) fn nosniff() -> HeaderValue {
+    const { HeaderValue::from_static("nosniff") }
+}
+
+/// What browsers do by themselves when nobody says anything, said so that no page in between can
+/// loosen it: the destination learns which site a visitor came from (its statistics need that),
+/// never the page, and nothing at all when https leads to http.
+pub(crate) fn referrer_policy() -> HeaderValue {
+    const { HeaderValue::from_static("strict-origin-when-cross-origin") }
+}
+
+/// What a visit needs of a request's headers. Found in one pass, because every look-up in a map
+/// costs as much as passing an entry.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct VisitHeaders<'a> {
+    pub host: &'a [u8],
+    pub user_agent: &'a [u8],
+    pub referrer: &'a [u8],
+    pub language: &'a [u8],
+    pub flags: ClickFlags,
+    /// The client sent an `X-Request-Id`, whatever it is worth.
+    pub has_request_id: bool,
+    /// Bytes of all headers as they came over the wire.
+    pub bytes: usize,
+}
+
+impl<'a> VisitHeaders<'a> {
+    pub(crate) fn read(headers: &'a HeaderMap) -> Self {
+        let mut found = Self::default();
+        for (name, value) in headers {
+            let value = value.as_bytes();
+            found.bytes += wire_bytes(name, value);
+            match *name {
+                header::HOST => found.host = value,
+                header::USER_AGENT => found.user_agent = value,
+                header::REFERER => found.referrer = value,
+                header::ACCEPT_LANGUAGE => found.language = value,
+                header::DNT => found.flag_if(value == b"1", ClickFlags::PRIVATE),
+                _ => found.take_uncommon(name.as_str(), value),
+            }
+        }
+        found
+    }
+
+    /// The click that this visit is, without its query.
+    pub(crate) fn click(&self, at: Timestamp, link: Id, address: IpAddr) -> RawClick<'a> {
+        RawClick {
+            at,
+            link,
+            address,
+            flags: self.flags,
+            user_agent: self.user_agent,
+            referrer: self.referrer,
+            language: self.language,
+            query: b"",
+        }
+    }
+
+    fn take_uncommon(&mut self, name: &str, value: &[u8]) {
+        match name {
+            "sec-gpc" => self.flag_if(value == b"1", ClickFlags::PRIVATE),
+            "sec-purpose" | "purpose" | "x-purpose" | "x-moz" => {
+                self.flag_if(is_speculative(value), ClickFlags::PREFETCH);
+            }
+            "x-request-id" => self.has_request_id = true,
+            _ => (),
+        }
+    }
+
+    fn flag_if(&mut self, condition: bool, flag: ClickFlags) {
+        if condition {
+            self.flags = self.flags.with(flag);
+        }
+    }
+}
+
+/// Size of all headers as they came over the wire, in bytes.
+pub(crate) fn total_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| wire_bytes(name, value.as_bytes())).sum()
+}
+
+/// The client's own request id, if it is one: 1 to 128 visible ASCII characters.
+pub(crate) fn given_request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut given = headers.get_all(X_REQUEST_ID);
+    let id = given.next().filter(|_| given.len() == 0)?;
+    let fits = (1..=REQUEST_ID_BYTES_MAX).contains(&id.len());
+    (fits && id.as_bytes().iter().all(u8::is_ascii_graphic)).then(|| id.clone())
+}
+
+/// True when the client would rather have JSON than a page: it names JSON, and does not like HTML
+/// better. `*/*` alone is a page.
+pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
+    let (mut json, mut html) = (0, 0);
+    let ranges = headers
+        .get_all(header::ACCEPT)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(','));
+    for range in ranges {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default();
+        let quality = parts.find_map(quality).unwrap_or(1_000);
+        if media.eq_ignore_ascii_case("application/json")
+            || media.eq_ignore_ascii_case("application/problem+json")
+        {
+            json = json.max(quality);
+        } else if media.eq_ignore_ascii_case("text/html") {
+            html = html.max(quality);
+        }
+    }
+    json > 0 && json >= html
+}
+
+/// `q=0.5` in thousandths.
+fn quality(parameter: &str) -> Option<u32> {
+    let (name, value) = parameter.split_once('=')?;
+    if !name.trim().eq_ignore_ascii_case("q") {
+        return None;
+    }
+    let value: f32 = value.trim().parse().ok()?;
+    Some((value.clamp(0.0, 1.0) * 1_000.0) as u32)
+}
+
+/// Name, value, colon, space and line end.
+fn wire_bytes(name: &HeaderName, value: &[u8]) -> usize {
+    name.as_str().len() + value.len() + 4
+}
+
+/// `prefetch`, `prefetch;prerender`, `preview`: nobody is looking yet.
+fn is_speculative(value: &[u8]) -> bool {
+    ["prefetch", "prerender", "preview"].iter().any(|word| {
+        value.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn one_pass_finds_what_a_click_keeps() {
+        let map = headers(&[
+            ("host", "go.example"),
+            ("user-agent", "probe/1"),
+            ("referer", "https://a.example/"),
+            ("accept-language", "de"),
+            ("accept", "*/*"),
+        ]);
+        let found = VisitHeaders::read(&map);
+        assert_eq!(found.host, b"go.example");
+        assert_eq!(found.user_agent, b"probe/1");
+        assert_eq!(found.referrer, b"https://a.example/");
+        assert_eq!(found.language, b"de");
+        assert_eq!(found.flags, ClickFlags::default());
+        assert!(!found.has_request_id);
+        assert_eq!(found.bytes, total_bytes(&map));
+        assert_eq!(found.bytes, "host: go.example\r\n".len() + 21 + 29 + 21 + 13);
+    }
+
+    #[test]
+    fn do_not_track_and_global_privacy_control_make_a_click_private() {
+        for line in [("dnt", "1"), ("sec-gpc", "1")] {
+            assert!(VisitHeaders::read(&headers(&[line])).flags.has(ClickFlags::PRIVATE));
+        }
+        for line in [("dnt", "0"), ("sec-gpc", "?0"), ("x-dnt", "1")] {
+            assert!(!VisitHeaders::read(&headers(&[line])).flags.has(ClickFlags::PRIVATE));
+        }
+    }
+
+    #[test]
+    fn prefetches_are_flagged_whatever_the_browser_calls_them() {
+        for line in [
+            ("sec-purpose", "prefetch"),
+            ("sec-purpose", "prefetch;prerender"),
+            ("purpose", "Prefetch"),
+            ("x-moz", "prefetch"),
+            ("purpose", "preview"),
+        ] {
+            assert!(VisitHeaders::read(&headers(&[line])).flags.has(ClickFlags::PREFETCH));
+        }
+        let ordinary = headers(&[("sec-fetch-dest", "document"), ("x-moz", "1")]);
+        assert!(!VisitHeaders::read(&ordinary).flags.has(ClickFlags::PREFETCH));
+    }
+
+    #[test]
+    fn a_request_id_is_taken_only_when_it_is_one_visible_word() {
+        let taken = headers(&[("x-request-id", "a-1.b~")]);
+        assert_eq!(given_request_id(&taken), Some(HeaderValue::from_static("a-1.b~")));
+        for line in [("x-request-id", ""), ("x-request-id", "two words")] {
+            assert_eq!(given_request_id(&headers(&[line])), None);
+        }
+        let twice = headers(&[("x-request-id", "a"), ("x-request-id", "b")]);
+        assert_eq!(given_request_id(&twice), None);
+        let mut long = HeaderMap::new();
+        long.insert(X_REQUEST_ID, HeaderValue::from_str(&"x".repeat(129)).expect("it is ASCII"));
+        assert_eq!(given_request_id(&long), None);
+    }
+
+    #[test]
+    fn json_goes_to_those_who_ask_for_it() {
+        for accept in [
+            "application/json",
+            "application/problem+json",
+            "application/json, text/plain, */*",
+            "text/html;q=0.5, application/json",
+            "Application/JSON; charset=utf-8; q=0.1",
+        ] {
+            assert!(prefers_json(&headers(&[("accept", accept)])), "{accept}");
+        }
+        for accept in [
+            "*/*",
+            "",
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+            "text/html, application/json;q=0.9",
+            "application/json;q=0",
+        ] {
+            assert!(!prefers_json(&headers(&[("accept", accept)])), "{accept}");
+        }
+        assert!(!prefers_json(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,190 @@
+//! Around every answer of the application: what is too much, what is not spoken here, and the
+//! headers that each answer carries.
+
+use std::rc::Rc;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, web};
+
+use crate::domain::limits::{HEADERS_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::http::headers::{X_REQUEST_ID, given_request_id, nosniff, referrer_policy, total_bytes};
+use crate::http::pages::{method_not_allowed, problem};
+use crate::http::worker::Worker;
+use crate::telemetry::metrics::HttpLabels;
+
+/// Name of the resource whose answers `shunt_redirects_total` counts, and nothing else.
+pub(crate) const VISITS: &str = "visits";
+
+/// Methods that some route takes.
+const METHODS: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PATCH,
+    Method::PUT,
+    Method::DELETE,
+    Method::OPTIONS,
+];
+
+/// The id that the answer to an API request will carry, for its log lines.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub HeaderValue);
+
+/// Refuses what no route should see, and completes what the routes answer.
+pub(crate) async fn envelope<B: MessageBody + 'static>(
+    worker: web::ThinData<Rc<Worker>>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let id = given_request_id(request.headers()).unwrap_or_else(|| worker.request_id());
+    if let Some(refusal) = refusal(&request) {
+        let mut response = request.into_response(refusal);
+        complete(response.headers_mut(), &id);
+        count(&worker, response.request(), response.status());
+        return Ok(response);
+    }
+    if request.path().starts_with("/api/") {
+        request.extensions_mut().insert(RequestId(id.clone()));
+    }
+    match next.call(request).await {
+        Ok(response) => {
+            let mut response = response.map_into_boxed_body();
+            complete(response.headers_mut(), &id);
+            count(&worker, response.request(), response.status());
+            Ok(response)
+        }
+        Err(mut error) => {
+            error.add_response_mapper(move |mut response| {
+                complete(response.headers_mut(), &id);
+                response
+            });
+            Err(error)
+        }
+    }
+}
+
+/// The answer to a request that is too long or whose method nobody takes.
+fn refusal(request: &ServiceRequest) -> Option<HttpResponse> {
+    if !METHODS.contains(request.method()) {
+        let takes = if request.path().starts_with("/api/") {
+            "GET, HEAD, POST, PATCH, PUT, DELETE, OPTIONS"
+        } else {
+            "GET, HEAD"
+        };
+        return Some(method_not_allowed(takes));
+    }
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > TARGET_BYTES_MAX {
+        return Some(problem(
+            StatusCode::URI_TOO_LONG,
+            "uri_too_long",
+            "URI too long",
+            "The request target has more than 8,192 bytes.",
+        ));
+    }
+    if total_bytes(request.headers()) > HEADERS_BYTES_MAX {
+        return Some(problem(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "headers_too_large",
+            "Headers too large",
+            "The request headers have more than 16,384 bytes.",
+        ));
+    }
+    None
+}
+
+/// Adds what every answer carries, unless the route was more exact.
+fn complete(headers: &mut HeaderMap, id: &HeaderValue) {
+    headers.insert(X_REQUEST_ID, id.clone());
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff());
+    if !headers.contains_key(header::REFERRER_POLICY) {
+        headers.insert(header::REFERRER_POLICY, referrer_policy());
+    }
+    let is_html = headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
+    if is_html && !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        let policy = const {
+            HeaderValue::from_static(
+                "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            )
+        };
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+}
+
+/// Counts an answer under the pattern of its route, never under what a client typed.
+fn count(worker: &Worker, request: &HttpRequest, status: StatusCode) {
+    if request.match_name() == Some(VISITS) {
+        return;
+    }
+    let method =
+        if METHODS.contains(request.method()) { request.method().as_str() } else { "other" };
+    let labels = HttpLabels {
+        route: request.match_pattern().unwrap_or_else(|| "unmatched".to_owned()),
+        method: method.to_owned(),
+        status: status.as_u16(),
+    };
+    worker.metrics.http_requests.get_or_create(&labels).inc();
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn refused(request: TestRequest) -> Option<u16> {
+        refusal(&request.to_srv_request()).map(|answer| answer.status().as_u16())
+    }
+
+    #[test]
+    fn targets_and_headers_have_a_size() {
+        let target = |length: usize| TestRequest::with_uri(&format!("/{}", "a".repeat(length - 1)));
+        assert_eq!(refused(target(TARGET_BYTES_MAX)), None);
+        assert_eq!(refused(target(TARGET_BYTES_MAX + 1)), Some(414));
+        let query = TestRequest::with_uri(&format!("/a?{}", "b".repeat(TARGET_BYTES_MAX)));
+        assert_eq!(refused(query), Some(414));
+
+        let header =
+            |length: usize| TestRequest::default().insert_header(("x-filling", "c".repeat(length)));
+        let overhead = "x-filling: \r\n".len();
+        assert_eq!(refused(header(HEADERS_BYTES_MAX - overhead)), None);
+        assert_eq!(refused(header(HEADERS_BYTES_MAX - overhead + 1)), Some(431));
+    }
+
+    #[test]
+    fn methods_that_no_route_takes_are_named_so() {
+        for method in ["TRACE", "CONNECT", "PROPFIND", "get"] {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            assert_eq!(refused(TestRequest::with_uri("/a").method(method)), Some(405));
+        }
+        for method in METHODS {
+            assert_eq!(refused(TestRequest::with_uri("/a").method(method)), None);
+        }
+    }
+
+    #[test]
+    fn every_answer_is_completed_and_html_gets_a_policy() {
+        let id = HeaderValue::from_static("abc");
+        let mut headers = HeaderMap::new();
+        complete(&mut headers, &id);
+        assert_eq!(headers.get(X_REQUEST_ID), Some(&id));
+        assert_eq!(headers.get(header::X_CONTENT_TYPE_OPTIONS).unwrap(), "nosniff");
+        assert!(headers.contains_key(header::REFERRER_POLICY));
+        assert!(!headers.contains_key(header::CONTENT_SECURITY_POLICY));
+
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        complete(&mut headers, &id);
+        assert!(headers.contains_key(header::CONTENT_SECURITY_POLICY));
+        let own = HeaderValue::from_static("default-src 'self'");
+        headers.insert(header::CONTENT_SECURITY_POLICY, own.clone());
+        complete(&mut headers, &id);
+        assert_eq!(headers.get(header::CONTENT_SECURITY_POLICY), Some(&own));
+    }
+}

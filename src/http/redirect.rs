@@ -1,0 +1,302 @@
+//! `GET /{code}`, the slow path: codes not in memory, query strings, click limits, refusals.
+//!
+//! Known codes cost what they cost in `front.rs` plus the router. Only a code that this node has
+//! not seen waits, and then at most as long as the link table lets a load take.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::click::{ClickFlags, RawClick};
+use crate::domain::code::{Code, LinkKey};
+use crate::domain::decide::{Decision, Refusal, Target, decide, exhausted};
+use crate::domain::hot::HotLink;
+use crate::domain::id::Id;
+use crate::domain::link::RedirectStatus;
+use crate::domain::problems::Problems;
+use crate::domain::query::{has_parameter, merge_query};
+use crate::domain::time::Timestamp;
+use crate::domain::units::Span;
+use crate::http::headers::{VisitHeaders, X_ROBOTS_TAG, noindex, prefers_json, private_no_store};
+use crate::http::hosts::requested_host;
+use crate::http::pages::{Page, method_not_allowed};
+use crate::http::worker::{Worker, nanos_since};
+use crate::telemetry::metrics::Outcome;
+
+/// Longest time a permanent redirect may be kept by a browser, in seconds: beyond a day, edits
+/// would arrive too late to be of use.
+const PERMANENT_SECS_MAX: u64 = 86_400;
+/// How QR codes mark the visits they bring. Not passed on.
+const QR_PARAMETER: &str = "qr=1";
+
+/// `[redirect]`: how visits are answered.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedirectConfig {
+    /// How long browsers may keep a 301 or 308, 0s to 1d. Visits from their cache are not counted
+    /// and an edit arrives only after it.
+    pub permanent_max_age: Span,
+    /// A visit with this query parameter is not counted; the parameter is not passed on. One to
+    /// fifty of `A-Z a-z 0-9 - _`.
+    pub no_track_param: String,
+    /// Keeps nothing about visitors who send `DNT: 1` or `Sec-GPC: 1`; their clicks count.
+    pub honour_privacy_signals: bool,
+}
+
+impl Default for RedirectConfig {
+    fn default() -> Self {
+        Self {
+            permanent_max_age: Span::from_secs(90),
+            no_track_param: "shunt-no-track".to_owned(),
+            honour_privacy_signals: true,
+        }
+    }
+}
+
+impl RedirectConfig {
+    /// Adds a line to `problems` for every value that redirects could not honour.
+    pub fn check(&self, problems: &mut Problems) {
+        let longest = Span::from_secs(PERMANENT_SECS_MAX);
+        problems.range(
+            "redirect.permanent_max_age",
+            self.permanent_max_age,
+            Span::from_secs(0)..=longest,
+        );
+        if Code::parse(self.no_track_param.as_bytes()).is_err() {
+            problems.add(format!(
+                "`redirect.no_track_param` is {:?}; it must be 1 to 50 of A-Z, a-z, 0-9, - and _",
+                self.no_track_param
+            ));
+        }
+    }
+}
+
+/// The configuration as redirects use it.
+pub(crate) struct RedirectRules {
+    config: RedirectConfig,
+    permanent: HeaderValue,
+}
+
+impl RedirectRules {
+    pub(crate) fn new(config: RedirectConfig) -> Self {
+        let seconds = config.permanent_max_age.0.as_secs();
+        let permanent = HeaderValue::from_str(&format!("private, max-age={seconds}"))
+            .expect("words and digits are a header value");
+        Self { config, permanent }
+    }
+
+    /// `Cache-Control` of a redirect: only a permanent one may be kept, and by the browser alone.
+    pub(crate) fn caching(&self, status: RedirectStatus) -> HeaderValue {
+        if status.is_permanent() { self.permanent.clone() } else { private_no_store() }
+    }
+
+    pub(crate) fn honours_privacy_signals(&self) -> bool {
+        self.config.honour_privacy_signals
+    }
+}
+
+/// Answers a visit with the link's destination, or with the page that says why not.
+pub(crate) async fn visit(request: HttpRequest, worker: web::ThinData<Rc<Worker>>) -> HttpResponse {
+    let counts = match *request.method() {
+        Method::GET => true,
+        Method::HEAD => false,
+        _ => return method_not_allowed("GET, HEAD"),
+    };
+    let started = Instant::now();
+    let visit = Visit::new(&worker, &request, counts);
+    let (outcome, response) = visit.answer().await;
+    worker.stats.count(outcome);
+    worker.stats.observe(nanos_since(started), 1);
+    response
+}
+
+/// What `look` finds out while it may look at the link.
+enum Verdict {
+    Answer(HttpResponse),
+    Refused(Refusal),
+}
+
+/// One visit on the slow path.
+struct Visit<'a> {
+    worker: &'a Worker,
+    request: &'a HttpRequest,
+    headers: VisitHeaders<'a>,
+    query: &'a str,
+    /// The visit is a click if the link lets it pass.
+    counts: bool,
+    now: Timestamp,
+}
+
+impl<'a> Visit<'a> {
+    fn new(worker: &'a Worker, request: &'a HttpRequest, is_get: bool) -> Self {
+        let query = request.uri().query().unwrap_or_default();
+        let mut headers = VisitHeaders::read(request.headers());
+        if query.split('&').any(|pair| pair == QR_PARAMETER) {
+            headers.flags = headers.flags.with(ClickFlags::QR);
+        }
+        let untracked =
+            !query.is_empty() && has_parameter(query, &worker.rules.config.no_track_param);
+        let counts = is_get && !untracked;
+        Self { worker, request, headers, query, counts, now: worker.clock.now() }
+    }
+
+    async fn answer(&self) -> (Outcome, HttpResponse) {
+        let Some(key) = self.key() else { return self.page(Outcome::Unknown, Page::NotFound) };
+        let links = &self.worker.links;
+        let in_memory = links.read(key.domain, key.code.as_bytes(), |link| self.look(link));
+        if let Some(verdict) = in_memory {
+            return self.settle(Outcome::Hit, verdict);
+        }
+        match links.load(key, |link| self.look(link)).await {
+            Ok(Some(verdict)) => self.settle(Outcome::Loaded, verdict),
+            Ok(None) => self.page(Outcome::Unknown, Page::NotFound),
+            Err(error) => {
+                tracing::debug!(%error, "a link could not be loaded");
+                self.page(Outcome::Unavailable, Page::Unavailable)
+            }
+        }
+    }
+
+    /// What the visit is for. `None`: nothing that can exist, so nobody needs to look for it.
+    fn key(&self) -> Option<LinkKey> {
+        let domain = self.worker.hosts.find(requested_host(self.request.head()))?;
+        // The raw path: an escaped letter is not the letter, codes are compared byte for byte.
+        let segment = self.request.uri().path().strip_prefix('/')?;
+        let code = Code::parse(segment.as_bytes()).ok()?;
+        Some(LinkKey::new(domain, code))
+    }
+
+    fn look(&self, link: &HotLink) -> Verdict {
+        let decision = match decide(link, self.now) {
+            Decision::Go(target) if target.counts && self.counts && !draws(link) => exhausted(link),
+            decision => decision,
+        };
+        match decision {
+            Decision::Go(target) => self.go(link, target),
+            Decision::Refuse(refusal) => {
+                if refusal == Refusal::Unservable {
+                    self.worker.metrics.unservable_visits.inc();
+                    tracing::debug!(link = %link.id(), "the stored destination may not be served");
+                }
+                Verdict::Refused(refusal)
+            }
+        }
+    }
+
+    fn go(&self, link: &HotLink, target: Target<'_>) -> Verdict {
+        let forwards = link.forward_query() && target.counts && !self.query.is_empty();
+        let location = if forwards { self.merged(target.location) } else { None };
+        let bytes = location.as_deref().map_or(target.location, str::as_bytes);
+        let Some(location) = self.worker.header_value(bytes) else {
+            return Verdict::Refused(Refusal::Unservable);
+        };
+        if self.counts && target.counts {
+            self.record(link.id());
+        }
+        let answer = HttpResponse::build(status_code(target.status))
+            .insert_header((header::LOCATION, location))
+            .insert_header((header::CACHE_CONTROL, self.worker.rules.caching(target.status)))
+            .insert_header((X_ROBOTS_TAG, noindex()))
+            .finish();
+        Verdict::Answer(answer)
+    }
+
+    fn record(&self, link: Id) {
+        let peer = self.request.peer_addr();
+        let address = self.worker.client(peer, self.request.headers());
+        let click = self.headers.click(self.now, link, address);
+        self.worker.record(RawClick { query: self.query.as_bytes(), ..click });
+    }
+
+    /// The location with what the visitor brought along.
+    fn merged(&self, location: &[u8]) -> Option<String> {
+        let location = std::str::from_utf8(location).ok()?;
+        let no_track = &self.worker.rules.config.no_track_param;
+        if !self.headers.flags.has(ClickFlags::QR) {
+            return Some(merge_query(location, self.query, no_track));
+        }
+        let others: Vec<&str> =
+            self.query.split('&').filter(|pair| *pair != QR_PARAMETER).collect();
+        Some(merge_query(location, &others.join("&"), no_track))
+    }
+
+    fn settle(&self, outcome: Outcome, verdict: Verdict) -> (Outcome, HttpResponse) {
+        let refusal = match verdict {
+            Verdict::Answer(response) => return (outcome, response),
+            Verdict::Refused(refusal) => refusal,
+        };
+        match refusal {
+            Refusal::Unknown => self.page(Outcome::Unknown, Page::NotFound),
+            Refusal::Expired => self.page(Outcome::Gone, Page::Expired),
+            Refusal::Exhausted => self.page(Outcome::Gone, Page::Exhausted),
+            Refusal::Disabled => self.page(Outcome::Gone, Page::Disabled),
+            Refusal::Archived => self.page(Outcome::Gone, Page::Archived),
+            Refusal::Unservable => self.page(Outcome::Gone, Page::Disabled),
+            Refusal::Blocked => self.page(Outcome::Blocked, Page::Blocked),
+        }
+    }
+
+    fn page(&self, outcome: Outcome, page: Page) -> (Outcome, HttpResponse) {
+        let as_json = prefers_json(self.request.headers());
+        (outcome, self.worker.pages.answer(page, as_json))
+    }
+}
+
+/// Takes one click from the link's allowance, if it has one. False: another visitor had the last.
+fn draws(link: &HotLink) -> bool {
+    let allowance = link.rare().and_then(|rare| rare.allowance.as_deref());
+    allowance.is_none_or(|allowance| allowance.draw())
+}
+
+pub(crate) fn status_code(status: RedirectStatus) -> StatusCode {
+    match status {
+        RedirectStatus::MovedPermanently => StatusCode::MOVED_PERMANENTLY,
+        RedirectStatus::Found => StatusCode::FOUND,
+        RedirectStatus::SeeOther => StatusCode::SEE_OTHER,
+        RedirectStatus::TemporaryRedirect => StatusCode::TEMPORARY_REDIRECT,
+        RedirectStatus::PermanentRedirect => StatusCode::PERMANENT_REDIRECT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_permanent_redirects_may_be_kept_and_only_by_the_browser() {
+        let rules = RedirectRules::new(RedirectConfig::default());
+        for status in RedirectStatus::ALL {
+            let expected =
+                if status.is_permanent() { "private, max-age=90" } else { "private, no-store" };
+            assert_eq!(rules.caching(*status), expected);
+        }
+    }
+
+    #[test]
+    fn every_redirect_status_is_sent_as_its_own_number() {
+        for status in RedirectStatus::ALL {
+            assert_eq!(status_code(*status).as_u16(), status.as_u16());
+        }
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let config = RedirectConfig {
+            permanent_max_age: Span::from_secs(PERMANENT_SECS_MAX + 1),
+            no_track_param: "no track".to_owned(),
+            honour_privacy_signals: true,
+        };
+        let mut problems = Problems::default();
+        config.check(&mut problems);
+        assert_eq!(problems.sentences().len(), 2);
+        assert!(problems.sentences()[0].contains("`redirect.permanent_max_age`"));
+        assert!(problems.sentences()[1].contains("`redirect.no_track_param`"));
+        let mut none = Problems::default();
+        RedirectConfig::default().check(&mut none);
+        assert!(none.is_empty());
+    }
+}

@@ -1,0 +1,415 @@
+//! The public listener: its settings, its sockets, its life from bind to stop.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::KeepAlive;
+use actix_web::dev::ServerHandle;
+use actix_web::{HttpServer, web};
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, Serialize};
+use tokio::net::TcpSocket;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use crate::actors::clicks::ClickSink;
+use crate::actors::links::LinkTable;
+use crate::domain::problems::Problems;
+use crate::domain::time::Clock;
+use crate::domain::units::Span;
+use crate::http::application;
+use crate::http::client::TrustedProxies;
+use crate::http::front::FrontFactory;
+use crate::http::hosts::{Hosts, url_of_listener};
+use crate::http::ops::Readiness;
+use crate::http::pages::Pages;
+use crate::http::redirect::{RedirectConfig, RedirectRules};
+use crate::http::worker::{Worker, WorkerParts};
+use crate::telemetry::metrics::Metrics;
+
+/// A client that sends its headers slower than this is cut off.
+const HEADERS_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Threads of workers end this long after their last connection, at most.
+const WORKERS_END_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// `[http]`: the public listener.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Address and port, or several as a list; port 0 takes a free one.
+    pub listen: ListenAddresses,
+    /// What short URLs begin with, an http or https URL without a path; its host is the default
+    /// domain. Unset: `http://` and the first listener.
+    pub public_url: Option<String>,
+    /// Threads that serve requests, 0 to 512. Zero means one per core.
+    pub workers: usize,
+    /// Networks (such as `10.0.0.0/8`) or addresses of proxies whose `Forwarded` and
+    /// `X-Forwarded-For` headers tell who the client is.
+    pub trusted_proxies: Vec<String>,
+    /// How long an idle connection is kept, 1s to 1h.
+    pub keep_alive: Span,
+    /// Connections that may wait to be accepted, 1 to 65,535.
+    pub backlog: u32,
+    /// Connections that one worker serves at a time, 1 to 1,000,000; more wait in the backlog.
+    pub max_connections: usize,
+    /// How long a stop waits for requests under way, 1s to 1h.
+    pub shutdown_timeout: Span,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: ListenAddresses::from(SocketAddr::from(([127, 0, 0, 1], 8_080))),
+            public_url: None,
+            workers: 0,
+            trusted_proxies: Vec::new(),
+            keep_alive: Span::from_secs(15),
+            backlog: 2_048,
+            max_connections: 25_600,
+            shutdown_timeout: Span::from_secs(30),
+        }
+    }
+}
+
+impl HttpConfig {
+    /// Adds a line to `problems` for every value that the listener could not honour.
+    pub fn check(&self, problems: &mut Problems) {
+        self.listen.check("http.listen", problems);
+        if let Some(url) = &self.public_url
+            && let Err(sentence) = parse_public_url(url)
+        {
+            problems.add(sentence);
+        }
+        for network in &self.trusted_proxies {
+            if parse_network(network).is_none() {
+                problems.add(format!(
+                    "`http.trusted_proxies` has {network:?}; write networks like 10.0.0.0/8"
+                ));
+            }
+        }
+        let (second, hour) = (Span::from_secs(1), Span::from_secs(3_600));
+        problems.range("http.workers", self.workers, 0..=512);
+        problems.range("http.keep_alive", self.keep_alive, second..=hour);
+        problems.range("http.backlog", self.backlog, 1..=65_535);
+        problems.range("http.max_connections", self.max_connections, 1..=1_000_000);
+        problems.range("http.shutdown_timeout", self.shutdown_timeout, second..=hour);
+    }
+
+    fn networks(&self) -> Vec<IpNet> {
+        self.trusted_proxies.iter().filter_map(|network| parse_network(network)).collect()
+    }
+
+    fn workers(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
+    }
+}
+
+/// One or more addresses to listen on; written as a text or a list of texts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct ListenAddresses(Vec<SocketAddr>);
+
+impl From<SocketAddr> for ListenAddresses {
+    fn from(address: SocketAddr) -> Self {
+        Self(vec![address])
+    }
+}
+
+impl ListenAddresses {
+    /// Adds a line to `problems` when there is nothing to listen on.
+    pub(crate) fn check(&self, key: &str, problems: &mut Problems) {
+        if self.0.is_empty() {
+            problems.add(format!("`{key}` is empty; it must have at least one address"));
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ListenAddresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum OneOrMany {
+            One(String),
+            Many(Vec<String>),
+        }
+        let texts = match OneOrMany::deserialize(deserializer)? {
+            OneOrMany::One(text) => vec![text],
+            OneOrMany::Many(texts) => texts,
+        };
+        let parse = |text: &String| {
+            text.parse().map_err(|_| {
+                serde::de::Error::custom(format_args!(
+                    "{text:?} is not an address with a port; write it like 127.0.0.1:8080"
+                ))
+            })
+        };
+        texts.iter().map(parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// The public sockets, taken but not yet served.
+pub struct Listeners {
+    sockets: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+    public_url: Url,
+    hosts: Arc<Hosts>,
+}
+
+impl Listeners {
+    /// Takes the addresses. Call inside an actix `System`. Fails when one cannot be taken.
+    pub fn bind(config: &HttpConfig) -> io::Result<Self> {
+        let sockets = bind_all(&config.listen, config.backlog)?;
+        let addresses =
+            sockets.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+        let public_url = match (&config.public_url, addresses.first()) {
+            (Some(url), _) => url.clone(),
+            (None, Some(first)) => url_of_listener(*first),
+            (None, None) => return Err(io::Error::other("there is no address to listen on")),
+        };
+        let public_url = parse_public_url(&public_url).map_err(io::Error::other)?;
+        let hosts = Arc::new(Hosts::new(&public_url, &addresses));
+        Ok(Self { sockets, addresses, public_url, hosts })
+    }
+
+    /// Where it will be listened, with the ports that were taken.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What short URLs begin with.
+    pub fn public_url(&self) -> &Url {
+        &self.public_url
+    }
+
+    /// The hosts that are served.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
+    }
+}
+
+/// Everything the public server needs. `admin` registers the API's routes on each worker.
+pub struct HttpParts<A> {
+    pub config: HttpConfig,
+    pub redirect: RedirectConfig,
+    pub listeners: Listeners,
+    pub pages: Pages,
+    pub links: LinkTable,
+    /// `None`: clicks are not recorded.
+    pub clicks: Option<ClickSink>,
+    pub metrics: Arc<Metrics>,
+    pub clock: Arc<dyn Clock>,
+    pub readiness: Readiness,
+    pub admin: A,
+}
+
+/// The public server, running.
+pub struct RunningServer {
+    addresses: Vec<SocketAddr>,
+    public_url: Url,
+    readiness: Readiness,
+    handle: ServerHandle,
+    task: JoinHandle<io::Result<()>>,
+    alive: mpsc::Sender<()>,
+    all_gone: mpsc::Receiver<()>,
+}
+
+/// Starts the workers. Call inside an actix `System`. Fails when a socket cannot be used.
+pub fn serve<A>(parts: HttpParts<A>) -> io::Result<RunningServer>
+where
+    A: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+{
+    let HttpParts { config, listeners, admin, .. } = parts;
+    let (alive, all_gone) = mpsc::channel(1);
+    let shared = WorkerParts {
+        links: parts.links,
+        clicks: parts.clicks,
+        metrics: parts.metrics,
+        clock: parts.clock,
+        hosts: listeners.hosts,
+        proxies: Arc::new(TrustedProxies::new(config.networks())),
+        rules: Arc::new(RedirectRules::new(parts.redirect)),
+        pages: Arc::new(parts.pages),
+        alive: alive.downgrade(),
+    };
+    let mut server = HttpServer::new(move || {
+        let worker = Rc::new(Worker::new(&shared));
+        let app = application(Rc::clone(&worker), admin.clone());
+        FrontFactory { worker, app }
+    })
+    .workers(config.workers())
+    .max_connections(config.max_connections)
+    .keep_alive(KeepAlive::Timeout(config.keep_alive.0))
+    .client_request_timeout(HEADERS_WAIT_MAX)
+    .shutdown_timeout(config.shutdown_timeout.0.as_secs())
+    .tcp_nodelay(true)
+    .disable_signals();
+    for socket in listeners.sockets {
+        server = server.listen(socket)?;
+    }
+    let server = server.run();
+    Ok(RunningServer {
+        addresses: listeners.addresses,
+        public_url: listeners.public_url,
+        readiness: parts.readiness,
+        handle: server.handle(),
+        task: actix_rt::spawn(server),
+        alive,
+        all_gone,
+    })
+}
+
+impl RunningServer {
+    /// Where it listens, with the ports that were taken.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What short URLs begin with.
+    pub fn public_url(&self) -> &Url {
+        &self.public_url
+    }
+
+    /// Resolves when the server ends without having been asked to, and says why.
+    pub async fn failed(&mut self) -> io::Error {
+        match (&mut self.task).await {
+            Ok(Ok(())) => io::Error::other("the public listener ended"),
+            Ok(Err(error)) => error,
+            Err(error) => io::Error::other(error),
+        }
+    }
+
+    /// Stops: not ready any more, no new connections, requests under way are answered. When it
+    /// returns, every worker has let go of its click lane.
+    pub async fn stop(mut self) {
+        self.readiness.set_draining();
+        self.handle.stop(true).await;
+        drop(self.alive);
+        // Workers say that they are done a moment before their threads end.
+        if tokio::time::timeout(WORKERS_END_WAIT_MAX, self.all_gone.recv()).await.is_err() {
+            tracing::warn!(
+                "a worker has not ended {WORKERS_END_WAIT_MAX:?} after its last request"
+            );
+        }
+    }
+}
+
+/// Takes every address. Call inside a runtime with its reactor.
+pub(crate) fn bind_all(addresses: &ListenAddresses, backlog: u32) -> io::Result<Vec<TcpListener>> {
+    addresses.0.iter().map(|address| bind(*address, backlog)).collect()
+}
+
+fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let take = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart must not wait for connections of the last run to be forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(backlog)?.into_std()
+    };
+    take().map_err(|error| io::Error::new(error.kind(), format!("listen on {address}: {error}")))
+}
+
+fn parse_public_url(text: &str) -> Result<Url, String> {
+    Url::parse(text)
+        .ok()
+        .filter(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.path() == "/"
+                && url.query().is_none()
+                && url.fragment().is_none()
+                && url.username().is_empty()
+                && url.password().is_none()
+        })
+        .ok_or_else(|| {
+            format!(
+                "`http.public_url` is {text:?}; it must be an http or https URL with nothing \
+                 after the host"
+            )
+        })
+}
+
+/// A network, or a single address.
+fn parse_network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    fn problems_of(toml: &str) -> Vec<String> {
+        let mut problems = Problems::default();
+        toml::from_str::<HttpConfig>(toml).unwrap().check(&mut problems);
+        problems.sentences().to_vec()
+    }
+
+    #[test]
+    fn the_default_settings_are_fine_and_read_back() {
+        let config = HttpConfig::default();
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(problems_of(&text), Vec::<String>::new());
+        assert_eq!(toml::from_str::<HttpConfig>(&text).unwrap().listen, config.listen);
+    }
+
+    #[test]
+    fn listeners_are_one_address_or_several() {
+        let read = |toml: &str| toml::from_str::<HttpConfig>(toml).map(|config| config.listen.0);
+        assert_eq!(read("listen = '0.0.0.0:80'").unwrap().len(), 1);
+        assert_eq!(read("listen = ['0.0.0.0:80', '[::]:80']").unwrap().len(), 2);
+        let error = read("listen = 'localhost'").unwrap_err().to_string();
+        assert!(error.contains("127.0.0.1:8080"), "{error}");
+    }
+
+    #[test]
+    fn every_bad_setting_is_named() {
+        for (toml, key) in [
+            ("listen = []", "http.listen"),
+            ("public_url = 'go.example'", "http.public_url"),
+            ("public_url = 'https://go.example/s'", "http.public_url"),
+            ("public_url = 'https://me@go.example'", "http.public_url"),
+            ("public_url = 'ftp://go.example'", "http.public_url"),
+            ("trusted_proxies = ['10.0.0.0/33']", "http.trusted_proxies"),
+            ("workers = 513", "http.workers"),
+            ("keep_alive = '0s'", "http.keep_alive"),
+            ("backlog = 0", "http.backlog"),
+            ("max_connections = 0", "http.max_connections"),
+            ("shutdown_timeout = '2h'", "http.shutdown_timeout"),
+        ] {
+            let problems = problems_of(toml);
+            assert_eq!(problems.len(), 1, "{toml}");
+            assert!(problems[0].contains(&format!("`{key}`")), "{toml}: {}", problems[0]);
+        }
+        assert!(problems_of("trusted_proxies = ['10.0.0.1', 'fd00::/8']").is_empty());
+    }
+
+    #[actix_web::test]
+    async fn a_free_port_ends_up_in_the_public_url_and_the_hosts() {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
+        let config = HttpConfig { listen, ..HttpConfig::default() };
+        let listeners = Listeners::bind(&config).unwrap();
+        let port = listeners.addresses()[0].port();
+        assert_ne!(port, 0);
+        assert_eq!(listeners.public_url().as_str(), format!("http://127.0.0.1:{port}/"));
+        assert!(listeners.hosts().exact(format!("127.0.0.1:{port}").as_bytes()).is_some());
+        assert!(listeners.hosts().exact(format!("localhost:{port}").as_bytes()).is_some());
+    }
+
+    #[actix_web::test]
+    async fn a_taken_address_is_named() {
+        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = holder.local_addr().unwrap();
+        let config = HttpConfig { listen: address.into(), ..HttpConfig::default() };
+        let error = Listeners::bind(&config).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains(&address.to_string()));
+    }
+}

@@ -1,0 +1,151 @@
+//! Workspaces and API keys.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, Row};
+
+use super::fault::{Fault, Outcome};
+use super::readers::Lane;
+use super::{Embedded, count_up, counter, signed, unsigned};
+use crate::domain::api_key::{ApiKey, Scopes};
+use crate::domain::id::Id;
+use crate::domain::time::Timestamp;
+use crate::storage::{AccountStore, StorageResult, Workspace};
+
+/// Counter that every change of a key moves, whoever makes it.
+const EPOCH: &str = "keys_epoch";
+
+#[async_trait]
+impl AccountStore for Embedded {
+    async fn bootstrap(&self, workspace: Workspace, key: ApiKey) -> StorageResult<bool> {
+        self.write("bootstrap", move |conn| {
+            if conn.prepare_cached("SELECT 1 FROM workspaces LIMIT 1")?.exists([])? {
+                return Ok(false);
+            }
+            conn.prepare_cached(
+                "INSERT INTO workspaces (id, name, operator, created_at) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute((
+                signed(workspace.id),
+                &workspace.name,
+                workspace.operator,
+                workspace.created_at.as_millis(),
+            ))?;
+            add_key(conn, &key)
+        })
+        .await
+    }
+
+    async fn workspaces(&self) -> StorageResult<Vec<Workspace>> {
+        self.read("workspaces", Lane::Short, |conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT id, name, operator, created_at FROM workspaces ORDER BY id",
+            )?;
+            let found = statement.query_map([], |row| {
+                Ok(Workspace {
+                    id: unsigned(row.get(0)?),
+                    name: row.get(1)?,
+                    operator: row.get(2)?,
+                    created_at: Timestamp(row.get(3)?),
+                })
+            })?;
+            Ok(found.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn keys(&self) -> StorageResult<Vec<ApiKey>> {
+        self.read("keys", Lane::Short, |conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT id, workspace, name, prefix, digest, scopes, created_at, expires_at, \
+                 last_used_at, uses, revoked_at FROM api_keys ORDER BY id",
+            )?;
+            let mut found = statement.query([])?;
+            let mut keys = Vec::new();
+            while let Some(row) = found.next()? {
+                keys.push(decode(row)?);
+            }
+            Ok(keys)
+        })
+        .await
+    }
+
+    async fn add_key(&self, key: ApiKey) -> StorageResult<bool> {
+        self.write("add_key", move |conn| add_key(conn, &key)).await
+    }
+
+    async fn revoke_key(&self, workspace: Id, id: Id, at: Timestamp) -> StorageResult<bool> {
+        self.write("revoke_key", move |conn| {
+            let changed = conn
+                .prepare_cached(
+                    "UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?3)
+                     WHERE id = ?1 AND workspace = ?2",
+                )?
+                .execute((signed(id), signed(workspace), at.as_millis()))?;
+            count_up(conn, EPOCH, changed as i64)?;
+            Ok(changed == 1)
+        })
+        .await
+    }
+
+    async fn add_key_uses(&self, uses: Vec<(Id, u64, Timestamp)>) -> StorageResult<()> {
+        self.write("add_key_uses", move |conn| {
+            let mut add = conn.prepare_cached(
+                "UPDATE api_keys SET uses = uses + ?2,
+                 last_used_at = max(coalesce(last_used_at, ?3), ?3) WHERE id = ?1",
+            )?;
+            for (id, n, at) in &uses {
+                add.execute((signed(*id), *n as i64, at.as_millis()))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn keys_epoch(&self) -> StorageResult<u64> {
+        self.read("keys_epoch", Lane::Short, |conn| Ok(counter(conn, EPOCH)? as u64)).await
+    }
+}
+
+fn add_key(conn: &Connection, key: &ApiKey) -> Outcome<bool> {
+    let added = conn
+        .prepare_cached(
+            "INSERT INTO api_keys (id, workspace, name, prefix, digest, scopes, created_at, \
+             expires_at, last_used_at, uses, revoked_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (digest) DO NOTHING",
+        )?
+        .execute(rusqlite::params![
+            signed(key.id),
+            signed(key.workspace),
+            key.name,
+            key.prefix,
+            key.digest.as_slice(),
+            key.scopes.bits(),
+            key.created_at.as_millis(),
+            key.expires_at.map(Timestamp::as_millis),
+            key.last_used_at.map(Timestamp::as_millis),
+            key.uses as i64,
+            key.revoked_at.map(Timestamp::as_millis),
+        ])?;
+    count_up(conn, EPOCH, added as i64)?;
+    Ok(added == 1)
+}
+
+fn decode(row: &Row<'_>) -> Outcome<ApiKey> {
+    let time = |index: usize| {
+        Ok::<_, Fault>(row.get::<_, Option<i64>>(index)?.map(Timestamp::from_millis))
+    };
+    let digest: Vec<u8> = row.get(4)?;
+    Ok(ApiKey {
+        id: unsigned(row.get(0)?),
+        workspace: unsigned(row.get(1)?),
+        name: row.get(2)?,
+        prefix: row.get(3)?,
+        digest: digest.try_into().map_err(|_| Fault::corrupt("a key's digest has another size"))?,
+        scopes: Scopes::from_bits(row.get(5)?),
+        created_at: Timestamp(row.get(6)?),
+        expires_at: time(7)?,
+        last_used_at: time(8)?,
+        uses: row.get::<_, i64>(9)? as u64,
+        revoked_at: time(10)?,
+    })
+}

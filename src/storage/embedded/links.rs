@@ -1,0 +1,391 @@
+//! Links: each change keeps the row, its tags, the counters and the list of texts to index in step.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::fault::{Fault, Outcome};
+use super::readers::Lane;
+use super::rows::{self, COLUMNS};
+use super::{Embedded, clicks, count_up, counter, list, signed, unsigned};
+use crate::domain::code::{DomainId, LinkKey};
+use crate::domain::id::Id;
+use crate::domain::link::{Link, LinkStatus};
+use crate::storage::{
+    Claim, Imported, ImportedLink, LinkPage, LinkQuery, LinkStore, Replace, StorageResult,
+};
+
+#[async_trait]
+impl LinkStore for Embedded {
+    async fn fetch(&self, key: &LinkKey) -> StorageResult<Option<Link>> {
+        let key = *key;
+        self.read("fetch_link", Lane::Short, move |conn| fetch(conn, &key)).await
+    }
+
+    async fn claim(&self, links: Vec<Link>) -> StorageResult<Vec<Claim>> {
+        self.write("claim_links", move |conn| claim(conn, &links)).await
+    }
+
+    async fn replace(&self, link: Link) -> StorageResult<Replace> {
+        self.write("replace_link", move |conn| replace(conn, &link)).await
+    }
+
+    async fn relocate(
+        &self,
+        from: &LinkKey,
+        link: Link,
+        tombstone_id: Id,
+    ) -> StorageResult<Replace> {
+        let from = *from;
+        self.write("relocate_link", move |conn| relocate(conn, &from, &link, tombstone_id)).await
+    }
+
+    async fn find_by_destination(
+        &self,
+        workspace: Id,
+        domain: DomainId,
+        destination: &str,
+    ) -> StorageResult<Option<Link>> {
+        let wanted = destination.to_owned();
+        self.read("find_by_destination", Lane::Short, move |conn| {
+            find_by_destination(conn, workspace, domain, &wanted)
+        })
+        .await
+    }
+
+    async fn list(&self, query: &LinkQuery) -> StorageResult<LinkPage> {
+        let (query, hurry) = (query.clone(), self.inner.hurry.clone());
+        self.read("list_links", Lane::Long, move |conn| list::list(conn, &query, &hurry)).await
+    }
+
+    async fn tags(&self, workspace: Id) -> StorageResult<Vec<(String, u64)>> {
+        self.read("list_tags", Lane::Long, move |conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT tag, count(*) FROM link_tags WHERE workspace = ?1 GROUP BY tag ORDER BY tag",
+            )?;
+            let rows = statement.query_map([signed(workspace)], |row| {
+                Ok((row.get(0)?, row.get::<_, i64>(1)? as u64))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn scan(&self, after: Id, limit: u32) -> StorageResult<Vec<Link>> {
+        self.read("scan_links", Lane::Long, move |conn| {
+            let sql = format!("SELECT {COLUMNS} FROM links WHERE id > ?1 ORDER BY id LIMIT ?2");
+            select(conn, &sql, (signed(after), limit))
+        })
+        .await
+    }
+
+    async fn hottest(&self, limit: u32) -> StorageResult<Vec<LinkKey>> {
+        self.read("hottest_links", Lane::Long, move |conn| {
+            let mut keys = Vec::with_capacity((limit as usize).min(1 << 20));
+            let mut statement = conn
+                .prepare_cached("SELECT domain, code FROM links WHERE id = ?1 AND status <> 4")?;
+            for id in clicks::hottest(conn, limit)? {
+                let found = statement
+                    .query_row([signed(id)], |row| {
+                        Ok((row.get::<_, u32>(0)?, row.get::<_, String>(1)?))
+                    })
+                    .optional()?;
+                if let Some((domain, code)) = found {
+                    keys.push(key_of(domain, &code)?);
+                }
+            }
+            Ok(keys)
+        })
+        .await
+    }
+
+    async fn count(&self) -> StorageResult<u64> {
+        self.read("count_links", Lane::Short, |conn| Ok(counter(conn, "links")? as u64)).await
+    }
+
+    async fn import(
+        &self,
+        digest: [u8; 16],
+        batch: Vec<ImportedLink>,
+    ) -> StorageResult<Option<Vec<Imported>>> {
+        self.write("import_links", move |conn| import(conn, &digest, &batch)).await
+    }
+
+    async fn has_foreign_sealed(&self, domain: DomainId) -> StorageResult<bool> {
+        self.read("has_foreign_sealed", Lane::Short, move |conn| {
+            let found = conn
+                .prepare_cached("SELECT 1 FROM foreign_sealed WHERE domain = ?1")?
+                .exists([domain.0])?;
+            Ok(found)
+        })
+        .await
+    }
+}
+
+/// Runs a query for [`COLUMNS`] and decodes all of its rows.
+pub(super) fn select(
+    conn: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> Outcome<Vec<Link>> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut found = statement.query(params)?;
+    let mut links = Vec::new();
+    while let Some(row) = found.next()? {
+        links.push(rows::decode(row)?);
+    }
+    Ok(links)
+}
+
+pub(super) fn key_of(domain: u32, code: &str) -> Outcome<LinkKey> {
+    let code = crate::domain::code::Code::parse(code.as_bytes())
+        .map_err(|error| Fault::corrupt(format!("a code in the store: {error}")))?;
+    Ok(LinkKey::new(DomainId(domain), code))
+}
+
+fn fetch(conn: &Connection, key: &LinkKey) -> Outcome<Option<Link>> {
+    let sql = format!("SELECT {COLUMNS} FROM links WHERE domain = ?1 AND code = ?2");
+    let found = select(conn, &sql, (key.domain.0, key.code.as_str()))?.pop();
+    match found {
+        // A damaged index may point at another row; its target must not be served here.
+        Some(link) if link.key() != *key => {
+            Err(Fault::corrupt(format!("the index by code leads to link {}", link.id)))
+        }
+        found => Ok(found),
+    }
+}
+
+fn by_id(conn: &Connection, id: Id) -> Outcome<Option<Link>> {
+    let sql = format!("SELECT {COLUMNS} FROM links WHERE id = ?1");
+    Ok(select(conn, &sql, [signed(id)])?.pop())
+}
+
+fn find_by_destination(
+    conn: &Connection,
+    workspace: Id,
+    domain: DomainId,
+    destination: &str,
+) -> Outcome<Option<Link>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM links WHERE destination_hash = ?1 AND status = 0 \
+         AND workspace = ?2 AND domain = ?3 AND destination = ?4 \
+         ORDER BY created_at DESC, id DESC LIMIT 1"
+    );
+    let hash = rows::destination_hash(workspace, domain, destination);
+    Ok(select(conn, &sql, (hash, signed(workspace), domain.0, destination))?.pop())
+}
+
+fn claim(conn: &Connection, links: &[Link]) -> Outcome<Vec<Claim>> {
+    let mut tally = Tally::default();
+    let outcomes = links
+        .iter()
+        .map(|link| match insert(conn, link, &mut tally)? {
+            Inserted::Yes => Ok(Claim::Won),
+            Inserted::CodeTaken => Ok(Claim::Taken),
+            Inserted::ExternalIdTaken => Ok(Claim::ExternalIdTaken),
+        })
+        .collect::<Outcome<_>>()?;
+    tally.store(conn)?;
+    Ok(outcomes)
+}
+
+fn replace(conn: &Connection, link: &Link) -> Outcome<Replace> {
+    let Some(old) = fetch(conn, &link.key())? else {
+        return Ok(Replace::Stale);
+    };
+    if old.id != link.id || Some(old.version) != link.version.checked_sub(1) {
+        return Ok(Replace::Stale);
+    }
+    if !rows::update(conn, link)? {
+        return Ok(Replace::ExternalIdTaken);
+    }
+    settle_change(conn, &old, link)?;
+    Ok(Replace::Done)
+}
+
+fn relocate(conn: &Connection, from: &LinkKey, link: &Link, tombstone_id: Id) -> Outcome<Replace> {
+    let Some(old) = fetch(conn, from)? else {
+        return Ok(Replace::Stale);
+    };
+    if old.id != link.id || Some(old.version) != link.version.checked_sub(1) {
+        return Ok(Replace::Stale);
+    }
+    if is_used(conn, &link.key())? {
+        return Ok(Replace::Taken);
+    }
+    if !rows::update(conn, link)? {
+        return Ok(Replace::ExternalIdTaken);
+    }
+    settle_change(conn, &old, link)?;
+    let tombstone = Link {
+        id: tombstone_id,
+        status: LinkStatus::Deleted,
+        version: link.version,
+        updated_at: link.updated_at,
+        ..old
+    };
+    let mut tally = Tally::default();
+    if !matches!(insert(conn, &tombstone, &mut tally)?, Inserted::Yes) {
+        return Err(Fault::Invalid(format!("the id {tombstone_id} is in use")));
+    }
+    tally.store(conn)?;
+    Ok(Replace::Done)
+}
+
+fn import(
+    conn: &Connection,
+    digest: &[u8; 16],
+    batch: &[ImportedLink],
+) -> Outcome<Option<Vec<Imported>>> {
+    let first = conn
+        .prepare_cached("INSERT INTO import_batches (digest) VALUES (?1) ON CONFLICT DO NOTHING")?
+        .execute([digest.as_slice()])?;
+    if first == 0 {
+        return Ok(None);
+    }
+    let mut tally = Tally::default();
+    let mut brought = Vec::new();
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for entry in batch {
+        let outcome = match insert(conn, &entry.link, &mut tally)? {
+            Inserted::Yes => {
+                if entry.clicks > 0 {
+                    brought.push((entry.link.id, entry.clicks, entry.last_clicked_at));
+                }
+                Imported::Created
+            }
+            Inserted::ExternalIdTaken => Imported::ExternalIdTaken,
+            Inserted::CodeTaken => match fetch(conn, &entry.link.key())? {
+                Some(there) if is_same(&there, &entry.link) => Imported::Unchanged,
+                _ => Imported::Taken,
+            },
+        };
+        if entry.foreign_sealed && outcome != Imported::Taken {
+            conn.prepare_cached("INSERT OR IGNORE INTO foreign_sealed (domain) VALUES (?1)")?
+                .execute([entry.link.domain.0])?;
+        }
+        outcomes.push(outcome);
+    }
+    tally.store(conn)?;
+    clicks::bring(conn, &brought)?;
+    Ok(Some(outcomes))
+}
+
+/// The same target; a deleted link is not the same as a living one.
+fn is_same(there: &Link, wanted: &Link) -> bool {
+    let deleted = |link: &Link| link.status == LinkStatus::Deleted;
+    there.destination == wanted.destination && deleted(there) == deleted(wanted)
+}
+
+enum Inserted {
+    Yes,
+    CodeTaken,
+    ExternalIdTaken,
+}
+
+fn insert(conn: &Connection, link: &Link, tally: &mut Tally) -> Outcome<Inserted> {
+    if !rows::insert(conn, link)? {
+        if is_used(conn, &link.key())? {
+            return Ok(Inserted::CodeTaken);
+        }
+        if by_id(conn, link.id)?.is_some() {
+            return Err(Fault::Invalid(format!("the id {} is in use", link.id)));
+        }
+        return Ok(Inserted::ExternalIdTaken);
+    }
+    tally.links += 1;
+    if link.status != LinkStatus::Deleted {
+        tally.live(link.workspace, 1);
+        add_tags(conn, link)?;
+        conn.prepare_cached(
+            "INSERT OR REPLACE INTO link_texts_pending (link, fresh) VALUES (?1, 1)",
+        )?
+        .execute([signed(link.id)])?;
+    }
+    Ok(Inserted::Yes)
+}
+
+fn is_used(conn: &Connection, key: &LinkKey) -> Outcome<bool> {
+    let used = conn
+        .prepare_cached("SELECT 1 FROM links WHERE domain = ?1 AND code = ?2")?
+        .exists((key.domain.0, key.code.as_str()))?;
+    Ok(used)
+}
+
+/// Brings tags, counters and the index of texts from `old` to `new`, which have the same id.
+fn settle_change(conn: &Connection, old: &Link, new: &Link) -> Outcome<()> {
+    let mut tally = Tally::default();
+    let live = |link: &Link| link.status != LinkStatus::Deleted;
+    if live(old) {
+        tally.live(old.workspace, -1);
+        let mut remove = conn.prepare_cached(
+            "DELETE FROM link_tags WHERE workspace = ?1 AND tag = ?2 AND link = ?3",
+        )?;
+        for tag in &old.tags {
+            remove.execute((signed(old.workspace), tag, signed(old.id)))?;
+        }
+    }
+    if live(new) {
+        tally.live(new.workspace, 1);
+        add_tags(conn, new)?;
+    }
+    let texts = |link: &Link| {
+        (link.code, link.destination.clone(), link.title.clone(), link.tags.clone(), live(link))
+    };
+    if texts(old) != texts(new) {
+        // An entry that says "fresh" stays as it is: the index still has nothing to take out.
+        conn.prepare_cached(
+            "INSERT OR IGNORE INTO link_texts_pending (link, fresh) VALUES (?1, 0)",
+        )?
+        .execute([signed(new.id)])?;
+    }
+    tally.store(conn)
+}
+
+fn add_tags(conn: &Connection, link: &Link) -> Outcome<()> {
+    if link.tags.is_empty() {
+        return Ok(());
+    }
+    let mut add = conn.prepare_cached(
+        "INSERT OR IGNORE INTO link_tags (workspace, tag, link) VALUES (?1, ?2, ?3)",
+    )?;
+    for tag in &link.tags {
+        add.execute((signed(link.workspace), tag, signed(link.id)))?;
+    }
+    Ok(())
+}
+
+/// What a command adds to the counters: written once per command, not once per link.
+#[derive(Default)]
+struct Tally {
+    links: i64,
+    live: Vec<(Id, i64)>,
+}
+
+impl Tally {
+    fn live(&mut self, workspace: Id, by: i64) {
+        match self.live.iter_mut().find(|(id, _)| *id == workspace) {
+            Some((_, n)) => *n += by,
+            None => self.live.push((workspace, by)),
+        }
+    }
+
+    fn store(&self, conn: &Connection) -> Outcome<()> {
+        count_up(conn, "links", self.links)?;
+        for (workspace, by) in &self.live {
+            count_up(conn, &live_counter(*workspace), *by)?;
+        }
+        Ok(())
+    }
+}
+
+/// Name of the counter of a workspace's links that are not deleted.
+pub(super) fn live_counter(workspace: Id) -> String {
+    format!("live:{workspace}")
+}
+
+/// Ids of a query whose only column is an id.
+pub(super) fn ids(conn: &Connection, sql: &str, params: impl rusqlite::Params) -> Outcome<Vec<Id>> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let found = statement.query_map(params, |row| row.get(0))?;
+    Ok(found.map(|id| id.map(unsigned)).collect::<Result<_, _>>()?)
+}

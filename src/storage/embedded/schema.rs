@@ -1,0 +1,182 @@
+//! The tables, as numbered steps. A step that was released is never changed: add another.
+
+use rusqlite::Connection;
+
+use super::fault::{Fault, Outcome};
+
+/// Shards that click pages are spread over. Part of the file format.
+pub(super) const CLICK_SHARDS: u64 = 1_024;
+/// Groups of shards that click deltas are kept by. Part of the file format.
+pub(super) const CLICK_GROUPS: u64 = 16;
+
+/// `application_id`: the letters `Shnt`, so that tools and `open` can tell whose file it is.
+const APPLICATION_ID: i64 = 0x5368_6E74;
+
+const STEPS: &[&str] = &["
+    CREATE TABLE links (
+        id INTEGER PRIMARY KEY,
+        workspace INTEGER NOT NULL,
+        domain INTEGER NOT NULL,
+        code TEXT NOT NULL,
+        destination TEXT NOT NULL,
+        destination_hash INTEGER NOT NULL,
+        title TEXT NOT NULL,
+        notes TEXT NOT NULL,
+        tags TEXT,
+        status INTEGER NOT NULL,
+        redirect_status INTEGER NOT NULL,
+        starts_at INTEGER,
+        expires_at INTEGER,
+        expired_url TEXT,
+        max_clicks INTEGER,
+        forward_query INTEGER NOT NULL,
+        external_id TEXT,
+        created_via INTEGER NOT NULL,
+        created_by INTEGER,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        checksum INTEGER NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX links_by_code ON links (domain, code);
+    CREATE UNIQUE INDEX links_by_external_id ON links (workspace, external_id)
+        WHERE external_id IS NOT NULL AND status <> 4;
+    CREATE INDEX links_by_created ON links (workspace, created_at, id) WHERE status <> 4;
+    CREATE INDEX links_by_updated ON links (workspace, updated_at, id) WHERE status <> 4;
+    CREATE INDEX links_by_destination ON links (destination_hash) WHERE status = 0;
+    CREATE INDEX links_by_limit ON links (workspace) WHERE max_clicks IS NOT NULL;
+
+    -- Tags of links that are not deleted.
+    CREATE TABLE link_tags (
+        workspace INTEGER NOT NULL,
+        tag TEXT NOT NULL,
+        link INTEGER NOT NULL,
+        PRIMARY KEY (workspace, tag, link)
+    ) STRICT, WITHOUT ROWID;
+
+    -- Folded texts by trigram. May lag behind: what is in link_texts_pending is compared row by
+    -- row, and what this finds is checked against the row, so a search is exact all the same.
+    CREATE VIRTUAL TABLE link_texts USING fts5(
+        body, content='', contentless_delete=1, detail=none, tokenize='trigram case_sensitive 1'
+    );
+    CREATE TABLE link_texts_pending (
+        link INTEGER PRIMARY KEY,
+        -- 1: the index has nothing of it yet, so nothing needs to be taken out.
+        fresh INTEGER NOT NULL
+    ) STRICT;
+
+    CREATE TABLE foreign_sealed (domain INTEGER PRIMARY KEY) STRICT;
+    CREATE TABLE import_batches (digest BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
+
+    -- Numbers that would be dear to count: `links`, `keys_epoch`, `live:<workspace>`.
+    CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+    -- How far each journal segment is counted.
+    CREATE TABLE click_positions (
+        segment INTEGER PRIMARY KEY,
+        applied INTEGER NOT NULL
+    ) STRICT;
+    -- Clicks that were flushed and not folded into pages yet; id = group << 48 | sequence.
+    CREATE TABLE click_deltas (
+        id INTEGER PRIMARY KEY,
+        n_rows INTEGER NOT NULL,
+        body BLOB NOT NULL
+    ) STRICT;
+    -- Counts of many links in one bucket; id = granularity << 48 | shard << 32 | bucket.
+    CREATE TABLE click_pages (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+
+    CREATE TABLE workspaces (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        operator INTEGER NOT NULL,
+        created_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE api_keys (
+        id INTEGER PRIMARY KEY,
+        workspace INTEGER NOT NULL REFERENCES workspaces (id),
+        name TEXT NOT NULL,
+        prefix TEXT NOT NULL,
+        digest BLOB NOT NULL UNIQUE,
+        scopes INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER,
+        last_used_at INTEGER,
+        uses INTEGER NOT NULL,
+        revoked_at INTEGER
+    ) STRICT;
+
+    CREATE TABLE id_blocks (space TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE clock_marks (node INTEGER PRIMARY KEY, mark INTEGER NOT NULL) STRICT;
+
+    CREATE TABLE replays (
+        workspace INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        fingerprint BLOB NOT NULL,
+        -- Time of the reservation, then of the answer.
+        at INTEGER NOT NULL,
+        -- NULL while the first request is under way.
+        status INTEGER,
+        location TEXT,
+        etag TEXT,
+        body BLOB,
+        PRIMARY KEY (workspace, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX replays_by_age ON replays (at);
+"];
+
+/// The newest layout that this build knows.
+pub(super) const VERSION: i64 = STEPS.len() as i64;
+
+/// Brings the file up to date. A file of a newer build is refused.
+pub(super) fn migrate(conn: &Connection) -> Outcome<()> {
+    if version(conn)? == VERSION {
+        return check_owner(conn);
+    }
+    conn.execute_batch("BEGIN IMMEDIATE")?;
+    let done = apply_missing(conn);
+    conn.execute_batch(if done.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+    done
+}
+
+/// Number of the last step that was applied; zero in a new file.
+pub(super) fn version(conn: &Connection) -> Outcome<i64> {
+    Ok(conn.query_row("PRAGMA user_version", [], |row| row.get(0))?)
+}
+
+fn apply_missing(conn: &Connection) -> Outcome<()> {
+    // Read again under the lock: another process may have been faster.
+    let found = version(conn)?;
+    if found > VERSION {
+        return Err(Fault::Invalid(format!(
+            "the store was written by a newer Shunt (layout {found}, this build knows {VERSION}); \
+             start the newer version, or restore a backup made by this one"
+        )));
+    }
+    if found == 0 {
+        refuse_strange_tables(conn)?;
+        conn.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
+    } else {
+        check_owner(conn)?;
+    }
+    for step in &STEPS[found.max(0) as usize..] {
+        conn.execute_batch(step)?;
+    }
+    conn.execute_batch(&format!("PRAGMA user_version = {VERSION}"))?;
+    Ok(())
+}
+
+fn check_owner(conn: &Connection) -> Outcome<()> {
+    let owner: i64 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    if owner == APPLICATION_ID {
+        return Ok(());
+    }
+    Err(Fault::Invalid("the file is a database of another program".into()))
+}
+
+fn refuse_strange_tables(conn: &Connection) -> Outcome<()> {
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables == 0 {
+        return Ok(());
+    }
+    Err(Fault::Invalid("the file is a database of another program".into()))
+}

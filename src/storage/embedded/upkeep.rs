@@ -1,0 +1,158 @@
+//! What the writer does besides commands: folds click deltas, indexes texts. In small steps, when
+//! nothing waits; when much has piled up, between batches too.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tracing::warn;
+
+use super::fault::Outcome;
+use super::schema::CLICK_GROUPS;
+use super::{fold, search};
+
+/// Deltas of a group that are folded together at the latest. Bounds what readers add up.
+const DELTAS_MAX: i64 = 64;
+/// Rows of a group that are folded together at the latest.
+const ROWS_MAX: i64 = 32_768;
+/// How often the backlog is looked at, and how long the writer sleeps when there is none.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Pause between two steps when the writer is idle and more is to be folded.
+const FOLD_PAUSE: Duration = Duration::from_millis(2);
+/// Pause between two steps of indexing when a search waits for it.
+const HURRY_PAUSE: Duration = Duration::from_millis(20);
+/// Rows indexed per step: a few milliseconds, about two per cent of a core without hurry.
+const TEXTS_PER_STEP: u32 = 256;
+/// Pause after a step failed, so that a full disk is not hammered.
+const REST: Duration = Duration::from_secs(10);
+
+pub(super) struct Upkeep {
+    /// Groups whose deltas are due, the largest backlog first.
+    due: Vec<Due>,
+    looked_at: Instant,
+    indexed_at: Instant,
+    texts_waiting: bool,
+    hurry: Arc<AtomicBool>,
+    rests_until: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+struct Due {
+    group: u64,
+    /// Twice over the bound: not to be put off even when commands wait.
+    pressing: bool,
+}
+
+impl Upkeep {
+    pub(super) fn new(conn: &Connection, hurry: Arc<AtomicBool>) -> Outcome<Self> {
+        let now = Instant::now();
+        let mut upkeep = Self {
+            due: Vec::new(),
+            looked_at: now,
+            indexed_at: now,
+            texts_waiting: false,
+            hurry,
+            rests_until: None,
+        };
+        upkeep.look(conn)?;
+        Ok(upkeep)
+    }
+
+    /// How long the writer may wait for commands before it calls `idle`.
+    pub(super) fn patience(&self) -> Duration {
+        if self.rests() {
+            LOOK_EVERY
+        } else if !self.due.is_empty() {
+            FOLD_PAUSE
+        } else if self.texts_waiting && self.hurry.load(Ordering::Relaxed) {
+            HURRY_PAUSE
+        } else {
+            LOOK_EVERY
+        }
+    }
+
+    /// One step, while nothing waits.
+    pub(super) fn idle(&mut self, conn: &Connection) {
+        self.attempt(conn, |this, conn| {
+            if let Some(due) = this.due.pop() {
+                return in_transaction(conn, || fold::fold(conn, due.group));
+            }
+            this.index(conn)?;
+            this.look(conn)
+        });
+    }
+
+    /// After a batch, while more commands may wait: only what is pressing.
+    pub(super) fn after_batch(&mut self, conn: &Connection) {
+        if self.looked_at.elapsed() < LOOK_EVERY {
+            return;
+        }
+        self.attempt(conn, |this, conn| {
+            if let Some(due) = this.due.pop_if(|due| due.pressing) {
+                return in_transaction(conn, || fold::fold(conn, due.group));
+            }
+            if this.indexed_at.elapsed() >= LOOK_EVERY {
+                this.index(conn)?;
+            }
+            this.look(conn)
+        });
+    }
+
+    fn index(&mut self, conn: &Connection) -> Outcome<()> {
+        self.indexed_at = Instant::now();
+        self.texts_waiting = search::has_pending(conn)?;
+        if self.texts_waiting {
+            in_transaction(conn, || search::index_some(conn, TEXTS_PER_STEP))?;
+        } else {
+            self.hurry.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, conn: &Connection) -> Outcome<()> {
+        self.looked_at = Instant::now();
+        let mut statement = conn.prepare_cached(
+            "SELECT id >> 48, count(*), sum(n_rows) FROM click_deltas GROUP BY 1 ORDER BY 3",
+        )?;
+        let mut found = statement.query([])?;
+        self.due.clear();
+        while let Some(row) = found.next()? {
+            let (group, n_deltas, n_rows): (i64, i64, i64) =
+                (row.get(0)?, row.get(1)?, row.get(2)?);
+            let times_over = (n_deltas / DELTAS_MAX).max(n_rows / ROWS_MAX);
+            if (0..CLICK_GROUPS as i64).contains(&group) && times_over >= 1 {
+                self.due.push(Due { group: group as u64, pressing: times_over >= 2 });
+            }
+        }
+        Ok(())
+    }
+
+    fn rests(&self) -> bool {
+        self.rests_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn attempt(
+        &mut self,
+        conn: &Connection,
+        step: impl FnOnce(&mut Self, &Connection) -> Outcome<()>,
+    ) {
+        if self.rests() {
+            return;
+        }
+        self.rests_until = None;
+        if let Err(fault) = step(self, conn) {
+            warn!(error = %fault, "upkeep of the store failed and is tried again later");
+            self.rests_until = Some(Instant::now() + REST);
+        }
+    }
+}
+
+fn in_transaction(conn: &Connection, work: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
+    conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let done = work().and_then(|()| Ok(conn.prepare_cached("COMMIT")?.execute([]).map(|_| ())?));
+    if done.is_err() && !conn.is_autocommit() {
+        conn.prepare_cached("ROLLBACK")?.execute([])?;
+    }
+    done
+}

@@ -1,0 +1,195 @@
+//! The one writer: a thread that owns the write connection and commits many commands at once.
+//!
+//! Every command of a batch runs in a savepoint of one transaction, so that one that fails takes
+//! back its own changes only. Nobody is answered before the whole batch is durable.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+use tracing::error;
+
+use super::fault::{Fault, Outcome, kind_of_commit};
+use super::queue::{Popped, Queue};
+use super::upkeep::Upkeep;
+use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult};
+
+/// Commands that may wait; more are refused as `Unavailable`.
+const QUEUE_MAX: usize = 8_192;
+/// Commands of one transaction.
+const BATCH_MAX: usize = 512;
+
+/// The way to the writer thread. Dropping it finishes what waits and joins the thread.
+pub(super) struct Writer {
+    queue: Arc<Queue<Box<dyn Job>>>,
+    file: Arc<Path>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// One command with its answer, whatever their types.
+trait Job: Send {
+    fn run(&mut self, conn: &Connection) -> Result<(), Ran>;
+    /// Answers. `lost` says why the transaction as a whole did not become durable.
+    fn settle(self: Box<Self>, lost: Option<&Lost>, file: &Path);
+}
+
+/// The command failed; its fault is kept for the caller.
+struct Ran;
+
+/// Why a whole batch failed.
+struct Lost {
+    kind: StorageErrorKind,
+    text: String,
+}
+
+struct Call<F, T> {
+    op: Op,
+    work: Option<F>,
+    outcome: Option<Outcome<T>>,
+    answer: oneshot::Sender<StorageResult<T>>,
+}
+
+impl Writer {
+    pub(super) fn start(
+        conn: Connection,
+        upkeep: Upkeep,
+        file: Arc<Path>,
+    ) -> std::io::Result<Self> {
+        let queue = Arc::new(Queue::new(QUEUE_MAX));
+        let served = Arc::clone(&queue);
+        let thread = std::thread::Builder::new().name("store-writer".into()).spawn({
+            let file = Arc::clone(&file);
+            move || serve(&conn, &served, upkeep, &file)
+        })?;
+        Ok(Self { queue, file, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Runs `work` in a transaction. Durable when it returns. Goes on when the caller is dropped.
+    pub(super) async fn run<T, F>(&self, op: Op, work: F) -> StorageResult<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let call = Call { op, work: Some(work), outcome: None, answer };
+        self.queue
+            .push(Box::new(call))
+            .map_err(|refused| StorageError::new(StorageErrorKind::Unavailable, op, refused))?;
+        answered.await.unwrap_or_else(|_| {
+            let gone = format!("the writer of {} has stopped", self.file.display());
+            Err(StorageError::new(StorageErrorKind::Timeout, op, gone))
+        })
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.close();
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            error!("the store's writer thread panicked");
+        }
+    }
+}
+
+impl<T, F> Job for Call<F, T>
+where
+    T: Send + 'static,
+    F: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+{
+    fn run(&mut self, conn: &Connection) -> Result<(), Ran> {
+        let Some(work) = self.work.take() else {
+            return Err(Ran);
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(conn)))
+            .unwrap_or_else(|_| Err(Fault::Invalid("the operation panicked".into())));
+        let ran = if outcome.is_ok() { Ok(()) } else { Err(Ran) };
+        self.outcome = Some(outcome);
+        ran
+    }
+
+    fn settle(self: Box<Self>, lost: Option<&Lost>, file: &Path) {
+        let outcome = match (self.outcome, lost) {
+            (Some(Err(fault)), _) => Err(fault),
+            (_, Some(lost)) => Err(Fault::Batch { kind: lost.kind, text: lost.text.clone() }),
+            (Some(Ok(value)), None) => Ok(value),
+            (None, None) => Err(Fault::Invalid("the operation was not run".into())),
+        };
+        // The caller may have gone away; the work is done all the same.
+        let _ = self.answer.send(outcome.map_err(|fault| fault.into_error(self.op, file)));
+    }
+}
+
+fn serve(conn: &Connection, queue: &Queue<Box<dyn Job>>, mut upkeep: Upkeep, file: &Path) {
+    loop {
+        match queue.pop(BATCH_MAX, upkeep.patience()) {
+            Popped::Closed => break,
+            Popped::Idle => upkeep.idle(conn),
+            Popped::Work(jobs) => {
+                commit(conn, jobs, file);
+                upkeep.after_batch(conn);
+            }
+        }
+    }
+}
+
+/// Runs a batch and answers it.
+fn commit(conn: &Connection, mut jobs: Vec<Box<dyn Job>>, file: &Path) {
+    let lost = transact(conn, &mut jobs).err();
+    for job in jobs {
+        job.settle(lost.as_ref(), file);
+    }
+}
+
+fn transact(conn: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), Lost> {
+    let began = step(conn, "BEGIN IMMEDIATE").map_err(|fault| lost(&fault, fault.kind()));
+    let done = began.and_then(|()| {
+        for job in jobs.iter_mut() {
+            run_in_savepoint(conn, job.as_mut())?;
+        }
+        step(conn, "COMMIT").map_err(|fault| {
+            let kind = match &fault {
+                Fault::Sql(error) => kind_of_commit(error),
+                other => other.kind(),
+            };
+            lost(&fault, kind)
+        })
+    });
+    if done.is_err() && !conn.is_autocommit() {
+        // Nothing can be done about a failure here: the next BEGIN fails and is reported.
+        let _ = step(conn, "ROLLBACK");
+    }
+    done
+}
+
+fn run_in_savepoint(conn: &Connection, job: &mut dyn Job) -> Result<(), Lost> {
+    let fail = |fault: Fault| lost(&fault, fault.kind());
+    step(conn, "SAVEPOINT command").map_err(fail)?;
+    let ran = job.run(conn);
+    if conn.is_autocommit() {
+        // A full disk and the like end the whole transaction, the commands before this included.
+        return Err(Lost {
+            kind: StorageErrorKind::Unavailable,
+            text: "the store took back the transaction because another operation in it failed"
+                .into(),
+        });
+    }
+    if ran.is_err() {
+        step(conn, "ROLLBACK TO command").map_err(fail)?;
+    }
+    step(conn, "RELEASE command").map_err(fail)
+}
+
+fn lost(fault: &Fault, kind: StorageErrorKind) -> Lost {
+    Lost { kind, text: fault.to_string() }
+}
+
+fn step(conn: &Connection, sql: &str) -> Outcome<()> {
+    conn.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}

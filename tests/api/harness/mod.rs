@@ -1,0 +1,287 @@
+//! A running `shunt` with a store of its own, and a client that follows no redirect.
+
+mod answer;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) use answer::Answer;
+
+/// A well-formed key for servers that live as long as one test.
+const START_MAX: Duration = Duration::from_secs(60);
+/// How long a test waits for something that happens behind the answer.
+pub(crate) const SOON: Duration = Duration::from_secs(15);
+
+/// A server on free ports. Call `finish` at the end.
+pub(crate) struct TestApp {
+    pub(crate) url: String,
+    pub(crate) ops: String,
+    pub(crate) key: String,
+    folder: Arc<TempDir>,
+    environment: Vec<(String, String)>,
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    client: reqwest::Client,
+    finished: bool,
+}
+
+/// What a server is started with.
+#[derive(Default)]
+pub(crate) struct Builder {
+    environment: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// Sets a setting as the environment does: `SHUNT_<SECTION>__<KEY>`.
+    pub(crate) fn set(mut self, name: &str, text: &str) -> Self {
+        self.environment.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    pub(crate) async fn start(self) -> TestApp {
+        let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
+        TestApp::launch(folder, self.environment, None).await
+    }
+}
+
+impl TestApp {
+    pub(crate) fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    async fn launch(
+        folder: Arc<TempDir>,
+        environment: Vec<(String, String)>,
+        key: Option<String>,
+    ) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_shunt"))
+            .arg("serve")
+            .current_dir(folder.path())
+            .env("SHUNT_HTTP__LISTEN", "127.0.0.1:0")
+            .env("SHUNT_OPS__LISTEN", "127.0.0.1:0")
+            .env("SHUNT_STORAGE__PATH", folder.path().join("data"))
+            .env("SHUNT_LOG__FORMAT", "json")
+            .env("SHUNT_HTTP__WORKERS", "2")
+            .env("SHUNT_CLICKS__SEGMENT_SIZE", "4MiB")
+            .envs(environment.iter().map(|(name, text)| (name, text)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the server binary starts");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let output = Arc::new(Mutex::new(Vec::new()));
+        collect(child.stderr.take().expect("piped"), Arc::clone(&log));
+        collect(child.stdout.take().expect("piped"), Arc::clone(&output));
+
+        let ready = wait_for_line(&log, &mut child, |line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            (line["message"] == "ready").then_some(line)
+        })
+        .await;
+        let address = |name: &str| format!("http://{}", ready[name].as_str().expect("an address"));
+        let key = match key {
+            Some(key) => key,
+            None => {
+                wait_for_line(&output, &mut child, |line| {
+                    line.strip_prefix("owner API key: ").map(str::to_owned)
+                })
+                .await
+            }
+        };
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .expect("a client");
+        Self {
+            url: address("http"),
+            ops: address("ops"),
+            key,
+            folder,
+            environment,
+            child,
+            log,
+            client,
+            finished: false,
+        }
+    }
+
+    pub(crate) fn data(&self) -> std::path::PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Another request to the public listener, without credentials.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(self.client.get(format!("{}{path}", self.url))).await
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        Answer::read(request.send().await.expect("the server answers")).await
+    }
+
+    /// A call to the API with the owner's key.
+    pub(crate) async fn api(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let mut request = self.request(method, &format!("/api/v1{path}")).bearer_auth(&self.key);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        self.send(request).await
+    }
+
+    /// Creates a link and answers its object.
+    #[track_caller]
+    pub(crate) fn create(&self, body: Value) -> impl Future<Output = Value> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let answer = self.api(Method::POST, "/links", Some(body)).await;
+            assert_eq!(answer.status(), 201, "at {caller}: {}", answer.text());
+            answer.json()
+        }
+    }
+
+    /// A metric, summed over its labels.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let text = self.client.get(format!("{}/metrics", self.ops)).send().await;
+        let text = text.expect("metrics answer").text().await.expect("text");
+        let of_name = |line: &&str| line.split(['{', ' ']).next() == Some(name);
+        let values = text.lines().filter(of_name);
+        values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    pub(crate) async fn ops_get(&self, path: &str) -> Answer {
+        self.send(self.client.get(format!("{}{path}", self.ops))).await
+    }
+
+    /// `clicks` of a link, when it has become `expected`, or as it is when patience ends.
+    pub(crate) async fn clicks_become(&self, code: &str, expected: u64) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let link = self.api(Method::GET, &format!("/links/{code}"), None).await.json();
+            if link["clicks"] == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "clicks are {}, not {expected}", link["clicks"]);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// SIGKILL, then a new process on the same store.
+    pub(crate) async fn kill_and_restart(mut self) -> Self {
+        self.child.kill().expect("the server can be killed");
+        self.child.wait().expect("the server is gone");
+        self.finished = true;
+        let (folder, environment) = (Arc::clone(&self.folder), self.environment.clone());
+        let key = self.key.clone();
+        drop(self);
+        Self::launch(folder, environment, Some(key)).await
+    }
+
+    /// A graceful stop, then a new process on the same store.
+    pub(crate) async fn restart(mut self) -> Self {
+        self.stop().await;
+        let (folder, environment) = (Arc::clone(&self.folder), self.environment.clone());
+        let key = self.key.clone();
+        drop(self);
+        Self::launch(folder, environment, Some(key)).await
+    }
+
+    /// Stops gracefully; fails if the server did not exit with 0 or logged an error.
+    pub(crate) async fn finish(mut self) {
+        self.stop().await;
+        let log = self.log.lock().expect("the log");
+        let errors: Vec<&String> = log.iter().filter(|l| l.contains("\"ERROR\"")).collect();
+        assert!(errors.is_empty(), "the server logged errors: {errors:#?}");
+    }
+
+    /// As `finish`, for tests that provoke an error on purpose.
+    pub(crate) async fn finish_with_errors(mut self) {
+        self.stop().await;
+    }
+
+    async fn stop(&mut self) {
+        self.finished = true;
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(sent.success(), "the server was gone before it was stopped");
+        let deadline = Instant::now() + START_MAX;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("the server can be waited for") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the server does not stop");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert!(status.success(), "exit after SIGTERM: {status}");
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let forgotten = !self.finished && !std::thread::panicking();
+        assert!(!forgotten, "the test ended without `finish`: clicks may be unwritten");
+        if std::thread::panicking() {
+            let log = self.log.lock().map(|log| log.join("\n")).unwrap_or_default();
+            eprintln!("--- log of the server\n{log}\n---");
+        }
+    }
+}
+
+/// Runs a command of the binary to its end, with its store in `data`.
+pub(crate) fn shunt(data: &Path, arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_shunt"))
+        .args(arguments)
+        .current_dir(data.parent().unwrap_or(data))
+        .env("SHUNT_STORAGE__PATH", data)
+        .output()
+        .expect("the binary runs")
+}
+
+fn collect(pipe: impl std::io::Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if let Ok(mut lines) = lines.lock() {
+                lines.push(line);
+            }
+        }
+    });
+}
+
+async fn wait_for_line<T>(
+    lines: &Mutex<Vec<String>>,
+    child: &mut Child,
+    find: impl Fn(&str) -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + START_MAX;
+    loop {
+        let exited = child.try_wait().expect("the server can be waited for");
+        let found = lines.lock().expect("lines").iter().find_map(|line| find(line));
+        if let Some(found) = found {
+            return found;
+        }
+        let seen = || lines.lock().map(|lines| lines.join("\n")).unwrap_or_default();
+        assert!(exited.is_none(), "the server exited ({exited:?}):\n{}", seen());
+        assert!(Instant::now() < deadline, "the server does not get ready:\n{}", seen());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

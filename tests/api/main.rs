@@ -1,0 +1,11 @@
+//! The contract, checked on the real server: one process per test, free ports, a store of its own.
+
+mod harness;
+
+mod clicks;
+mod command_line;
+mod crash;
+mod keys;
+mod links;
+mod operations;
+mod redirects;
