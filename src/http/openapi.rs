@@ -12,6 +12,7 @@ use utoipa::openapi::{
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::admin;
+use super::error::ProblemCode;
 use super::wire::{FaultView, ProblemView};
 use shapes::{CreatedViaWord, SortWord, StateWord, TagText};
 
@@ -104,6 +105,12 @@ impl Modify for Details {
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
         let header = ApiKey::Header(ApiKeyValue::new("X-API-Key"));
         components.add_security_scheme("api_key", SecurityScheme::ApiKey(header));
+        if let Some(RefOr::T(schema::Schema::Object(problem))) =
+            components.schemas.get_mut("Problem")
+        {
+            let codes: Vec<_> = ProblemCode::ALL.iter().map(|code| code.as_str()).collect();
+            problem.description = Some(format!("A refusal. Codes: {}.", codes.join(", ")));
+        }
         for name in ["CreateLink", "ChangeLink", "CreateLinks", "CreateApiKey"] {
             if let Some(RefOr::T(schema::Schema::Object(object))) = components.schemas.get_mut(name)
             {
