@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::*;
-use crate::service::import::{BatchDigest, ImportRow};
+use crate::domain::destination::DestinationPolicy;
+use crate::domain::id::Id;
+use crate::domain::seal::{SealKey, Sealer};
+use crate::domain::time::Timestamp;
+use crate::service::import::{BatchDigest, ImportContext, ImportRow};
 
 /// A target that keeps rows in memory, as the port promises: a batch once, a code once.
 #[derive(Default)]
 struct Shelf {
     rows: Vec<ImportRow>,
     batches: Vec<BatchDigest>,
-    n_checked: usize,
     /// Fails when this many batches were taken.
     breaks_after: Option<usize>,
 }
@@ -44,11 +47,6 @@ impl ImportTarget for Shelf {
             });
         }
         Ok(BatchOutcome::Done(outcomes))
-    }
-
-    fn check(&mut self, rows: Vec<ImportRow>) -> anyhow::Result<Vec<RowOutcome>> {
-        self.n_checked += rows.len();
-        Ok(vec![RowOutcome::Created; rows.len()])
     }
 }
 
@@ -367,13 +365,25 @@ fn equal_rows_at_different_places_are_different_batches() {
 }
 
 #[test]
-fn a_dry_run_checks_every_row_and_writes_nothing() {
-    let (_folder, path) = file("l.csv", "destination,max_clicks\na,1\nb,x\nc,3\n");
-    let mut shelf = Shelf::default();
+fn a_dry_run_judges_every_row() {
+    let csv = "destination,max_clicks,domain\nhttps://a.example/,1,sho.rt\nhttps://a.example/,x,\n\
+               javascript:alert(1),1,\nhttps://a.example/,0,\nhttps://sho.rt/x,1,\n";
+    let (_folder, path) = file("l.csv", csv);
     let args = ImportArgs { dry_run: true, ..args(&path) };
-    let report = import(&args, &mut shelf).unwrap();
-    assert_eq!((shelf.n_checked, shelf.rows.len(), shelf.batches.len()), (2, 0, 0));
-    assert_eq!(report.to_string(), "3 rows: 2 can be imported, 1 refused; nothing written");
+    let context = ImportContext {
+        workspace: Id(1),
+        created_by: None,
+        policy: DestinationPolicy { own_hosts: vec!["sho.rt".into()], allow_private: false },
+        domain: "other.example".into(),
+        sealer: Sealer::new(vec![SealKey { version: 1, secret: [1; 32] }]),
+        now: Timestamp(0),
+    };
+    let mut checker = Checker { context, any_domain: true };
+    let report = import(&args, &mut checker).unwrap();
+    assert_eq!(lines(&report), [3, 4, 5, 6]);
+    assert_eq!(report.to_string(), "5 rows: 1 can be imported, 4 refused; nothing written");
+    checker.any_domain = false;
+    assert_eq!(lines(&import(&args, &mut checker).unwrap()), [2, 3, 4, 5, 6]);
 }
 
 #[test]

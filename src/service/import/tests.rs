@@ -1,6 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
