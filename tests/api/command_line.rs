@@ -66,7 +66,7 @@ async fn an_import_reports_bad_lines_and_can_be_run_again() {
     csv.push_str(",https://shop.example/no-code,generated,\n");
     std::fs::write(&file, csv).expect("a file");
     let file = file.display().to_string();
-    app.finish().await;
+    let _kept = app.finish_and_keep().await;
 
     let dry = shunt(&data, &["links", "import", &file, "--dry-run"]);
     assert_eq!(dry.status.code(), Some(1), "{}", text(&dry.stderr));

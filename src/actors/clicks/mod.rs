@@ -110,6 +110,12 @@ impl ClickSink {
             clock,
             spool,
         }));
+        let weak = Arc::downgrade(&shared);
+        shared.metrics.before_scrape(move || {
+            if let Some(shared) = weak.upgrade() {
+                shared.show_in_journal();
+            }
+        });
         let mut shares: Vec<VecDeque<_>> = vec![VecDeque::new(); n_counters];
         for (index, segment) in old.into_iter().enumerate() {
             shares[index % n_counters].push_back(segment);
