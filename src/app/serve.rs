@@ -25,7 +25,8 @@ use crate::service::links::{LinkService, LinkServiceParts};
 use crate::service::validate::Rules;
 use crate::telemetry::logging;
 
-/// Readiness waits no longer for a journal to be counted again. A spool of 2 GiB takes some seconds.
+/// Readiness waits no longer for a journal to be counted again. A spool of 2 GiB takes some
+/// seconds.
 const RECOVERY_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Serves until SIGTERM or SIGINT, then drains. Fails when the node cannot be built.

@@ -244,7 +244,7 @@ catalogue! {
     /// Age of the oldest click that is not in the store yet, in milliseconds
     journal_lag_milliseconds: Gauge = "journal_lag_milliseconds", Gauge::default();
     /// Rows per flush of click counts
-    flush_rows: Histogram = "flush_rows", Histogram::new([1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0]);
+    flush_rows: Histogram = "flush_rows", Histogram::new([1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6]);
     /// Time per flush of click counts
     flush_duration: Histogram = "flush_duration_seconds", Histogram::new(STORE_BOUNDS);
 }

@@ -84,7 +84,8 @@ async fn an_import_reports_bad_lines_and_can_be_run_again() {
 async fn what_export_writes_import_takes() {
     let app = TestApp::start().await;
     app.create(json!({
-        "destination": "https://shop.example/a,b\"c", "alias": "quoted", "title": "A \"title\", yes",
+        "destination": "https://shop.example/a,b\"c", "alias": "quoted",
+        "title": "A \"title\", yes",
         "tags": ["one", "two"], "max_clicks": 100, "expires_at": "2999-01-01T00:00:00Z"
     }))
     .await;

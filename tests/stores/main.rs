@@ -32,7 +32,8 @@ macro_rules! suite {
                 async fn $case() {
                     let folder = tempfile::tempdir().unwrap();
                     let store = super::Embedded::open(folder.path(), super::Mode::Create).unwrap();
-                    let other = super::Embedded::open(folder.path(), super::Mode::Existing).unwrap();
+                    let (path, mode) = (folder.path(), super::Mode::Existing);
+                    let other = super::Embedded::open(path, mode).unwrap();
                     let upkeep = tokio::spawn(async move {
                         loop {
                             other.settle().await.unwrap();

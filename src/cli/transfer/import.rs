@@ -58,7 +58,8 @@ struct Batch {
     rows: Vec<ImportRow>,
 }
 
-/// Imports a file, batch by batch; a dry run needs a [`Checker`] as target. Fails with [`WrongUsage`] when the file does not fit the
+/// Imports a file, batch by batch; a dry run needs a [`Checker`] as target. Fails with
+/// [`WrongUsage`] when the file does not fit the
 /// command, else when reading or the target fails; run again, it goes on where it stopped.
 pub fn import(args: &ImportArgs, target: &mut dyn ImportTarget) -> anyhow::Result<ImportReport> {
     let format = Format::of(args.format, &args.file)?;

@@ -268,7 +268,9 @@ proptest! {
     }
 
     #[test]
-    fn any_row_is_judged_without_panic(texts in proptest::collection::vec(any::<Option<String>>(), 11)) {
+    fn any_row_is_judged_without_panic(
+        texts in proptest::collection::vec(any::<Option<String>>(), 11),
+    ) {
         let at = |index: usize| texts[index].clone();
         let row = ImportRow {
             code: at(0), domain: at(1), destination: at(2), title: at(3), notes: at(4),

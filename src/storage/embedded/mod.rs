@@ -1,4 +1,5 @@
-//! The embedded store: SQLite in write-ahead mode, one writer thread with group commit, a few readers.
+//! The embedded store: SQLite in write-ahead mode, one writer thread with group commit, a few
+//! readers.
 //!
 //! Any number of processes may have the same store open; SQLite's locks keep them apart. Who needs
 //! to be the only one (a server, an import into the store itself) takes a [`StoreLock`] besides.

@@ -1,4 +1,5 @@
-//! Figures, on demand: `cargo test --profile quick --lib clicks::tests::speed -- --ignored --nocapture`.
+//! Figures, on demand: `cargo test --profile quick --lib clicks::tests::speed -- --ignored
+//! --nocapture`.
 
 use super::*;
 use crate::actors::clicks::journal::scan;
