@@ -44,7 +44,8 @@ pub(super) fn actors(links: &LinkTable, clicks: &ClickSink) -> Report {
     Arc::new(move || {
         let (links, clicks) = (links.clone(), clicks.clone());
         let report = async move {
-            json!({ "link_shards": links.inspect().await, "click_counters": clicks.inspect().await })
+            let (shards, counters) = (links.inspect().await, clicks.inspect().await);
+            json!({ "link_shards": shards, "click_counters": counters })
         };
         report.boxed_local()
     })

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::web;
 use anyhow::{Context, Result};
@@ -23,6 +24,10 @@ use crate::service::keys::KeyRing;
 use crate::service::links::{LinkService, LinkServiceParts};
 use crate::service::validate::Rules;
 use crate::telemetry::logging;
+
+/// Readiness waits no longer for a journal to be counted again. A spool of 2 GiB takes some
+/// seconds.
+const RECOVERY_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Serves until SIGTERM or SIGINT, then drains. Fails when the node cannot be built.
 pub fn serve(settings: Settings) -> Result<()> {
@@ -102,9 +107,13 @@ impl Node {
         Ok(Self { opened, clicks, links, keys, server, ops, readiness })
     }
 
-    /// Redirects are served from the first moment; readiness waits for the hottest links.
+    /// Redirects are served from the first moment; readiness waits for the hottest links and for
+    /// the clicks that an earlier process left, which links with a click limit need.
     async fn warm(&self) -> Result<()> {
         self.links.warm().await.context("loading the hottest links")?;
+        if tokio::time::timeout(RECOVERY_WAIT_MAX, self.clicks.recovered()).await.is_err() {
+            warn!("clicks of an earlier process are still being counted; serving all the same");
+        }
         self.readiness.set_ready();
         Ok(())
     }

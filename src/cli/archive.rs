@@ -2,10 +2,15 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Args;
 
-use crate::cli::Outcome;
+use crate::actors::clicks::journal::{self, FileReport, FileState};
+use crate::cli::{Failure, Outcome, say};
 use crate::config::Settings;
+use crate::storage::StorageError;
+use crate::storage::embedded::{backup as copies, verify as checks};
+use crate::storage::lock::StoreLock;
 
 #[derive(Debug, Args)]
 pub(super) struct BackupArgs {
@@ -29,12 +34,75 @@ pub(super) struct VerifyArgs {
     repair: bool,
 }
 
-pub(super) fn backup(_args: &BackupArgs, _settings: &Settings) -> Outcome {
+/// Copies what the store holds now. Clicks of the last seconds are still in the journal of the
+/// running server and come with the next backup.
+pub(super) fn backup(args: &BackupArgs, settings: &Settings) -> Outcome {
+    let path = &settings.storage.path;
+    copies::backup(path, &args.folder).map_err(explain)?;
+    say(format_args!("copied {} to {}", path.display(), args.folder.display()));
     Ok(())
 }
-pub(super) fn restore(_args: &RestoreArgs, _settings: &Settings) -> Outcome {
+
+pub(super) fn restore(args: &RestoreArgs, settings: &Settings) -> Outcome {
+    let path = &settings.storage.path;
+    copies::restore(&args.folder, path, args.force).map_err(explain)?;
+    say(format_args!("restored {} from {}", path.display(), args.folder.display()));
     Ok(())
 }
-pub(super) fn verify(_args: &VerifyArgs, _settings: &Settings) -> Outcome {
-    Ok(())
+
+/// Prints one line per finding; exits with 1 when there are any.
+pub(super) fn verify(args: &VerifyArgs, settings: &Settings) -> Outcome {
+    let path = &settings.storage.path;
+    if args.repair {
+        let lock = StoreLock::try_acquire(path).map_err(anyhow::Error::from)?;
+        if lock.is_none() {
+            return Err(Failure::failed("stop the server before repairing its store"));
+        }
+        checks::repair(path).map_err(explain)?;
+    }
+    let report = checks::verify(path).map_err(explain)?;
+    for finding in &report.findings {
+        say(format_args!("damaged: {} ({})", finding.what, finding.remedy));
+    }
+    if report.more > 0 {
+        say(format_args!("… and {} more", report.more));
+    }
+    let folder = path.join("journal");
+    let files =
+        journal::verify(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    let n_damaged = files.iter().filter(|file| !tell(file)).count();
+    say(format_args!(
+        "{} links, {} pages of counts, {} journal segments with {} clicks read",
+        report.links,
+        report.click_pages,
+        files.len(),
+        files.iter().map(|file| file.records).sum::<u64>(),
+    ));
+    if report.is_sound() && n_damaged == 0 {
+        say("everything is whole");
+        return Ok(());
+    }
+    Err(Failure::failed("the store or the journal is damaged, see above"))
+}
+
+/// Says what is wrong with a journal file; true when nothing is.
+fn tell(file: &FileReport) -> bool {
+    let what = match &file.state {
+        FileState::Intact => return true,
+        FileState::Damaged { offset, lost } => {
+            format!("damaged at byte {offset}, at least {lost} clicks lost behind it")
+        }
+        FileState::NotASegment => "not a journal segment".to_owned(),
+        FileState::Unreadable(error) => format!("unreadable: {error}"),
+    };
+    say(format_args!(
+        "damaged: journal/{}: {what}; its {} intact clicks are counted at the next start",
+        file.name, file.records
+    ));
+    false
+}
+
+/// The kind and, behind it, what the store said about it.
+fn explain(error: StorageError) -> Failure {
+    anyhow::Error::from(error).into()
 }

@@ -236,7 +236,8 @@ mod tests {
         fn exactly_the_alphabet_and_the_lengths_are_accepted(
             text in proptest::collection::vec(any::<u8>(), 0..60),
         ) {
-            let fits = (1..=50).contains(&text.len()) && text.iter().all(|byte| is_code_byte(*byte));
+            let fits = (1..=50).contains(&text.len())
+                && text.iter().all(|byte| is_code_byte(*byte));
             let code = Code::parse(&text);
             prop_assert_eq!(code.is_ok(), fits);
             if let Ok(code) = code {
@@ -247,7 +248,10 @@ mod tests {
         }
 
         #[test]
-        fn well_formed_codes_read_back(text in "[A-Za-z0-9_-]{1,50}", other in "[A-Za-z0-9_-]{1,50}") {
+        fn well_formed_codes_read_back(
+            text in "[A-Za-z0-9_-]{1,50}",
+            other in "[A-Za-z0-9_-]{1,50}",
+        ) {
             let (code, second) =
                 (Code::parse(text.as_bytes()).unwrap(), Code::parse(other.as_bytes()).unwrap());
             prop_assert_eq!(code == second, text == other);

@@ -127,7 +127,8 @@ macro_rules! words {
 }
 
 words!(LinkStatus {
-    Active = "active", Disabled = "disabled", Archived = "archived", Blocked = "blocked", Deleted = "deleted",
+    Active = "active", Disabled = "disabled", Archived = "archived", Blocked = "blocked",
+    Deleted = "deleted",
 });
 words!(LinkState {
     Active = "active", Scheduled = "scheduled", Expired = "expired", Exhausted = "exhausted",

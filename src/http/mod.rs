@@ -19,6 +19,7 @@ mod headers;
 mod hosts;
 mod json;
 mod limits;
+mod listen;
 mod openapi;
 mod ops;
 mod pages;
@@ -26,6 +27,9 @@ mod redirect;
 mod server;
 mod wire;
 mod worker;
+
+#[cfg(test)]
+mod tests;
 
 use std::rc::Rc;
 
@@ -42,10 +46,11 @@ pub use client::TrustedProxies;
 pub use cursor::CursorSealer;
 pub use hosts::Hosts;
 pub use limits::RequestId;
+pub use listen::{ListenAddresses, Listeners};
 pub use ops::{Check, Dependency, OpsConfig, OpsParts, Readiness, Report, RunningOps, serve_ops};
 pub use pages::{Pages, PagesConfig};
 pub use redirect::RedirectConfig;
-pub use server::{HttpConfig, HttpParts, ListenAddresses, Listeners, RunningServer, serve};
+pub use server::{HttpConfig, HttpParts, RunningServer, serve};
 pub use wire::Site;
 
 use headers::prefers_json;

@@ -24,7 +24,9 @@ macro_rules! problems {
 
         impl IntoResponses for $name {
             fn responses() -> BTreeMap<String, RefOr<Response>> {
-                BTreeMap::from([$((stringify!($status).to_owned(), problem($status, $why).into())),+])
+                BTreeMap::from([
+                    $((stringify!($status).to_owned(), problem($status, $why).into())),+
+                ])
             }
         }
     };
@@ -84,7 +86,8 @@ fn problem(status: u16, why: &str) -> Response {
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     paths(
-        admin::lists::list, admin::links::create, admin::bulk::create, admin::import::import, admin::links::fetch,
+        admin::lists::list, admin::links::create, admin::bulk::create, admin::import::import,
+        admin::links::fetch,
         admin::links::change, admin::links::remove, admin::links::reset_clicks, admin::tags::list,
         admin::keys::list, admin::keys::create, admin::keys::revoke, admin::meta::openapi,
         shapes::health, shapes::redirect,

@@ -1,7 +1,7 @@
-//! The public listener: its settings, its sockets, its life from bind to stop.
+//! The public listener: its settings, its workers, its life from start to stop.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,7 @@ use actix_http::KeepAlive;
 use actix_web::dev::ServerHandle;
 use actix_web::{HttpServer, web};
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, Serialize};
-use tokio::net::TcpSocket;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use url::Url;
@@ -24,7 +23,7 @@ use crate::domain::units::Span;
 use crate::http::application;
 use crate::http::client::TrustedProxies;
 use crate::http::front::FrontFactory;
-use crate::http::hosts::{Hosts, url_of_listener};
+use crate::http::listen::{ListenAddresses, Listeners, parse_public_url};
 use crate::http::ops::Readiness;
 use crate::http::pages::Pages;
 use crate::http::redirect::{RedirectConfig, RedirectRules};
@@ -108,89 +107,6 @@ impl HttpConfig {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         }
-    }
-}
-
-/// One or more addresses to listen on; written as a text or a list of texts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct ListenAddresses(Vec<SocketAddr>);
-
-impl From<SocketAddr> for ListenAddresses {
-    fn from(address: SocketAddr) -> Self {
-        Self(vec![address])
-    }
-}
-
-impl ListenAddresses {
-    /// Adds a line to `problems` when there is nothing to listen on.
-    pub(crate) fn check(&self, key: &str, problems: &mut Problems) {
-        if self.0.is_empty() {
-            problems.add(format!("`{key}` is empty; it must have at least one address"));
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for ListenAddresses {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum OneOrMany {
-            One(String),
-            Many(Vec<String>),
-        }
-        let texts = match OneOrMany::deserialize(deserializer)? {
-            OneOrMany::One(text) => vec![text],
-            OneOrMany::Many(texts) => texts,
-        };
-        let parse = |text: &String| {
-            text.parse().map_err(|_| {
-                serde::de::Error::custom(format_args!(
-                    "{text:?} is not an address with a port; write it like 127.0.0.1:8080"
-                ))
-            })
-        };
-        texts.iter().map(parse).collect::<Result<_, _>>().map(Self)
-    }
-}
-
-/// The public sockets, taken but not yet served.
-pub struct Listeners {
-    sockets: Vec<TcpListener>,
-    addresses: Vec<SocketAddr>,
-    public_url: Url,
-    hosts: Arc<Hosts>,
-}
-
-impl Listeners {
-    /// Takes the addresses. Call inside an actix `System`. Fails when one cannot be taken.
-    pub fn bind(config: &HttpConfig) -> io::Result<Self> {
-        let sockets = bind_all(&config.listen, config.backlog)?;
-        let addresses =
-            sockets.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
-        let public_url = match (&config.public_url, addresses.first()) {
-            (Some(url), _) => url.clone(),
-            (None, Some(first)) => url_of_listener(*first),
-            (None, None) => return Err(io::Error::other("there is no address to listen on")),
-        };
-        let public_url = parse_public_url(&public_url).map_err(io::Error::other)?;
-        let hosts = Arc::new(Hosts::new(&public_url, &addresses));
-        Ok(Self { sockets, addresses, public_url, hosts })
-    }
-
-    /// Where it will be listened, with the ports that were taken.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// What short URLs begin with.
-    pub fn public_url(&self) -> &Url {
-        &self.public_url
-    }
-
-    /// The hosts that are served.
-    pub fn hosts(&self) -> &Hosts {
-        &self.hosts
     }
 }
 
@@ -300,42 +216,6 @@ impl RunningServer {
     }
 }
 
-/// Takes every address. Call inside a runtime with its reactor.
-pub(crate) fn bind_all(addresses: &ListenAddresses, backlog: u32) -> io::Result<Vec<TcpListener>> {
-    addresses.0.iter().map(|address| bind(*address, backlog)).collect()
-}
-
-fn bind(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    let take = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restart must not wait for connections of the last run to be forgotten.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(backlog)?.into_std()
-    };
-    take().map_err(|error| io::Error::new(error.kind(), format!("listen on {address}: {error}")))
-}
-
-fn parse_public_url(text: &str) -> Result<Url, String> {
-    Url::parse(text)
-        .ok()
-        .filter(|url| {
-            matches!(url.scheme(), "http" | "https")
-                && url.has_host()
-                && url.path() == "/"
-                && url.query().is_none()
-                && url.fragment().is_none()
-                && url.username().is_empty()
-                && url.password().is_none()
-        })
-        .ok_or_else(|| {
-            format!(
-                "`http.public_url` is {text:?}; it must be an http or https URL with nothing \
-                 after the host"
-            )
-        })
-}
-
 /// A network, or a single address.
 fn parse_network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
@@ -361,15 +241,6 @@ mod tests {
     }
 
     #[test]
-    fn listeners_are_one_address_or_several() {
-        let read = |toml: &str| toml::from_str::<HttpConfig>(toml).map(|config| config.listen.0);
-        assert_eq!(read("listen = '0.0.0.0:80'").unwrap().len(), 1);
-        assert_eq!(read("listen = ['0.0.0.0:80', '[::]:80']").unwrap().len(), 2);
-        let error = read("listen = 'localhost'").unwrap_err().to_string();
-        assert!(error.contains("127.0.0.1:8080"), "{error}");
-    }
-
-    #[test]
     fn every_bad_setting_is_named() {
         for (toml, key) in [
             ("listen = []", "http.listen"),
@@ -389,27 +260,5 @@ mod tests {
             assert!(problems[0].contains(&format!("`{key}`")), "{toml}: {}", problems[0]);
         }
         assert!(problems_of("trusted_proxies = ['10.0.0.1', 'fd00::/8']").is_empty());
-    }
-
-    #[actix_web::test]
-    async fn a_free_port_ends_up_in_the_public_url_and_the_hosts() {
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
-        let config = HttpConfig { listen, ..HttpConfig::default() };
-        let listeners = Listeners::bind(&config).unwrap();
-        let port = listeners.addresses()[0].port();
-        assert_ne!(port, 0);
-        assert_eq!(listeners.public_url().as_str(), format!("http://127.0.0.1:{port}/"));
-        assert!(listeners.hosts().exact(format!("127.0.0.1:{port}").as_bytes()).is_some());
-        assert!(listeners.hosts().exact(format!("localhost:{port}").as_bytes()).is_some());
-    }
-
-    #[actix_web::test]
-    async fn a_taken_address_is_named() {
-        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = holder.local_addr().unwrap();
-        let config = HttpConfig { listen: address.into(), ..HttpConfig::default() };
-        let error = Listeners::bind(&config).map(|_| ()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(error.to_string().contains(&address.to_string()));
     }
 }

@@ -1,4 +1,5 @@
-//! What crosses the wire: JSON in and out, one type per shape. Everything here is in `openapi.json`.
+//! What crosses the wire: JSON in and out, one type per shape. Everything here is in
+//! `openapi.json`.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;

@@ -35,7 +35,10 @@ impl NodeConfig {
             }
         }
         if ROLES.iter().any(|role| !self.roles.iter().any(|own| own == role)) {
-            problems.add("`node.roles` must have all of redirect, api and worker: a node on the embedded store is alone");
+            problems.add(
+                "`node.roles` must have all of redirect, api and worker: a node on the embedded \
+                 store is alone",
+            );
         }
     }
 }

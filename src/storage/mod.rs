@@ -238,7 +238,8 @@ pub trait AccountStore: Send + Sync + 'static {
     /// Stores a new key. False when its digest is already there.
     async fn add_key(&self, key: ApiKey) -> StorageResult<bool>;
 
-    /// Revokes. False when there is no such key in the workspace; revoking twice keeps the first time.
+    /// Revokes. False when there is no such key in the workspace. Revoking twice keeps the first
+    /// time.
     async fn revoke_key(&self, workspace: Id, id: Id, at: Timestamp) -> StorageResult<bool>;
 
     /// Adds uses, as (key, uses since the last call, time of the last).

@@ -173,6 +173,9 @@ struct BuildLabels {
     commit: &'static str,
 }
 
+/// Brings gauges up to date.
+type Refresh = Box<dyn Fn() + Send + Sync>;
+
 /// Makes the struct of handles and registers each under its name and help, from one list.
 macro_rules! catalogue {
     ($($(#[doc = $help:literal])+ $field:ident: $type:ty = $name:literal, $make:expr;)+) => {
@@ -180,6 +183,7 @@ macro_rules! catalogue {
         pub struct Metrics {
             registry: Registry,
             workers: Workers,
+            before_scrape: Mutex<Vec<Refresh>>,
             $($(#[doc = $help])+ pub $field: $type,)+
         }
 
@@ -201,7 +205,7 @@ macro_rules! catalogue {
                     })
                     .set(1);
                 registry.register("build_info", "Version and commit of this build", build);
-                Arc::new(Self { registry, workers, $($field),+ })
+                Arc::new(Self { registry, workers, before_scrape: Mutex::default(), $($field),+ })
             }
         }
     };
@@ -240,7 +244,7 @@ catalogue! {
     /// Age of the oldest click that is not in the store yet, in milliseconds
     journal_lag_milliseconds: Gauge = "journal_lag_milliseconds", Gauge::default();
     /// Rows per flush of click counts
-    flush_rows: Histogram = "flush_rows", Histogram::new([1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0]);
+    flush_rows: Histogram = "flush_rows", Histogram::new([1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6]);
     /// Time per flush of click counts
     flush_duration: Histogram = "flush_duration_seconds", Histogram::new(STORE_BOUNDS);
 }
@@ -262,8 +266,17 @@ impl Metrics {
         (accepted, dropped)
     }
 
+    /// Has `refresh` bring gauges up to date before each scrape. It must be quick.
+    pub fn before_scrape(&self, refresh: impl Fn() + Send + Sync + 'static) {
+        let mut all = self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Box::new(refresh));
+    }
+
     /// Everything, in the OpenMetrics text format.
     pub fn render(&self) -> Result<String, fmt::Error> {
+        for refresh in &*self.before_scrape.lock().unwrap_or_else(PoisonError::into_inner) {
+            refresh();
+        }
         let mut text = String::with_capacity(16 * 1_024);
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)

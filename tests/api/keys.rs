@@ -99,10 +99,8 @@ async fn the_operator_may_choose_the_first_key() {
     let app = TestApp::start().await;
     let chosen = app.key.clone();
     app.finish().await;
-    let folder = tempfile::tempdir().expect("a folder");
     let other = TestApp::builder().set("SHUNT_AUTH__BOOTSTRAP_KEY", &chosen).start().await;
     let list = other.request(Method::GET, "/api/v1/links").bearer_auth(&chosen);
     other.send(list).await.assert_status(200);
     other.finish().await;
-    drop(folder);
 }

@@ -286,8 +286,9 @@ async fn lists_page_filter_search_and_sort() {
     let app = TestApp::start().await;
     for n in 0..30 {
         app.create(json!({
-            "destination": format!("https://shop.example/item/{n}"), "alias": format!("item-{n:02}"),
-            "title": format!("Item {n:02}"), "tags": if n % 2 == 0 { vec!["even"] } else { vec!["odd"] }
+            "destination": format!("https://shop.example/item/{n}"),
+            "alias": format!("item-{n:02}"), "title": format!("Item {n:02}"),
+            "tags": if n % 2 == 0 { vec!["even"] } else { vec!["odd"] }
         }))
         .await;
     }

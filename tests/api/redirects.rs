@@ -59,7 +59,8 @@ async fn unknown_deleted_and_scheduled_links_cannot_be_told_apart() {
     app.create(json!({"destination": "https://shop.example/", "alias": "deleted"})).await;
     app.api(Method::DELETE, "/links/deleted", None).await.assert_status(204);
     app.create(json!({
-        "destination": "https://shop.example/", "alias": "later", "starts_at": "2999-01-01T00:00:00Z"
+        "destination": "https://shop.example/", "alias": "later",
+        "starts_at": "2999-01-01T00:00:00Z"
     }))
     .await;
 

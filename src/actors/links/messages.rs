@@ -18,6 +18,12 @@ use crate::storage::Replace;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, LoadError>>;
 
+/// Who waits for a write, and the count that keeps a shutdown waiting for it.
+pub(super) struct Asker<T> {
+    pub(super) reply: Reply<T>,
+    pub(super) guard: WriteGuard,
+}
+
 /// Asks for a link that is not in the table. True: it is there now. False: there is none.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -107,14 +113,12 @@ pub struct ShardReport {
 pub(super) enum Job {
     Replace {
         link: Box<Link>,
-        reply: Reply<Replace>,
-        guard: WriteGuard,
+        asker: Asker<Replace>,
     },
     Relocate {
         link: Box<Link>,
         tombstone: Id,
-        reply: Reply<Replace>,
-        guard: WriteGuard,
+        asker: Asker<Replace>,
     },
     /// Finds out what the store holds after a write with unknown outcome.
     Verify,
@@ -145,8 +149,7 @@ pub(super) enum Outcome {
     Wrote {
         effect: Effect,
         answer: Result<Replace, LoadError>,
-        reply: Reply<Replace>,
-        guard: WriteGuard,
+        asker: Asker<Replace>,
     },
     Verified(Effect),
     /// The task panicked.
@@ -161,6 +164,14 @@ pub(super) enum Effect {
     Verify,
     /// What the store holds cannot be told: forget the link, the next visitor loads it.
     Forget,
+}
+
+impl<T> Asker<T> {
+    pub(super) fn answer(self, answer: Result<T, LoadError>) {
+        drop(self.guard);
+        // A caller that went away does not want to know.
+        let _gone = self.reply.send(answer);
+    }
 }
 
 impl State {

@@ -37,7 +37,7 @@ pub use config::LinksConfig;
 pub use messages::ShardReport;
 
 use self::key::Key;
-use self::messages::{Change, Inspect, Job, Load, Run};
+use self::messages::{Asker, Change, Inspect, Job, Load, Run};
 use self::shard::LinkShard;
 use self::shared::{Counts, Lane, Shared, lost};
 use self::table::Table;
@@ -196,8 +196,8 @@ impl LinkTable {
         };
         let shard = self.shared.table.owner(&Key::from(&first.key()));
         let (reply, answer) = oneshot::channel();
-        let guard = self.shared.begin_write()?;
-        let work = work::create(Arc::clone(&self.shared), links, reply, guard);
+        let asker = Asker { reply, guard: self.shared.begin_write()? };
+        let work = work::create(Arc::clone(&self.shared), links, asker);
         self.send(shard, Run(Box::pin(work)))?;
         answer.await.unwrap_or_else(|_| Err(lost()))
     }
@@ -207,8 +207,8 @@ impl LinkTable {
     pub async fn replace(&self, link: Link) -> Result<Replace, LoadError> {
         let at = link.key();
         let (reply, answer) = oneshot::channel();
-        let guard = self.shared.begin_write()?;
-        self.change(at, Job::Replace { link: Box::new(link), reply, guard })?;
+        let asker = Asker { reply, guard: self.shared.begin_write()? };
+        self.change(at, Job::Replace { link: Box::new(link), asker })?;
         answer.await.unwrap_or_else(|_| Err(lost()))
     }
 
@@ -220,8 +220,8 @@ impl LinkTable {
         tombstone_id: Id,
     ) -> Result<Replace, LoadError> {
         let (reply, answer) = oneshot::channel();
-        let (link, guard) = (Box::new(link), self.shared.begin_write()?);
-        self.change(from, Job::Relocate { link, tombstone: tombstone_id, reply, guard })?;
+        let asker = Asker { reply, guard: self.shared.begin_write()? };
+        self.change(from, Job::Relocate { link: Box::new(link), tombstone: tombstone_id, asker })?;
         answer.await.unwrap_or_else(|_| Err(lost()))
     }
 
@@ -236,8 +236,8 @@ impl LinkTable {
         };
         let shard = self.shared.table.owner(&Key::from(&first.link.key()));
         let (reply, answer) = oneshot::channel();
-        let guard = self.shared.begin_write()?;
-        let work = work::import(Arc::clone(&self.shared), digest, batch, reply, guard);
+        let asker = Asker { reply, guard: self.shared.begin_write()? };
+        let work = work::import(Arc::clone(&self.shared), digest, batch, asker);
         self.send(shard, Run(Box::pin(work)))?;
         answer.await.unwrap_or_else(|_| Err(lost()))
     }

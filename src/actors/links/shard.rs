@@ -169,11 +169,9 @@ impl LinkShard {
         let shared = Arc::clone(&self.shared);
         self.begin(key, link, async move {
             match job {
-                Job::Replace { link, reply, guard } => {
-                    work::replace(&shared, *link, reply, guard).await
-                }
-                Job::Relocate { link: moved, tombstone, reply, guard } => {
-                    work::relocate(&shared, &link, *moved, tombstone, reply, guard).await
+                Job::Replace { link, asker } => work::replace(&shared, *link, asker).await,
+                Job::Relocate { link: moved, tombstone, asker } => {
+                    work::relocate(&shared, &link, (*moved, tombstone), asker).await
                 }
                 Job::Verify => work::verify(&shared, &link).await,
             }
@@ -210,10 +208,9 @@ impl LinkShard {
             }
             Outcome::Loaded(Err(error)) if ours => self.flights.answer(&key, &Err(error)),
             Outcome::Loaded(Err(_)) => (),
-            Outcome::Wrote { effect, answer, reply, guard } => {
+            Outcome::Wrote { effect, answer, asker } => {
                 self.take_effect(&key, effect);
-                drop(guard);
-                let _gone = reply.send(answer);
+                asker.answer(answer);
             }
             Outcome::Verified(effect) => self.take_effect(&key, effect),
             Outcome::Crashed => {

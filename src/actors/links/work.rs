@@ -13,8 +13,8 @@ use tracing::{error, warn};
 
 use super::LoadError;
 use super::key::Key;
-use super::messages::{Adopt, Doubt, Effect, Fresh, Outcome, Reply, State};
-use super::shared::{LoadGuard, Shared, WriteGuard};
+use super::messages::{Adopt, Asker, Doubt, Effect, Fresh, Outcome, State};
+use super::shared::{LoadGuard, Shared};
 use crate::domain::code::LinkKey;
 use crate::domain::hot::HotLink;
 use crate::domain::id::Id;
@@ -49,12 +49,7 @@ pub(super) async fn load(shared: &Shared, key: &LinkKey, place: Option<LoadGuard
 }
 
 /// Replaces a link in the store.
-pub(super) async fn replace(
-    shared: &Shared,
-    link: Link,
-    reply: Reply<Replace>,
-    guard: WriteGuard,
-) -> Outcome {
+pub(super) async fn replace(shared: &Shared, link: Link, asker: Asker<Replace>) -> Outcome {
     let write = async { shared.store.replace(link.clone()).await };
     let result = guarded("replace", StorageErrorKind::Timeout, write).await;
     let effect = match &result {
@@ -62,17 +57,15 @@ pub(super) async fn replace(
         Ok(_) => Effect::None,
         Err(error) => after_failure(error),
     };
-    Outcome::Wrote { effect, answer: result.map_err(LoadError::from), reply, guard }
+    Outcome::Wrote { effect, answer: result.map_err(LoadError::from), asker }
 }
 
 /// Moves a link. The new code is served before the old one is gone.
 pub(super) async fn relocate(
     shared: &Shared,
     from: &LinkKey,
-    link: Link,
-    tombstone: Id,
-    reply: Reply<Replace>,
-    guard: WriteGuard,
+    (link, tombstone): (Link, Id),
+    asker: Asker<Replace>,
 ) -> Outcome {
     let (version, new_key) = (link.version, Key::from(&link.key()));
     let write = async { shared.store.relocate(from, link.clone(), tombstone).await };
@@ -94,7 +87,7 @@ pub(super) async fn relocate(
             effect
         }
     };
-    Outcome::Wrote { effect, answer: result.map_err(LoadError::from), reply, guard }
+    Outcome::Wrote { effect, answer: result.map_err(LoadError::from), asker }
 }
 
 /// Asks until the store says what it holds.
@@ -114,12 +107,7 @@ pub(super) async fn verify(shared: &Shared, key: &LinkKey) -> Outcome {
 }
 
 /// Claims codes and hands what was won to the owners, then answers.
-pub(super) async fn create(
-    shared: Arc<Shared>,
-    links: Vec<Link>,
-    reply: Reply<Vec<Claim>>,
-    guard: WriteGuard,
-) {
+pub(super) async fn create(shared: Arc<Shared>, links: Vec<Link>, asker: Asker<Vec<Claim>>) {
     let drafts: Vec<Draft> = links.iter().map(|link| Draft::of(&shared, link, 0)).collect();
     let write = async { shared.store.claim(links).await };
     let result = guarded("claim", StorageErrorKind::Timeout, write).await;
@@ -133,9 +121,7 @@ pub(super) async fn create(
         }
         Err(_) => (),
     }
-    drop(guard);
-    // A caller that went away does not want to know.
-    let _gone = reply.send(result.map_err(LoadError::from));
+    asker.answer(result.map_err(LoadError::from));
 }
 
 /// Imports a batch and hands what is new to the owners, then answers.
@@ -143,8 +129,7 @@ pub(super) async fn import(
     shared: Arc<Shared>,
     digest: [u8; 16],
     batch: Vec<ImportedLink>,
-    reply: Reply<Option<Vec<Imported>>>,
-    guard: WriteGuard,
+    asker: Asker<Option<Vec<Imported>>>,
 ) {
     // Before the store has them: a visitor must not be refused a code that is stored.
     for foreign in batch.iter().filter(|imported| imported.foreign_sealed) {
@@ -164,8 +149,7 @@ pub(super) async fn import(
         }
         Ok(None) | Err(_) => (),
     }
-    drop(guard);
-    let _gone = reply.send(result.map_err(LoadError::from));
+    asker.answer(result.map_err(LoadError::from));
 }
 
 /// A link before the store took it: made for the table beforehand, so that the link itself can be
@@ -190,7 +174,7 @@ impl Draft {
             Self::Ready(fresh) => fresh,
             Self::Limited { key, link, clicks } => {
                 let max = link.max_clicks.unwrap_or(u64::MAX);
-                let allowance = shared.limits.start(link.id, link.version, max, clicks);
+                let allowance = shared.limits.start(&link, max, clicks);
                 let hot = HotLink::new(&link, &shared.policy, Some(allowance));
                 Fresh { key, state: State::Live(hot) }
             }
@@ -216,7 +200,7 @@ pub(super) fn unlimited(shared: &Shared, link: &Link) -> State {
 
 /// What the table shall hold of a link with a limit, given its clicks.
 pub(super) fn limited(shared: &Shared, link: &Link, max: u64, clicks: u64) -> State {
-    let allowance = shared.limits.start(link.id, link.version, max, clicks);
+    let allowance = shared.limits.start(link, max, clicks);
     State::Live(HotLink::new(link, &shared.policy, Some(allowance)))
 }
 

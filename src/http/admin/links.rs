@@ -24,7 +24,7 @@ use crate::storage::KeptAnswer;
     post, path = "/api/v1/links", tag = "links", operation_id = "create_link",
     params(
         ("find_if_exists" = Option<bool>, Query,
-            description = "Answer 200 with your newest active link to the same destination, if any"),
+            description = "Answer 200 with your newest active link to that destination, if any"),
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
             pattern = "^[!-~]+$", description = "Replays the first answer for 24 hours"),
     ),

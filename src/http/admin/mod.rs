@@ -48,7 +48,8 @@ pub struct Route {
 macro_rules! routes {
     ($($path:literal => $($method:ident $handler:path),+;)+) => {
         /// Every route below [`PREFIX`].
-        pub const ROUTES: &[Route] = &[$(Route { path: $path, methods: &[$(stringify!($method)),+] }),+];
+        pub const ROUTES: &[Route] =
+            &[$(Route { path: $path, methods: &[$(stringify!($method)),+] }),+];
 
         fn resources(cfg: &mut web::ServiceConfig) {
             $(

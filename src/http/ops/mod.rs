@@ -14,7 +14,7 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::problems::Problems;
-use crate::http::server::{ListenAddresses, bind_all};
+use crate::http::listen::{ListenAddresses, bind_all};
 use crate::telemetry::metrics::Metrics;
 
 /// A dependency that has not answered by then is down for all anybody can tell.

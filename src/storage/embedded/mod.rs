@@ -1,10 +1,11 @@
-//! The embedded store: SQLite in write-ahead mode, one writer thread with group commit, a few readers.
+//! The embedded store: SQLite in write-ahead mode, one writer thread with group commit, a few
+//! readers.
 //!
 //! Any number of processes may have the same store open; SQLite's locks keep them apart. Who needs
 //! to be the only one (a server, an import into the store itself) takes a [`StoreLock`] besides.
 
 mod accounts;
-
+pub mod backup;
 mod clicks;
 mod deltas;
 mod fault;
@@ -20,7 +21,7 @@ mod rows;
 mod schema;
 mod search;
 mod upkeep;
-
+pub mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -126,6 +127,12 @@ impl Embedded {
         }
     }
 
+    /// Folds all clicks and indexes all texts now, instead of bit by bit when nothing else is to be
+    /// done. Nothing depends on it but speed; for measurements and tests.
+    pub async fn settle(&self) -> StorageResult<()> {
+        self.write("settle", upkeep::settle).await
+    }
+
     async fn write<T, F>(&self, op: Op, work: F) -> StorageResult<T>
     where
         T: Send + 'static,
@@ -157,6 +164,7 @@ fn open_for_writing(file: &Path, config: &EmbeddedConfig) -> Outcome<Connection>
     )?;
     conn.busy_timeout(BUSY_WAIT_MAX)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    schema::refuse_strangers(&conn)?;
     conn.execute_batch(
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 pub(crate) use answer::Answer;
 
-/// A well-formed key for servers that live as long as one test.
+/// How long a server may take to start or to stop.
 const START_MAX: Duration = Duration::from_secs(60);
 /// How long a test waits for something that happens behind the answer.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
@@ -205,16 +205,17 @@ impl TestApp {
     }
 
     /// Stops gracefully; fails if the server did not exit with 0 or logged an error.
-    pub(crate) async fn finish(mut self) {
+    pub(crate) async fn finish(self) {
+        self.finish_and_keep().await;
+    }
+
+    /// As `finish`; the store stays until the answer is dropped.
+    pub(crate) async fn finish_and_keep(mut self) -> Arc<TempDir> {
         self.stop().await;
         let log = self.log.lock().expect("the log");
         let errors: Vec<&String> = log.iter().filter(|l| l.contains("\"ERROR\"")).collect();
         assert!(errors.is_empty(), "the server logged errors: {errors:#?}");
-    }
-
-    /// As `finish`, for tests that provoke an error on purpose.
-    pub(crate) async fn finish_with_errors(mut self) {
-        self.stop().await;
+        Arc::clone(&self.folder)
     }
 
     async fn stop(&mut self) {

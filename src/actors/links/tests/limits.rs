@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::store::{FakeClicks, FakeStore};
 use super::*;
+use crate::actors::links::limits::Limits;
 use crate::domain::hot::{Allowance, HotLink};
 use crate::storage::{ImportedLink, Replace};
 
@@ -110,4 +111,25 @@ async fn eviction_gives_no_click_twice() {
     loaded(&table, "spring").await;
     // The counters know of no click yet: only the kept allowance does.
     assert_eq!(allowance(&table, "spring").unwrap().remaining(), 1);
+}
+
+#[test]
+fn the_same_edit_twice_moves_the_allowance_once() {
+    let limits = Limits::default();
+    let allowance = limits.start(&limited(1, "spring", 10), 10, 4);
+    assert_eq!(allowance.remaining(), 6);
+    assert!(limits.share(Id(1), 2, 12).is_some());
+    assert!(limits.share(Id(1), 2, 12).is_some());
+    assert!(limits.share(Id(1), 1, 10).is_some());
+    assert_eq!(allowance.remaining(), 8);
+}
+
+#[test]
+fn an_older_version_does_not_end_a_limit() {
+    let limits = Limits::default();
+    limits.start(&Link { version: 5, ..limited(1, "spring", 10) }, 10, 0);
+    limits.end(Id(1), 4);
+    assert!(limits.share(Id(1), 5, 10).is_some());
+    limits.end(Id(1), 6);
+    assert!(limits.share(Id(1), 7, 10).is_none());
 }

@@ -15,7 +15,9 @@ async fn eviction_keeps_the_table_below_its_bound() {
     for batch in 0..20_u64 {
         let ids = batch * 1_000..(batch + 1) * 1_000;
         // Every tenth code is long, so both rings are walked.
-        let code = |n: u64| if n % 10 == 0 { format!("a-long-code-{n}") } else { format!("c{n}") };
+        let code = |n: u64| {
+            if n.is_multiple_of(10) { format!("a-long-code-{n}") } else { format!("c{n}") }
+        };
         table.create(ids.map(|n| link(n + 1, &code(n))).collect()).await.unwrap();
         let report = table.inspect().await.remove(0);
         assert!(report.bytes <= report.bytes_max, "{report:?}");

@@ -7,6 +7,9 @@ use futures_util::FutureExt;
 use super::store::FakeStore;
 use super::*;
 use crate::actors::links::LoadError;
+use crate::actors::links::key::Key;
+use crate::actors::links::messages::{Adopt, Fresh, State};
+use crate::domain::hot::HotLink;
 use crate::storage::{Claim, Replace, StorageErrorKind};
 
 #[actix::test]
@@ -205,4 +208,19 @@ async fn a_store_that_refuses_an_edit_leaves_the_old_state_served() {
     store.fail(Some(StorageErrorKind::Unavailable));
     assert!(table.replace(edited(&first, "v2")).await.is_err());
     assert_eq!(served(&table, "spring"), url("spring"));
+}
+
+#[actix::test]
+async fn a_late_message_does_not_bring_a_deleted_link_back() {
+    let (first, long) = (link(1, "spring"), link(2, "a-long-code-of-a-link"));
+    let store = FakeStore::with([first.clone(), long.clone()]);
+    let table = start(&store).await;
+    for link in [first, long] {
+        table.replace(deleted(&link)).await.unwrap();
+        let key = Key::from(&link.key());
+        let owner = table.shared.table.owner(&key);
+        let state = State::Live(HotLink::new(&link, &DestinationPolicy::default(), None));
+        table.shared.addr(owner).send(Adopt(vec![Fresh { key, state }])).await.unwrap();
+        assert_eq!(served(&table, link.code.as_str()), None);
+    }
 }
