@@ -43,11 +43,15 @@ curl_races_for_an_alias() {
     && [ "$(awk '$2 == 409 { print $1 }' "$work/race.txt")" = 199 ]
 }
 
+# Left out: what no schema can say (a time must be in the future, an alias not reserved), a media type
+# that the tool cannot write, and the call that could revoke the key the other checks need.
 schemathesis_agrees() {
   python3 -m venv "$work/venv"
   "$work/venv/bin/pip" install --quiet schemathesis==4.32.5
   "$work/venv/bin/schemathesis" run "$shunt_url/api/v1/openapi.json" \
-    --header "Authorization: Bearer $key" --max-examples 25 --seed 1 --no-color
+    --header "Authorization: Bearer $key" --max-examples 25 --seed 1 --no-color \
+    --exclude-checks positive_data_acceptance --exclude-operation-id import_links \
+    --exclude-operation-id revoke_api_key
 }
 
 # accepted = counted + in journal + dropped, and nothing dropped, once the journal is drained.

@@ -33,7 +33,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<Value, ApiError> {
             _ => "it is malformed",
         };
         let (line, column) = (error.line(), error.column());
-        let detail = format!("the body is not acceptable JSON: {why}, line {line} column {column}");
+        let detail = format!("not acceptable JSON: {why}, at line {line} column {column}");
         ApiError::new(ProblemCode::InvalidRequest, detail)
     })
 }

@@ -95,7 +95,9 @@ pub(crate) struct ChangeLink {
 /// Up to 1,000 links, judged one by one.
 #[derive(ToSchema)]
 pub(crate) struct CreateLinks {
-    #[schema(max_items = 1000)]
+    /// Each as in `CreateLink`. One that is not acceptable has a problem for an answer; the
+    /// others are created.
+    #[schema(max_items = 1000, value_type = Vec<Object>)]
     pub(crate) links: Vec<CreateLink>,
 }
 
