@@ -177,7 +177,7 @@ fn link(n: u64) -> Link {
         id: id(n),
         workspace: HOME,
         domain: DomainId::DEFAULT,
-        code: Code::parse(code[..8].as_bytes()).unwrap(),
+        code: Code::parse(&code.as_bytes()[..8]).unwrap(),
         destination: Destination::from_stored(&format!(
             "https://shop.example.com/campaign-{}/item-{n}?ref={scrambled:x}&utm_source=mail",
             n % 100

@@ -52,11 +52,11 @@ pub(super) fn run(command: &LinksCommand, settings: &Settings) -> Outcome {
 }
 
 /// Prints what an import did; refused lines make it a failure.
-fn told(report: ImportReport) -> Outcome {
+fn told(report: &ImportReport) -> Outcome {
     // Whoever closed standard error did not want to read it.
     let _ = report.write_problems(&mut std::io::stderr().lock());
     let _ = std::io::stderr().flush();
-    say(&report);
+    say(report);
     match report.n_refused {
         0 => Ok(()),
         1 => Err(Failure::failed("one line was refused")),

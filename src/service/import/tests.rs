@@ -42,6 +42,7 @@ fn link_of(row: ImportRow) -> ImportedLink {
 }
 
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "cases are written in place")]
 fn assert_refused(row: ImportRow, field: &str) {
     let error = row.clone().judge(&context()).expect_err("the row must be refused");
     assert_eq!(error.field, field, "{row:?}: {error}");

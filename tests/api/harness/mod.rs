@@ -2,7 +2,7 @@
 
 mod answer;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -243,7 +243,7 @@ impl Drop for TestApp {
         assert!(!forgotten, "the test ended without `finish`: clicks may be unwritten");
         if std::thread::panicking() {
             let log = self.log.lock().map(|log| log.join("\n")).unwrap_or_default();
-            eprintln!("--- log of the server\n{log}\n---");
+            let _ = writeln!(std::io::stderr(), "--- log of the server\n{log}\n---");
         }
     }
 }

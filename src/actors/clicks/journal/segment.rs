@@ -77,6 +77,7 @@ impl SegmentWriter {
         segment.turn(UNUSED, OPEN).then(|| Self { segment, end: HEADER_BYTES })
     }
 
+    #[cfg(test)]
     pub(in super::super) fn segment(&self) -> &Arc<Segment> {
         &self.segment
     }
