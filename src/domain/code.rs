@@ -50,6 +50,7 @@ const RESERVED: &[&str] = &[
     "assets",
     "auth",
     "billing",
+    "bulk",
     "claim",
     "dashboard",
     "docs",
