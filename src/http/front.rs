@@ -13,6 +13,7 @@ use actix_http::{Request, Response};
 use actix_service::{Service, ServiceFactory, forward_ready};
 use actix_web::Error;
 use actix_web::dev::{AppConfig, ServiceResponse};
+use actix_web::http::header::HeaderValue;
 use actix_web::http::{Method, Uri, header};
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, LocalBoxFuture, Map};
@@ -22,7 +23,7 @@ use crate::domain::decide::{Decision, decide};
 use crate::domain::hot::HotLink;
 use crate::domain::limits::{CODE_BYTES_MAX, HEADERS_BYTES_MAX};
 use crate::http::headers::{
-    VisitHeaders, X_REQUEST_ID, X_ROBOTS_TAG, noindex, nosniff, referrer_policy,
+    VisitHeaders, X_REQUEST_ID, X_ROBOTS_TAG, given_request_id, noindex, nosniff, referrer_policy,
 };
 use crate::http::redirect::status_code;
 use crate::http::worker::Worker;
@@ -96,7 +97,7 @@ fn hit(worker: &Worker, request: &Request) -> Option<Response<BoxBody>> {
     };
     let code = plain_code(&head.uri)?;
     let headers = VisitHeaders::read(&head.headers);
-    if headers.has_request_id || headers.bytes > HEADERS_BYTES_MAX {
+    if headers.bytes > HEADERS_BYTES_MAX {
         return None;
     }
     let domain = worker.hosts.exact(headers.host)?;
@@ -141,9 +142,14 @@ impl Visit<'_> {
             headers.insert(X_ROBOTS_TAG, noindex());
             headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff());
             headers.insert(header::REFERRER_POLICY, referrer_policy());
-            headers.insert(X_REQUEST_ID, self.worker.request_id());
+            headers.insert(X_REQUEST_ID, self.request_id());
             Some(response)
         })?
+    }
+
+    fn request_id(&self) -> HeaderValue {
+        let given = self.headers.has_request_id.then_some(&self.request.head().headers);
+        given.and_then(given_request_id).unwrap_or_else(|| self.worker.request_id())
     }
 }
 
