@@ -18,6 +18,8 @@ use shunt::storage::{ImportedLink, LinkQuery, LinkSort, Stores};
 
 const HOME: Id = Id(1);
 const START: Timestamp = Timestamp(1_780_000_000_000);
+/// Links of one import.
+const BATCH: u64 = 5_000;
 /// Rows of one flush.
 const FLUSH: usize = 100_000;
 const FLUSHES: u64 = 20;
@@ -51,8 +53,8 @@ async fn main() {
 }
 
 async fn import(stores: &Stores, n: u64) {
-    for first in (0..n).step_by(1_000) {
-        let batch = (first..(first + 1_000).min(n)).map(|n| ImportedLink {
+    for first in (0..n).step_by(BATCH as usize) {
+        let batch = (first..(first + BATCH).min(n)).map(|n| ImportedLink {
             link: link(n),
             clicks: 0,
             last_clicked_at: None,
@@ -231,5 +233,6 @@ fn cpu_ms() -> u64 {
 }
 
 fn say(line: &str) {
-    writeln!(std::io::stdout(), "{line}").unwrap();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").unwrap();
 }

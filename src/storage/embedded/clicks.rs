@@ -1,10 +1,10 @@
 //! Click counts: positions and deltas are written together, so a flush counts once or not at all.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use async_trait::async_trait;
+use foldhash::{HashMap, HashMapExt};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::deltas::{self, Delta};
@@ -123,26 +123,34 @@ pub(super) fn read_page(
 }
 
 fn totals(conn: &Connection, links: &[Id]) -> Outcome<Vec<ClickTotals>> {
-    let mut found: HashMap<u64, Entry> = HashMap::with_capacity(links.len());
-    let mut by_shard: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    for link in links {
-        by_shard.entry(shard_of(*link)).or_default().push(link.0);
-    }
-    for (shard, wanted) in &by_shard {
-        let page = read_page(conn, PageKind::Total, *shard, 0)?;
-        for link in wanted {
-            let entry = match page.binary_search_by_key(link, |entry| entry.link) {
-                Ok(index) => page[index],
-                Err(_) => Entry { link: *link, ..Entry::default() },
-            };
-            found.insert(*link, entry);
+    // By group, then link: the order in which deltas come.
+    let mut wanted: Vec<(u64, u64)> = links.iter().map(|id| (shard_of(*id), id.0)).collect();
+    wanted.sort_unstable_by_key(|(shard, link)| (group_of(*shard), *link));
+    wanted.dedup();
+    let mut found: HashMap<u64, Entry> = HashMap::new();
+    let mut shards: HashMap<u64, Vec<Entry>> = HashMap::new();
+    for (shard, link) in &wanted {
+        if !shards.contains_key(shard) {
+            shards.insert(*shard, read_page(conn, PageKind::Total, *shard, 0)?);
         }
+        let at = shards[shard].binary_search_by_key(link, |entry| entry.link);
+        let none = Entry { link: *link, ..Entry::default() };
+        found.insert(*link, at.map_or(none, |index| shards[shard][index]));
     }
-    let mut groups: Vec<u64> = by_shard.keys().map(|shard| group_of(*shard)).collect();
-    groups.dedup();
-    for group in groups {
-        deltas::each(conn, group, |delta| {
-            if let Some(entry) = found.get_mut(&delta.link) {
+    for wanted in wanted.chunk_by(|a, b| group_of(a.0) == group_of(b.0)) {
+        let (mut next, mut previous) = (0, 0);
+        deltas::each(conn, group_of(wanted[0].0), |delta| {
+            if delta.link < previous {
+                // The next flush begins.
+                next = 0;
+            }
+            previous = delta.link;
+            while wanted.get(next).is_some_and(|(_, link)| *link < delta.link) {
+                next += 1;
+            }
+            if wanted.get(next).is_some_and(|(_, link)| *link == delta.link)
+                && let Some(entry) = found.get_mut(&delta.link)
+            {
                 add_delta(entry, &delta);
             }
         })?;
@@ -272,14 +280,15 @@ pub(super) fn hottest(conn: &Connection, limit: u32) -> Outcome<Vec<Id>> {
     }
     all.extend(unfolded.into_values());
     let newest = all.iter().map(|entry| entry.last_at).max().unwrap_or(0);
-    let mut best = BinaryHeap::new();
-    for entry in all {
+    let heat = |entry: &Entry| {
         let score = entry.clicks / (1 + (newest - entry.last_at) / DAY_MS);
-        best.push(Reverse((score, entry.clicks, entry.link)));
-        if best.len() > limit as usize {
-            best.pop();
-        }
+        std::cmp::Reverse((score, entry.clicks, entry.link))
+    };
+    let limit = limit as usize;
+    if limit < all.len() {
+        all.select_nth_unstable_by_key(limit, heat);
+        all.truncate(limit);
     }
-    let ranked = best.into_sorted_vec();
-    Ok(ranked.into_iter().map(|Reverse((_, _, link))| Id(link)).collect())
+    all.sort_unstable_by_key(heat);
+    Ok(all.into_iter().map(|entry| Id(entry.link)).collect())
 }

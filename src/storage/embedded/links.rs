@@ -1,7 +1,7 @@
 //! Links: each change keeps the row, its tags, the counters and the list of texts to index in step.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::fault::{Fault, Outcome};
 use super::readers::Lane;
@@ -81,20 +81,7 @@ impl LinkStore for Embedded {
 
     async fn hottest(&self, limit: u32) -> StorageResult<Vec<LinkKey>> {
         self.read("hottest_links", Lane::Long, move |conn| {
-            let mut keys = Vec::with_capacity((limit as usize).min(1 << 20));
-            let mut statement = conn
-                .prepare_cached("SELECT domain, code FROM links WHERE id = ?1 AND status <> 4")?;
-            for id in clicks::hottest(conn, limit)? {
-                let found = statement
-                    .query_row([signed(id)], |row| {
-                        Ok((row.get::<_, u32>(0)?, row.get::<_, String>(1)?))
-                    })
-                    .optional()?;
-                if let Some((domain, code)) = found {
-                    keys.push(key_of(domain, &code)?);
-                }
-            }
-            Ok(keys)
+            keys_of(conn, &clicks::hottest(conn, limit)?)
         })
         .await
     }
@@ -137,7 +124,26 @@ pub(super) fn select(
     Ok(links)
 }
 
-pub(super) fn key_of(domain: u32, code: &str) -> Outcome<LinkKey> {
+/// Keys of links that are not deleted, in the order of `ranked`.
+fn keys_of(conn: &Connection, ranked: &[Id]) -> Outcome<Vec<LinkKey>> {
+    // Read in the order of the table: neighbours share a page.
+    let mut by_id: Vec<(usize, Id)> = ranked.iter().copied().enumerate().collect();
+    by_id.sort_unstable_by_key(|(_, id)| *id);
+    let mut statement =
+        conn.prepare_cached("SELECT domain, code FROM links WHERE id = ?1 AND status <> 4")?;
+    let mut keys = vec![None; ranked.len()];
+    for (rank, id) in by_id {
+        let mut found = statement.query([signed(id)])?;
+        if let Some(row) = found.next()? {
+            let code =
+                row.get_ref(1)?.as_str().map_err(|error| Fault::corrupt(error.to_string()))?;
+            keys[rank] = Some(key_of(row.get(0)?, code)?);
+        }
+    }
+    Ok(keys.into_iter().flatten().collect())
+}
+
+fn key_of(domain: u32, code: &str) -> Outcome<LinkKey> {
     let code = crate::domain::code::Code::parse(code.as_bytes())
         .map_err(|error| Fault::corrupt(format!("a code in the store: {error}")))?;
     Ok(LinkKey::new(DomainId(domain), code))
