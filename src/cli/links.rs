@@ -39,7 +39,7 @@ pub(super) enum LinksCommand {
 
 pub(super) fn run(command: &LinksCommand, settings: &Settings) -> Outcome {
     match command {
-        LinksCommand::Import(args) => told(import(args, settings)?),
+        LinksCommand::Import(args) => told(&import(args, settings)?),
         LinksCommand::Export(args) => {
             let report = export(args, settings)?;
             match args.file.as_str() {
