@@ -6,6 +6,7 @@
 mod archive;
 mod keys;
 mod settings;
+pub mod transfer;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

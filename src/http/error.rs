@@ -320,3 +320,57 @@ fn log_storage(cause: &StorageError) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(code: FieldCode) -> FieldError {
+        FieldError::new("/x", code, "why")
+    }
+
+    #[test]
+    fn a_problem_carries_what_rfc_9457_and_the_contract_ask_for() {
+        for code in ProblemCode::ALL {
+            let error = ApiError::new(*code, "why");
+            let response = error.error_response();
+            let headers = response.headers();
+            let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+            assert_eq!(kind, Some("application/problem+json"));
+            assert_eq!(response.status().as_u16(), code.status());
+            let has = |name| headers.contains_key(name);
+            assert_eq!(has(header::WWW_AUTHENTICATE), code.status() == 401, "{code:?}");
+            assert_eq!(has(header::RETRY_AFTER), code.status() == 503, "{code:?}");
+            assert_eq!(has(header::ALLOW), code.status() == 405, "{code:?}");
+            let view = serde_json::to_value(error.view()).unwrap_or_default();
+            assert_eq!(view["type"], format!("/problems/{}", code.as_str()));
+            assert_eq!(view["status"], code.status());
+            assert_eq!(view["code"], code.as_str());
+            assert!(view["title"].is_string() && view["detail"].is_string());
+        }
+    }
+
+    #[test]
+    fn the_code_of_refused_fields_is_theirs_when_they_agree() {
+        use FieldCode::{InvalidAlias, InvalidUrl, TooLong};
+        for (faults, expected) in [
+            (vec![InvalidUrl], ProblemCode::InvalidUrl),
+            (vec![InvalidUrl, InvalidUrl], ProblemCode::InvalidUrl),
+            (vec![InvalidAlias], ProblemCode::InvalidAlias),
+            (vec![InvalidAlias, InvalidUrl], ProblemCode::InvalidRequest),
+            (vec![TooLong], ProblemCode::InvalidRequest),
+        ] {
+            let error = ApiError::fields(faults.into_iter().map(fault).collect());
+            assert_eq!(error.code(), expected);
+        }
+    }
+
+    #[test]
+    fn causes_inside_the_service_are_not_told() {
+        let cause = StorageError::new(StorageErrorKind::Timeout, "fetch", "at /var/lib: SELECT x");
+        let error = ApiError::from(LinkError::from(cause));
+        assert_eq!(error.code(), ProblemCode::Unavailable);
+        let text = serde_json::to_string(&error.view()).unwrap_or_default();
+        assert!(!text.contains("SELECT") && !text.contains("/var"), "{text}");
+    }
+}

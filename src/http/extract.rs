@@ -24,6 +24,10 @@ use crate::service::links::Precondition;
 
 /// Longest time for a body to arrive.
 const BODY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How much of a body that is too large is read and thrown away, and for how long, before it is
+/// refused: a client that is still sending would not see the answer.
+const EXCESS_BYTES_MAX: usize = 1024 * 1_024;
+const EXCESS_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Most parameters in one query.
 const PARAMETERS_MAX: usize = 64;
 /// Versions listed in one `If-Match`.
@@ -114,25 +118,46 @@ pub async fn read_body(
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > bytes_max as u64) {
+        discard(&mut payload).await;
         return Err(too_large(bytes_max));
     }
-    let read = async {
-        let mut body = BytesMut::new();
-        while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|error| match error {
-                PayloadError::Overflow => too_large(bytes_max),
-                _ => ApiError::new(ProblemCode::InvalidRequest, "the body broke off"),
-            })?;
-            if body.len() + chunk.len() > bytes_max {
-                return Err(too_large(bytes_max));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
-    };
-    tokio::time::timeout(BODY_WAIT_MAX, read).await.unwrap_or_else(|_| {
+    let read = tokio::time::timeout(BODY_WAIT_MAX, gather(&mut payload, bytes_max));
+    let body = read.await.unwrap_or_else(|_| {
         Err(ApiError::new(ProblemCode::InvalidRequest, "the body did not arrive in time"))
-    })
+    });
+    if body.as_ref().is_err_and(|error| error.code() == ProblemCode::BodyTooLarge) {
+        discard(&mut payload).await;
+    }
+    body
+}
+
+async fn gather(payload: &mut web::Payload, bytes_max: usize) -> Result<Bytes, ApiError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| match error {
+            PayloadError::Overflow => too_large(bytes_max),
+            _ => ApiError::new(ProblemCode::InvalidRequest, "the body broke off"),
+        })?;
+        if body.len() + chunk.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+async fn discard(payload: &mut web::Payload) {
+    let read = async {
+        let mut left = EXCESS_BYTES_MAX;
+        while let Some(Ok(chunk)) = payload.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // However it ends, the answer follows and the connection is closed.
+    let _ = tokio::time::timeout(EXCESS_WAIT_MAX, read).await;
 }
 
 fn check_media_type(request: &HttpRequest, media_type: &str) -> Result<(), ApiError> {
@@ -273,5 +298,86 @@ impl Parameters {
     /// Fails if any parameter was refused.
     pub fn check(self) -> Result<(), ApiError> {
         if self.faults.is_empty() { Ok(()) } else { Err(ApiError::fields(self.faults)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn if_match_takes_lists_and_stars_and_no_weak_tags() {
+        for (text, expected) in [
+            ("\"3\"", Precondition::OneOf(vec![3])),
+            ("\"3\", \"12\"", Precondition::OneOf(vec![3, 12])),
+            ("*", Precondition::Exists),
+            ("W/\"3\"", Precondition::OneOf(vec![])),
+            ("3", Precondition::OneOf(vec![])),
+            ("\"99999999999\"", Precondition::OneOf(vec![])),
+            ("", Precondition::OneOf(vec![])),
+        ] {
+            let request = TestRequest::get().insert_header((header::IF_MATCH, text));
+            assert_eq!(if_match(&request.to_http_request()), expected, "{text}");
+        }
+        assert_eq!(if_match(&TestRequest::get().to_http_request()), Precondition::None);
+    }
+
+    #[test]
+    fn one_credential_counts_and_two_that_differ_are_refused() {
+        let with = |bearer: Option<&str>, key: Option<&str>| {
+            let mut request = TestRequest::get();
+            if let Some(text) = bearer {
+                request = request.insert_header((header::AUTHORIZATION, text));
+            }
+            if let Some(text) = key {
+                request = request.insert_header(("X-API-Key", text));
+            }
+            let request = request.to_http_request();
+            credential(&request).map(str::to_owned).map_err(|error| error.code())
+        };
+        assert_eq!(with(Some("Bearer a"), None), Ok("a".to_owned()));
+        assert_eq!(with(Some("bearer  a "), None), Ok("a".to_owned()));
+        assert_eq!(with(None, Some("a")), Ok("a".to_owned()));
+        assert_eq!(with(Some("Bearer a"), Some("a")), Ok("a".to_owned()));
+        assert_eq!(with(Some("Bearer a"), Some("b")), Err(ProblemCode::InvalidApiKey));
+        assert_eq!(with(Some("Basic a"), None), Err(ProblemCode::Unauthenticated));
+        assert_eq!(with(None, None), Err(ProblemCode::Unauthenticated));
+    }
+
+    #[test]
+    fn media_types_are_exact_and_bodies_not_compressed() {
+        let check = |kind: &str, coding: Option<&str>| {
+            let mut request = TestRequest::post().insert_header((header::CONTENT_TYPE, kind));
+            if let Some(coding) = coding {
+                request = request.insert_header((header::CONTENT_ENCODING, coding));
+            }
+            check_media_type(&request.to_http_request(), "application/json").is_ok()
+        };
+        assert!(check("application/json", None));
+        assert!(check("Application/JSON; charset=utf-8", Some("identity")));
+        assert!(!check("text/plain", None));
+        assert!(!check("application/json", Some("gzip")));
+        assert!(!check("", None));
+    }
+
+    #[test]
+    fn parameters_are_judged_together() {
+        let request = TestRequest::with_uri(
+            "/?limit=0&flag=maybe&at=2026-01-01T00:00:00+01:00&q=a%0Ab&twice=1&twice=2&unknown=1",
+        )
+        .to_http_request();
+        let mut parameters = Parameters::of(&request).expect("the query is UTF-8");
+        parameters.limit();
+        parameters.flag("flag");
+        assert_eq!(parameters.time("at"), Some(Timestamp(1_767_222_000_000)));
+        parameters.text("q", 10);
+        parameters.one("twice");
+        let named: Vec<_> = parameters.faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        assert_eq!(named, ["?limit", "?flag", "?q", "?twice"]);
+        assert!(parameters.check().is_err());
+        let request = TestRequest::with_uri("/?q=%ff").to_http_request();
+        assert!(Parameters::of(&request).is_err());
     }
 }

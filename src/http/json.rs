@@ -311,3 +311,94 @@ fn kind(value: &Value) -> &'static str {
         Value::Object(_) => "an object",
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    fn reader(body: &str) -> Reader {
+        Reader::open(parse(body.as_bytes()).unwrap(), "").unwrap()
+    }
+
+    fn pointers(reader: Reader) -> Vec<String> {
+        reader.close().into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    #[test]
+    fn what_is_not_strict_json_is_refused() {
+        let deep = format!("{}1{}", "[".repeat(33), "]".repeat(33));
+        let unclosed = "[".repeat(100_000);
+        for body in [
+            "",
+            "{",
+            "{}x",
+            "{\"a\":1,\"a\":1}",
+            "{\"a\":{\"b\":1,\"b\":2}}",
+            "[1,]",
+            "nul",
+            "'a'",
+            "\"\\ud800\"",
+            "1e999",
+            "\u{feff}{}",
+            &deep,
+            &unclosed,
+        ] {
+            let error = parse(body.as_bytes()).unwrap_err();
+            assert_eq!(error.code(), ProblemCode::InvalidRequest, "{body:.40}");
+        }
+        assert!(parse(b"{\"a\":\"\xff\"}").is_err());
+        let just = format!("{}1{}", "[".repeat(32), "]".repeat(32));
+        assert!(parse(just.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn every_fault_is_named_with_its_place() {
+        let mut reader = reader(
+            r#"{"text":1,"flag":"x","n":-1,"at":"noon","list":["a",2],"who/m~e":1,"word":"up"}"#,
+        );
+        reader.string("text");
+        reader.boolean("flag");
+        reader.count("n");
+        reader.time("at");
+        reader.strings("list");
+        reader.word("word", &["down"], |word| (word == "down").then_some(()));
+        let named = pointers(reader);
+        assert_eq!(
+            named,
+            ["/text", "/flag", "/n", "/at", "/list/1", "/word", "/who~1m~0e"],
+            "in the order they were read, the unknown one last"
+        );
+    }
+
+    #[test]
+    fn absent_null_and_given_are_three_things() {
+        let mut reader = reader(r#"{"a":null,"b":"x"}"#);
+        assert_eq!(reader.string("a"), Field::Null);
+        assert_eq!(reader.string("b"), Field::Set("x".to_owned()));
+        assert_eq!(reader.string("c"), Field::Absent);
+        assert!(reader.close().is_empty());
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_with_a_point_and_are_never_cut() {
+        let mut reader = reader(
+            r#"{"a":3.0,"b":3.5,"c":18446744073709551615,"d":99999999999999999999999,"e":-0.0}"#,
+        );
+        assert_eq!(reader.count("a"), Field::Set(3));
+        assert_eq!(reader.count("b"), Field::Absent);
+        assert_eq!(reader.count("c"), Field::Set(u64::MAX));
+        assert_eq!(reader.count("d"), Field::Set(u64::MAX));
+        assert_eq!(reader.count("e"), Field::Set(0));
+        assert_eq!(pointers(reader), ["/b"]);
+    }
+
+    #[test]
+    fn fields_of_later_versions_may_say_nothing() {
+        let mut reader = reader(r#"{"a":null,"b":"","c":[],"d":{},"f":[1]}"#);
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            reader.not_available(name);
+        }
+        assert_eq!(pointers(reader), ["/f"]);
+    }
+}

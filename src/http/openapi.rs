@@ -10,7 +10,7 @@ use utoipa::openapi::{
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi, ToSchema};
 
 use super::admin;
-use super::wire::{FaultView, ProblemView, ScopeWord};
+use super::wire::{CreatedViaWord, FaultView, ProblemView, ScopeWord, StateWord};
 
 /// A link to create.
 #[derive(ToSchema)]
@@ -210,7 +210,7 @@ pub struct ListParameters {
     /// All of these tags.
     #[param(max_items = 20)]
     pub tag: Option<Vec<TagText>>,
-    #[param(value_type = Option<super::wire::StateWord>)]
+    #[param(value_type = Option<StateWord>)]
     pub state: Option<String>,
     #[param(max_length = 253, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     pub domain: Option<String>,
@@ -218,7 +218,7 @@ pub struct ListParameters {
     pub created_after: Option<String>,
     #[param(format = DateTime)]
     pub created_before: Option<String>,
-    #[param(value_type = Option<super::wire::CreatedViaWord>)]
+    #[param(value_type = Option<CreatedViaWord>)]
     pub created_via: Option<String>,
     #[param(max_length = 255, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     pub external_id: Option<String>,
@@ -357,7 +357,7 @@ fn redirect() {}
         admin::keys::list, admin::keys::create, admin::keys::revoke, admin::meta::openapi,
         health, redirect,
     ),
-    components(schemas(ProblemView, FaultView)),
+    components(schemas(ProblemView, FaultView, SortWord, StateWord, CreatedViaWord, TagText)),
     security(("bearer" = []), ("api_key" = [])),
     modifiers(&Details),
 )]

@@ -5,6 +5,7 @@ pub mod codes;
 pub mod destinations;
 pub mod draft;
 pub mod ids;
+pub mod import;
 pub mod keys;
 pub mod links;
 pub mod node;

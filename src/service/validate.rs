@@ -385,3 +385,6 @@ fn clearable<T>(field: Field<T>) -> Option<Option<T>> {
         Field::Set(value) => Some(Some(value)),
     }
 }
+
+#[cfg(test)]
+mod tests;

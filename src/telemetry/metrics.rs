@@ -231,6 +231,8 @@ catalogue! {
     clicks_counted: Counter = "clicks_counted", Counter::default();
     /// Clicks of earlier processes, counted again from their journal
     clicks_recovered: Counter = "clicks_recovered", Counter::default();
+    /// Clicks that were counted in memory only, because the journal had no room
+    clicks_unjournaled: Counter = "clicks_unjournaled", Counter::default();
     /// Clicks of this process that are in the journal and not in the store yet
     clicks_in_journal: Gauge = "clicks_in_journal", Gauge::default();
     /// Bytes of journal segments on disk

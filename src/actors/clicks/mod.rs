@@ -1,26 +1,52 @@
 //! Clicks: journal first, counted behind.
+//!
+//! A lane writes each click into a mapped segment of the journal ([`journal`]) and returns. The
+//! keeper thread keeps segments ready and writes them through. Counters read behind the lanes,
+//! add up per (link, minute) and flush sums that are absolute per segment. A segment is deleted
+//! when all its sums are acknowledged; until then its file is the truth.
 
+mod book;
+mod config;
+mod counter;
+pub mod journal;
+mod keeper;
+mod lane;
+mod recovery;
+mod ring;
+mod shared;
+mod tally;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use actix::prelude::*;
+use tracing::{info, warn};
 
-use crate::domain::click::{ClickTotals, Granularity, RawClick};
+use self::counter::{ClickCounter, Flush, Inspect, PendingSeries, PendingTotals, Settle};
+use self::journal::spool::Spool;
+use self::keeper::Keeper;
+use self::shared::{Shared, SharedParts};
+use crate::domain::click::{ClickTotals, Granularity};
 use crate::domain::id::Id;
-use crate::domain::problems::Problems;
 use crate::domain::time::Clock;
-use crate::storage::{ClickStore, StorageResult};
+use crate::storage::{ClickStore, StorageError, StorageErrorKind, StorageResult};
 use crate::telemetry::metrics::{Metrics, WorkerStats};
 
-/// `[clicks]`: how clicks travel from the redirect to the store.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ClicksConfig {}
+pub use self::config::{ClicksConfig, FreeDisk};
+pub use self::counter::CounterState;
+pub use self::lane::ClickLane;
 
-impl ClicksConfig {
-    pub fn check(&self, _problems: &mut Problems) {}
-}
+/// How long a stop waits for the store to take the last counts.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+const DRAIN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Everything the click actors need to start.
 pub struct ClickSinkParts {
@@ -34,61 +60,267 @@ pub struct ClickSinkParts {
 
 /// The public face of the click actors. Clones share one journal.
 #[derive(Clone)]
-pub struct ClickSink {}
+pub struct ClickSink {
+    store: Arc<dyn ClickStore>,
+    /// None when clicks are not counted.
+    running: Option<Arc<Running>>,
+}
 
-/// One worker's way into the journal. Stays on its thread.
-pub struct ClickLane {}
+/// How the journal is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct JournalHealth {
+    /// Clicks are kept in memory or dropped, because the journal has no room or its disk failed.
+    pub degraded: bool,
+    pub segments: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Age of the oldest click that is not in the store.
+    pub lag_ms: u64,
+    /// Why the journal is degraded.
+    pub journal_error: Option<String>,
+    /// Why counts are not reaching the store.
+    pub last_flush_error: Option<String>,
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    counters: Vec<Addr<ClickCounter>>,
+    arbiters: Vec<Arbiter>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+}
 
 impl ClickSink {
     /// Opens the journal, starts to count again what an earlier process left, and starts the
     /// counters on an arbiter of their own. Call inside an actix `System`. Fails when the folder
     /// cannot be used.
-    pub fn start(_parts: ClickSinkParts) -> std::io::Result<Self> {
-        unreachable!("replaced by the click actors work package")
+    pub fn start(parts: ClickSinkParts) -> io::Result<Self> {
+        let ClickSinkParts { config, folder, store, metrics, clock } = parts;
+        if !config.enabled {
+            return Ok(Self { store, running: None });
+        }
+        let (spool, old) = Spool::open(&folder, &config, clock.now())?;
+        if !old.is_empty() {
+            info!(segments = old.len(), "counting the clicks that an earlier process left");
+        }
+        let n_counters = config.counters.max(1);
+        let shared = Arc::new(Shared::new(SharedParts {
+            config,
+            store: Arc::clone(&store),
+            metrics,
+            clock,
+            spool,
+        }));
+        let mut shares: Vec<VecDeque<_>> = vec![VecDeque::new(); n_counters];
+        for (index, segment) in old.into_iter().enumerate() {
+            shares[index % n_counters].push_back(segment);
+        }
+        let keeper = Keeper::start(Arc::clone(&shared))?;
+        let arbiters: Vec<Arbiter> = (0..n_counters).map(|_| Arbiter::new()).collect();
+        let counters = shares
+            .into_iter()
+            .enumerate()
+            .map(|(index, old)| {
+                let shared = Arc::clone(&shared);
+                ClickCounter::start_on(&arbiters[index].handle(), index, shared, old)
+            })
+            .collect();
+        let keeper = Mutex::new(Some(keeper));
+        Ok(Self { store, running: Some(Arc::new(Running { shared, counters, arbiters, keeper })) })
     }
 
-    /// A lane for one worker.
-    pub fn lane(&self, _stats: Arc<WorkerStats>) -> ClickLane {
-        unreachable!("replaced by the click actors work package")
+    /// A lane for one worker, with room in the journal. Makes a file: not for a request's path.
+    pub fn lane(&self, stats: Arc<WorkerStats>) -> ClickLane {
+        match &self.running {
+            None => ClickLane::idle(),
+            Some(running) => {
+                let lane = running.shared.add_lane(stats);
+                running.wake_keeper();
+                ClickLane::new(lane, Arc::clone(&running.shared))
+            }
+        }
     }
 
     /// Resolves when everything that an earlier process left in the journal is in the store or in
-    /// the live counts.
+    /// the live counts. Waits for the store if that is away.
     pub async fn recovered(&self) {
-        unreachable!("replaced by the click actors work package")
+        if let Some(running) = &self.running {
+            let mut counters = running.shared.recovering.subscribe();
+            // The sender lives as long as `running`, so this cannot fail.
+            if counters.wait_for(|left| *left == 0).await.is_err() {
+                warn!("the click counters ended before they had counted the journal");
+            }
+        }
     }
 
-    /// Totals of links, the clicks not yet in the store included.
-    pub async fn totals(&self, _links: &[Id]) -> StorageResult<Vec<ClickTotals>> {
-        unreachable!("replaced by the click actors work package")
+    /// Totals of links, the clicks not yet in the store included: every click that was recorded
+    /// before the call. Waits for a flush that is on its way. Kinds: those of the store.
+    ///
+    /// Exact because of the gate: while it is held no flush begins, and `Settle` has made sure
+    /// that none is half known. So the store has exactly the acknowledged clicks until the live
+    /// ones are added; those that come meanwhile only ever add to the live ones.
+    pub async fn totals(&self, links: &[Id]) -> StorageResult<Vec<ClickTotals>> {
+        let Some(running) = &self.running else { return self.store.totals(links).await };
+        let _held = running.shared.gate.read().await;
+        running.settle().await?;
+        let mut totals = self.store.totals(links).await?;
+        for counter in &running.counters {
+            let pending = counter.send(PendingTotals(links.to_vec())).await.map_err(stopped)?;
+            for (total, more) in totals.iter_mut().zip(pending) {
+                total.clicks += more.clicks;
+                total.last_clicked_at = total.last_clicked_at.max(more.last_clicked_at);
+            }
+        }
+        Ok(totals)
     }
 
-    /// Buckets of a link, the clicks not yet in the store included; see `ClickStore::series`.
+    /// Buckets of a link, the clicks not yet in the store included; see `ClickStore::series` and,
+    /// for why it is exact, [`Self::totals`].
     pub async fn series(
         &self,
-        _link: Id,
-        _granularity: Granularity,
-        _minutes: Range<u32>,
+        link: Id,
+        granularity: Granularity,
+        minutes: Range<u32>,
     ) -> StorageResult<Vec<(u32, u64)>> {
-        unreachable!("replaced by the click actors work package")
+        let Some(running) = &self.running else {
+            return self.store.series(link, granularity, minutes).await;
+        };
+        let _held = running.shared.gate.read().await;
+        running.settle().await?;
+        let stored = self.store.series(link, granularity, minutes.clone()).await?;
+        let mut buckets: BTreeMap<u32, u64> = stored.into_iter().collect();
+        for counter in &running.counters {
+            let asked = PendingSeries { link, granularity, minutes: minutes.clone() };
+            for (minute, clicks) in counter.send(asked).await.map_err(stopped)? {
+                *buckets.entry(minute).or_default() += clicks;
+            }
+        }
+        Ok(buckets.into_iter().collect())
     }
 
-    /// Forgets all clicks of a link, those in the journal included.
-    pub async fn erase(&self, _link: Id) -> StorageResult<()> {
-        unreachable!("replaced by the click actors work package")
+    /// Forgets all clicks of a link that were recorded before the call, those in the journal
+    /// included. Kinds: those of the store; then some may be left, and it can be called again.
+    pub async fn erase(&self, link: Id) -> StorageResult<()> {
+        let Some(running) = &self.running else { return self.store.erase(link).await };
+        self.recovered().await;
+        let _held = running.shared.gate.write().await;
+        for counter in &running.counters {
+            // Flushed as well, so that a crash right after this does not count them again.
+            counter.send(Flush { forget: Some(link) }).await.map_err(stopped)??;
+        }
+        self.store.erase(link).await
     }
 
     /// After the last lane was dropped: counts and stores everything, closes the journal. What
-    /// cannot be stored stays in the journal for the next start.
+    /// cannot be stored stays in the journal for the next start. Clicks recorded later are
+    /// dropped and counted.
     pub async fn drain(&self) {
-        unreachable!("replaced by the click actors work package")
+        let Some(running) = &self.running else { return };
+        running.shut_lanes().await;
+        let begun = tokio::time::Instant::now();
+        loop {
+            let left = running.flush().await;
+            running.wake_keeper();
+            match left {
+                Ok(0) => break,
+                Ok(_) if begun.elapsed() < DRAIN_MAX => (),
+                Err(_) if begun.elapsed() < DRAIN_MAX => (),
+                Ok(left) => {
+                    warn!(left, "not all journal segments were closed; the next start goes on");
+                    break;
+                }
+                Err(error) => {
+                    warn!(%error, "the last clicks stay in the journal for the next start");
+                    break;
+                }
+            }
+            tokio::time::sleep(DRAIN_PAUSE).await;
+        }
+        running.end().await;
+    }
+
+    /// How the journal is doing. Answers at once.
+    pub fn health(&self) -> JournalHealth {
+        let Some(running) = &self.running else { return JournalHealth::default() };
+        let shared = &running.shared;
+        let (segments, bytes) = shared.spool.usage();
+        let troubles = shared.troubles().clone();
+        JournalHealth {
+            degraded: troubles.journal.is_some(),
+            segments,
+            bytes,
+            lag_ms: shared.lag_ms(),
+            journal_error: troubles.journal,
+            last_flush_error: troubles.flush,
+        }
+    }
+
+    /// What each counter holds.
+    pub async fn inspect(&self) -> Vec<CounterState> {
+        let mut states = Vec::new();
+        for counter in self.running.iter().flat_map(|running| &running.counters) {
+            states.extend(counter.send(Inspect).await);
+        }
+        states
     }
 }
 
-impl ClickLane {
-    /// Writes one click into the journal. Never waits, never fails; a click that finds no room is
-    /// counted as dropped.
-    pub fn record(&self, _click: &RawClick<'_>) {
-        unreachable!("replaced by the click actors work package")
+impl Running {
+    async fn settle(&self) -> StorageResult<()> {
+        for counter in &self.counters {
+            counter.send(Settle).await.map_err(stopped)??;
+        }
+        Ok(())
     }
+
+    /// Flushes all counters; answers how many segments are left.
+    async fn flush(&self) -> StorageResult<usize> {
+        let _held = self.shared.gate.write().await;
+        let mut left = 0;
+        for counter in &self.counters {
+            left += counter.send(Flush { forget: None }).await.map_err(stopped)??;
+        }
+        Ok(left + self.shared.spool.n_leaving())
+    }
+
+    async fn shut_lanes(&self) {
+        let lanes = self.shared.lanes();
+        let shut = move || lanes.iter().for_each(|lane| keeper::shut(lane));
+        if let Err(error) = tokio::task::spawn_blocking(shut).await {
+            warn!(%error, "the journal was not closed in order");
+        }
+    }
+
+    async fn end(&self) {
+        self.shared.end();
+        self.wake_keeper();
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper {
+            let joined = tokio::task::spawn_blocking(move || keeper.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                warn!("the journal's keeper did not end in order");
+            }
+        }
+    }
+
+    fn wake_keeper(&self) {
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keeper) = &*keeper {
+            keeper.thread().unpark();
+        }
+    }
+}
+
+impl Drop for Running {
+    /// Without a drain everything stays in the journal.
+    fn drop(&mut self) {
+        self.shared.end();
+        self.wake_keeper();
+        for arbiter in &self.arbiters {
+            arbiter.stop();
+        }
+    }
+}
+
+fn stopped(error: MailboxError) -> StorageError {
+    StorageError::new(StorageErrorKind::Unavailable, "clicks", error)
 }

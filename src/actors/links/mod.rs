@@ -1,33 +1,63 @@
 //! The link table: readers look, owners write.
+//!
+//! A read that hits touches the map and nothing else. A miss, a change, an eviction goes to the
+//! owner of the code, a `LinkShard` actor, which orders all work on a code. A node that is the
+//! store's only writer and has loaded every link knows that a miss is an absence and does not ask
+//! the store (`LinkTableParts::sole_writer`); it stops knowing with the first eviction.
+
+mod config;
+mod flight;
+mod foreign;
+mod key;
+mod limits;
+mod messages;
+mod negative;
+mod ring;
+mod shard;
+mod shared;
+mod slice;
+mod table;
+#[cfg(test)]
+mod tests;
+mod warm;
+mod work;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use actix::{Arbiter, Handler, Message};
+use actix_rt::ArbiterHandle;
+use async_trait::async_trait;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+use tracing::warn;
 
+pub use config::LinksConfig;
+pub use messages::ShardReport;
+
+use self::key::Key;
+use self::messages::{Change, Inspect, Job, Load, Run};
+use self::shard::LinkShard;
+use self::shared::{Counts, Lane, Shared, lost};
+use self::table::Table;
 use crate::actors::clicks::ClickSink;
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::destination::DestinationPolicy;
 use crate::domain::hot::HotLink;
 use crate::domain::id::Id;
 use crate::domain::link::Link;
-use crate::domain::problems::Problems;
 use crate::domain::seal::Sealer;
-use crate::domain::time::Clock;
-use crate::storage::{Claim, Imported, ImportedLink, LinkStore, Replace, StorageError};
+use crate::storage::{
+    Claim, Imported, ImportedLink, LinkStore, Replace, StorageError, StorageResult,
+};
 use crate::telemetry::metrics::Metrics;
 
-/// `[links]`: the link table.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LinksConfig {}
-
-impl LinksConfig {
-    pub fn check(&self, _problems: &mut Problems) {}
-}
+/// A link may be evicted between its load and the look at it; it is asked for again this often.
+const LOOKS_MAX: usize = 3;
 
 /// Why a link could not be had. The caller answers 503.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("too many loads are under way")]
     Overloaded,
@@ -37,88 +67,292 @@ pub enum LoadError {
     Storage(#[from] Arc<StorageError>),
 }
 
+/// Tells how often links with a click limit were clicked.
+#[async_trait]
+pub trait ClickCounts: Send + Sync + 'static {
+    /// Resolves when the clicks of earlier processes are counted.
+    async fn recovered(&self);
+
+    /// Clicks per link, in order, those not yet in the store included.
+    async fn clicks(&self, links: &[Id]) -> StorageResult<Vec<u64>>;
+}
+
 /// Everything the table needs to start.
 pub struct LinkTableParts {
     pub config: LinksConfig,
     pub store: Arc<dyn LinkStore>,
-    /// Tells how often a link with a click limit was clicked.
-    pub clicks: ClickSink,
+    /// Asked only for links with a click limit.
+    pub clicks: Arc<dyn ClickCounts>,
     pub policy: DestinationPolicy,
     pub sealer: Sealer,
     pub metrics: Arc<Metrics>,
-    pub clock: Arc<dyn Clock>,
+    /// Nobody else writes links to the store: a table that holds all of them may answer a miss
+    /// without asking. True for a single node.
+    pub sole_writer: bool,
 }
 
 /// The public face of the link actors. Clones share one table.
 #[derive(Clone)]
-pub struct LinkTable {}
+pub struct LinkTable {
+    shared: Arc<Shared>,
+    /// Threads of our own, ended by `stop`.
+    arbiters: Arc<[ArbiterHandle]>,
+}
 
 /// What a warm start did.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Warmed {
     pub links: u64,
+    /// Every link of the store is in memory.
+    pub complete: bool,
 }
 
 impl LinkTable {
     /// Starts the shards on arbiters of their own. Call inside an actix `System`.
-    pub fn start(_parts: LinkTableParts) -> Self {
-        unreachable!("replaced by the link actors work package")
+    pub fn start(parts: LinkTableParts) -> Self {
+        let threads = parts.config.threads.clamp(1, parts.config.shards.max(1));
+        let arbiters: Arc<[ArbiterHandle]> =
+            (0..threads).map(|_| Arbiter::new().handle()).collect();
+        let shared = start_shards(parts, &arbiters);
+        Self { shared, arbiters }
+    }
+
+    /// Starts all shards on an arbiter of the caller, which goes on after `stop`.
+    pub fn start_on(parts: LinkTableParts, arbiter: &ArbiterHandle) -> Self {
+        let shared = start_shards(parts, std::slice::from_ref(arbiter));
+        Self { shared, arbiters: Arc::new([]) }
     }
 
     /// Looks at a link in memory: no lock, no message, no await. `code` is compared byte for byte;
     /// malformed codes are simply absent.
+    #[inline]
     pub fn read<R>(
         &self,
-        _domain: DomainId,
-        _code: &[u8],
-        _look: impl FnOnce(&HotLink) -> R,
+        domain: DomainId,
+        code: &[u8],
+        look: impl FnOnce(&HotLink) -> R,
     ) -> Option<R> {
-        unreachable!("replaced by the link actors work package")
+        self.shared.table.read(domain, code, look)
     }
 
     /// Looks at a link that `read` did not find: asks its owner, who asks the store, once per code
-    /// however many wait. `None`: there is no such link. A deleted link may be looked at or absent.
+    /// however many wait. `None`: there is no such link. A deleted link is absent.
     pub async fn load<R>(
         &self,
-        _key: LinkKey,
-        _look: impl FnOnce(&HotLink) -> R,
+        key: LinkKey,
+        look: impl FnOnce(&HotLink) -> R,
     ) -> Result<Option<R>, LoadError> {
-        unreachable!("replaced by the link actors work package")
+        let wait_max = self.shared.config.load_wait_max.0;
+        let loaded = timeout(wait_max, self.load_patiently(key, look)).await;
+        let result = loaded.unwrap_or(Err(LoadError::TimedOut(wait_max)));
+        match &result {
+            Err(LoadError::TimedOut(_)) => self.shared.counts.timed_out.inc(),
+            Err(LoadError::Overloaded) => self.shared.counts.overloaded.inc(),
+            Ok(_) | Err(LoadError::Storage(_)) => 0,
+        };
+        result
+    }
+
+    async fn load_patiently<R>(
+        &self,
+        link: LinkKey,
+        look: impl FnOnce(&HotLink) -> R,
+    ) -> Result<Option<R>, LoadError> {
+        let key = Key::from(&link);
+        let shard = self.shared.table.owner(&key);
+        let mut look = Some(look);
+        for _ in 0..LOOKS_MAX {
+            let seen = self.shared.table.peek(&key, |hot| look.take().map(|look| look(hot)));
+            if let Some(seen) = seen {
+                return Ok(seen);
+            }
+            if self.shared.lane(shard).is_complete() || self.is_refused(&link).await? {
+                return Ok(None);
+            }
+            let (reply, answer) = oneshot::channel();
+            self.send(shard, Load { link, key: key.clone(), reply })?;
+            if !answer.await.unwrap_or_else(|_| Err(lost()))? {
+                return Ok(None);
+            }
+        }
+        Err(LoadError::Overloaded)
+    }
+
+    /// A code of sealed shape that no key opens does not exist, unless its domain imported such.
+    async fn is_refused(&self, link: &LinkKey) -> Result<bool, LoadError> {
+        if !link.code.has_sealed_shape() || self.shared.sealer.open(&link.code).is_some() {
+            return Ok(false);
+        }
+        let store = self.shared.store.as_ref();
+        let marked = self.shared.foreign.is_marked(link.domain, store).await;
+        marked.map(|marked| !marked).map_err(LoadError::from)
     }
 
     /// Stores new links and puts them into the table; one answer per link. Goes on when the caller
     /// is dropped.
-    pub async fn create(&self, _links: Vec<Link>) -> Result<Vec<Claim>, LoadError> {
-        unreachable!("replaced by the link actors work package")
+    pub async fn create(&self, links: Vec<Link>) -> Result<Vec<Claim>, LoadError> {
+        let Some(first) = links.first() else {
+            return Ok(Vec::new());
+        };
+        let shard = self.shared.table.owner(&Key::from(&first.key()));
+        let (reply, answer) = oneshot::channel();
+        let guard = self.shared.begin_write()?;
+        let work = work::create(Arc::clone(&self.shared), links, reply, guard);
+        self.send(shard, Run(Box::pin(work)))?;
+        answer.await.unwrap_or_else(|_| Err(lost()))
     }
 
     /// Replaces a link (`version` counted up by the caller), in order with other work on its code.
     /// When it answers `Done`, this node serves the new state.
-    pub async fn replace(&self, _link: Link) -> Result<Replace, LoadError> {
-        unreachable!("replaced by the link actors work package")
+    pub async fn replace(&self, link: Link) -> Result<Replace, LoadError> {
+        let at = link.key();
+        let (reply, answer) = oneshot::channel();
+        let guard = self.shared.begin_write()?;
+        self.change(at, Job::Replace { link: Box::new(link), reply, guard })?;
+        answer.await.unwrap_or_else(|_| Err(lost()))
     }
 
     /// Moves a link to the code in `link`; see `LinkStore::relocate`.
     pub async fn relocate(
         &self,
-        _from: LinkKey,
-        _link: Link,
-        _tombstone_id: Id,
+        from: LinkKey,
+        link: Link,
+        tombstone_id: Id,
     ) -> Result<Replace, LoadError> {
-        unreachable!("replaced by the link actors work package")
+        let (reply, answer) = oneshot::channel();
+        let (link, guard) = (Box::new(link), self.shared.begin_write()?);
+        self.change(from, Job::Relocate { link, tombstone: tombstone_id, reply, guard })?;
+        answer.await.unwrap_or_else(|_| Err(lost()))
     }
 
     /// Imports a batch; see `LinkStore::import`.
     pub async fn import(
         &self,
-        _digest: [u8; 16],
-        _batch: Vec<ImportedLink>,
+        digest: [u8; 16],
+        batch: Vec<ImportedLink>,
     ) -> Result<Option<Vec<Imported>>, LoadError> {
-        unreachable!("replaced by the link actors work package")
+        let Some(first) = batch.first() else {
+            return self.shared.store.import(digest, batch).await.map_err(LoadError::from);
+        };
+        let shard = self.shared.table.owner(&Key::from(&first.link.key()));
+        let (reply, answer) = oneshot::channel();
+        let guard = self.shared.begin_write()?;
+        let work = work::import(Arc::clone(&self.shared), digest, batch, reply, guard);
+        self.send(shard, Run(Box::pin(work)))?;
+        answer.await.unwrap_or_else(|_| Err(lost()))
     }
 
     /// Loads the hottest links first, then as many as fit. Resolves when the hottest are in.
+    /// Call once, before the table is used.
     pub async fn warm(&self) -> Result<Warmed, LoadError> {
-        unreachable!("replaced by the link actors work package")
+        match warm::hottest(&self.shared).await {
+            Ok(links) => {
+                actix_rt::spawn(warm::rest(Arc::clone(&self.shared)));
+                Ok(Warmed { links, complete: false })
+            }
+            Err(error) => {
+                warm::end(&self.shared, false).await;
+                Err(error)
+            }
+        }
     }
+
+    /// Resolves when the warm start has loaded all that fits.
+    pub async fn warmed(&self) -> Warmed {
+        let mut warmed = self.shared.warmed.subscribe();
+        let seen = warmed.wait_for(Option::is_some).await;
+        seen.ok().and_then(|seen| *seen).unwrap_or_default()
+    }
+
+    /// Every shard as it is right now.
+    pub async fn inspect(&self) -> Vec<ShardReport> {
+        let mut reports = Vec::with_capacity(self.shared.lanes.len());
+        for shard in 0..self.shared.lanes.len() {
+            if let Ok(report) = self.shared.addr(shard).send(Inspect).await {
+                reports.push(report);
+            }
+        }
+        reports
+    }
+
+    /// Waits for the writes under way, then ends the shards. Send nothing afterwards.
+    pub async fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        let mut writes = self.shared.writes.subscribe();
+        if writes.wait_for(|n| *n == 0).await.is_err() {
+            warn!("the count of writes was lost");
+        }
+        for arbiter in self.arbiters.iter() {
+            arbiter.stop();
+        }
+    }
+
+    fn change(&self, link: LinkKey, job: Job) -> Result<(), LoadError> {
+        let key = Key::from(&link);
+        let shard = self.shared.table.owner(&key);
+        self.send(shard, Change { key, link, job })
+    }
+
+    /// Puts a message into a shard's mailbox, if there is room.
+    fn send<M>(&self, shard: usize, message: M) -> Result<(), LoadError>
+    where
+        M: Message<Result = ()> + Send + 'static,
+        LinkShard: Handler<M>,
+    {
+        let lane = self.shared.lane(shard);
+        if !lane.enter(self.shared.config.mailbox_max) {
+            return Err(LoadError::Overloaded);
+        }
+        self.shared.addr(shard).try_send(message).map_err(|refused| {
+            lane.leave();
+            match refused {
+                actix::prelude::SendError::Full(_) => LoadError::Overloaded,
+                actix::prelude::SendError::Closed(_) => lost(),
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl ClickCounts for ClickSink {
+    async fn recovered(&self) {
+        Self::recovered(self).await;
+    }
+
+    async fn clicks(&self, links: &[Id]) -> StorageResult<Vec<u64>> {
+        let totals = self.totals(links).await?;
+        Ok(totals.iter().map(|total| total.clicks).collect())
+    }
+}
+
+impl From<StorageError> for LoadError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(Arc::new(error))
+    }
+}
+
+fn start_shards(parts: LinkTableParts, arbiters: &[ArbiterHandle]) -> Arc<Shared> {
+    let shards = parts.config.shards;
+    let shared = Arc::new(Shared {
+        table: Table::new(shards),
+        lanes: (0..shards).map(|index| Lane::new(index, &parts.metrics)).collect(),
+        counts: Counts::new(&parts.metrics),
+        config: parts.config,
+        store: parts.store,
+        clicks: parts.clicks,
+        policy: parts.policy,
+        sealer: parts.sealer,
+        sole_writer: parts.sole_writer,
+        limits: limits::Limits::default(),
+        foreign: foreign::ForeignSealed::default(),
+        loads: AtomicUsize::new(0),
+        writes: watch::Sender::new(0),
+        warmed: watch::Sender::new(None),
+        stopping: AtomicBool::new(false),
+    });
+    for (index, lane) in shared.lanes.iter().enumerate() {
+        let arbiter = &arbiters[index % arbiters.len()];
+        lane.addr.get_or_init(|| LinkShard::start_on(arbiter, index, Arc::clone(&shared)));
+    }
+    shared
 }

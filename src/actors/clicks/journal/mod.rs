@@ -1,0 +1,18 @@
+//! The journal: segments of clicks that are not in the store yet.
+//!
+//! One folder holds `epoch` (that of the process that last used it), `lock`, one file
+//! `<id>.seg` per segment, and `damaged/` for segments that an operator should look at.
+
+mod head;
+mod record;
+pub(super) mod scan;
+pub(super) mod segment;
+pub(super) mod spool;
+mod verify;
+
+pub(super) use head::HEADER_BYTES;
+pub use head::Header;
+pub use record::Record;
+pub(super) use record::time_and_link;
+pub use scan::{Damage, Scanned, header, scan};
+pub use verify::{FileReport, FileState, verify};

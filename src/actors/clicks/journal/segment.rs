@@ -1,0 +1,204 @@
+//! A segment in use: a file mapped into memory, one writer, readers behind it.
+//!
+//! The only file of the journal with `unsafe` in it. What makes it sound: the file is allocated
+//! whole and never shortened while it is mapped; bytes before the writer's end are never written
+//! again, and readers see only records whose commit word they have read with Acquire; bytes
+//! behind the end belong to the one writer.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+use memmap2::{Advice, MmapRaw};
+use rustix::fs::{FallocateFlags, fallocate};
+
+use super::HEADER_BYTES;
+use super::record::{self, ALIGNMENT, Draft, FRAME_BYTES};
+use crate::domain::click::{RawClick, SegmentId};
+
+const PAGE_BYTES: usize = 4_096;
+
+/// What everybody may know of a segment.
+pub(in super::super) struct Segment {
+    id: SegmentId,
+    path: PathBuf,
+    file: File,
+    map: MmapRaw,
+    seed: u32,
+    /// End of the last record.
+    written: AtomicUsize,
+    /// No record will follow. Set after the last commit word.
+    closed: AtomicBool,
+    /// End of what is known to be on the disk. Kept by the keeper.
+    synced: AtomicUsize,
+    /// The disk refused a write: nothing in it is durable any more.
+    failed: AtomicBool,
+}
+
+/// The right to append to a segment. There is one per segment.
+pub(in super::super) struct SegmentWriter {
+    segment: Arc<Segment>,
+    end: usize,
+}
+
+impl SegmentWriter {
+    /// Maps `file`, whose blocks are allocated and zero behind the header.
+    pub(super) fn map(id: SegmentId, path: PathBuf, file: File) -> io::Result<Self> {
+        let map = MmapRaw::map_raw(&file)?;
+        let segment = Segment {
+            id,
+            path,
+            file,
+            map,
+            seed: record::seed(id),
+            written: AtomicUsize::new(HEADER_BYTES),
+            closed: AtomicBool::new(false),
+            synced: AtomicUsize::new(HEADER_BYTES),
+            failed: AtomicBool::new(false),
+        };
+        Ok(Self { segment: Arc::new(segment), end: HEADER_BYTES })
+    }
+
+    pub(in super::super) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    /// Appends a click; false when it does not fit.
+    pub(in super::super) fn append(&mut self, click: &RawClick<'_>) -> bool {
+        let draft = Draft::new(click);
+        let len = draft.payload_bytes();
+        let (seed, at) = (self.segment.seed, self.end);
+        let next = at + record::record_bytes(len);
+        if next > self.segment.map.len() {
+            return false;
+        }
+        let payload = self.room(len);
+        draft.write(payload);
+        let crc = record::checksum(seed, at, payload);
+        self.segment.word(at + 4).store(crc.to_le(), Ordering::Relaxed);
+        // The commit: whoever reads this length sees the record behind it.
+        self.segment.word(at).store((len as u32).to_le(), Ordering::Release);
+        self.segment.written.store(next, Ordering::Release);
+        self.end = next;
+        true
+    }
+
+    /// The payload of the record that is about to be written.
+    #[expect(unsafe_code, reason = "the journal is shared memory; see the head of this file")]
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        let at = self.end + FRAME_BYTES;
+        assert!(at + len <= self.segment.map.len());
+        // SAFETY: the range lies in the mapping (asserted) and behind the last published record,
+        // where no reader forms a reference; `&mut self` is the only writer of the segment. Every
+        // byte of a file mapping is initialised.
+        unsafe { slice::from_raw_parts_mut(self.segment.map.as_mut_ptr().add(at), len) }
+    }
+}
+
+impl Drop for SegmentWriter {
+    /// A writer that is gone never writes again: readers may finish the segment.
+    fn drop(&mut self) {
+        self.segment.closed.store(true, Ordering::Release);
+    }
+}
+
+impl Segment {
+    pub(in super::super) fn id(&self) -> SegmentId {
+        self.id
+    }
+
+    pub(in super::super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// True when no record follows those that can be read after this call.
+    pub(in super::super) fn closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Bytes from the beginning to the end of the last record.
+    pub(in super::super) fn written(&self) -> usize {
+        self.written.load(Ordering::Acquire)
+    }
+
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.written() == HEADER_BYTES
+    }
+
+    /// The payload of the record at `at` and where the next one begins; `None` when it is not
+    /// written yet. `at` must be the beginning of a record.
+    #[expect(unsafe_code, reason = "the journal is shared memory; see the head of this file")]
+    pub(in super::super) fn record_at(&self, at: usize) -> Option<(&[u8], usize)> {
+        if at + FRAME_BYTES > self.map.len() {
+            return None;
+        }
+        let len = u32::from_le(self.word(at).load(Ordering::Acquire)) as usize;
+        if len == 0 {
+            return None;
+        }
+        let start = at + FRAME_BYTES;
+        assert!(start + len <= self.map.len(), "only the writer sets commit words");
+        // SAFETY: the range lies in the mapping (asserted). The commit word was read with Acquire
+        // after the writer stored it with Release behind the payload, and a published payload is
+        // never written again.
+        let payload = unsafe { slice::from_raw_parts(self.map.as_ptr().add(start), len) };
+        Some((payload, at + record::record_bytes(len)))
+    }
+
+    /// Writes the records since the last call through to the disk. An error is final: Linux calls
+    /// the pages clean afterwards, so trying again would tell a lie.
+    pub(in super::super) fn sync(&self) -> io::Result<()> {
+        let (from, to) = (self.synced.load(Ordering::Relaxed), self.written());
+        if from == to || self.failed() {
+            return Ok(());
+        }
+        self.map.flush_range(from, to - from).inspect_err(|_| self.fail())?;
+        self.synced.store(to, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(in super::super) fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    pub(in super::super) fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Makes the pages behind the last record present and writable, so that the next `bytes` cost
+    /// the writer no fault. Best effort: kernels before 5.14 do not know how.
+    pub(in super::super) fn prefault(&self, bytes: usize) {
+        let from = self.written() / PAGE_BYTES * PAGE_BYTES;
+        let len = bytes.min(self.map.len() - from);
+        if len > 0 && self.map.advise_range(Advice::PopulateWrite, from, len).is_err() {
+            tracing::trace!(segment = self.id.0, "the journal could not be prefaulted");
+        }
+    }
+
+    /// Gives the blocks behind the last record back to the file system; answers the bytes kept.
+    /// For closed segments: a hole must never be written to.
+    pub(in super::super) fn trim(&self) -> usize {
+        debug_assert!(self.closed());
+        let used = self.written().next_multiple_of(PAGE_BYTES);
+        let size = self.map.len();
+        if used >= size {
+            return size;
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&self.file, flags, used as u64, (size - used) as u64) {
+            Ok(()) => used,
+            Err(_) => size,
+        }
+    }
+
+    #[expect(unsafe_code, reason = "the journal is shared memory; see the head of this file")]
+    fn word(&self, at: usize) -> &AtomicU32 {
+        assert!(at.is_multiple_of(ALIGNMENT / 2) && at + 4 <= self.map.len());
+        // SAFETY: in the mapping and aligned for four bytes (asserted; mappings begin at a page).
+        // Frame words are only ever accessed through this function.
+        unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(at).cast()) }
+    }
+}

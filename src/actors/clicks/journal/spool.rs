@@ -1,0 +1,343 @@
+//! The folder of the journal: who uses it, which segments there are, how much room they take.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use super::Header;
+use super::segment::SegmentWriter;
+use crate::actors::clicks::ClicksConfig;
+use crate::domain::click::SegmentId;
+use crate::domain::time::Timestamp;
+use crate::telemetry::metrics::DropReason;
+
+pub(super) const DAMAGED_FOLDER: &str = "damaged";
+const EXTENSION: &str = ".seg";
+/// Segments under construction; never hold clicks.
+const NEW_EXTENSION: &str = ".new";
+/// Low bits of a segment id: the number of the segment in its epoch.
+const NUMBER_BITS: u32 = 24;
+
+/// A segment of an earlier process.
+#[derive(Clone, Debug)]
+pub(in super::super) struct OldSegment {
+    pub id: SegmentId,
+    pub path: PathBuf,
+}
+
+/// A segment whose clicks are all in the store.
+#[derive(Debug)]
+pub(in super::super) struct Spent {
+    pub id: SegmentId,
+    /// None: it was in memory only.
+    pub path: Option<PathBuf>,
+    /// To be kept for an operator instead of being deleted.
+    pub damaged: bool,
+}
+
+/// Why there is no new segment.
+#[derive(Debug)]
+pub(in super::super) struct Obstacle {
+    pub reason: DropReason,
+    pub error: io::Error,
+}
+
+pub(in super::super) struct Spool {
+    folder: PathBuf,
+    config: ClicksConfig,
+    /// Held for as long as the folder is in use.
+    _lock: File,
+    epoch: u64,
+    next_number: AtomicU64,
+    /// Bytes on disk by segment.
+    sizes: Mutex<HashMap<SegmentId, u64>>,
+    spent: Mutex<Vec<Spent>>,
+    deleted: Mutex<Vec<SegmentId>>,
+    /// Why the last segment could not be had; `NO_OBSTACLE` when it could.
+    obstacle: AtomicU8,
+}
+
+const NO_OBSTACLE: u8 = u8::MAX;
+
+impl Spool {
+    /// Opens the folder, alone, under a new epoch; answers the segments that earlier processes
+    /// left, by id.
+    pub(in super::super) fn open(
+        folder: &Path,
+        config: &ClicksConfig,
+        now: Timestamp,
+    ) -> io::Result<(Self, Vec<OldSegment>)> {
+        fs::create_dir_all(folder)?;
+        let lock = File::create(folder.join("lock"))?;
+        lock.try_lock().map_err(|error| {
+            let text = format!("the journal in {} is in use: {error}", folder.display());
+            io::Error::new(io::ErrorKind::ResourceBusy, text)
+        })?;
+        let mut sizes = HashMap::new();
+        let mut old = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.ends_with(NEW_EXTENSION) {
+                fs::remove_file(entry.path())?;
+            } else if let Some(id) = segment_in_name(&name) {
+                sizes.insert(id, disk_bytes(&entry.metadata()?));
+                old.push(OldSegment { id, path: entry.path() });
+            }
+        }
+        old.sort_by_key(|segment| segment.id);
+        let newest = old.last().map_or(0, |segment| segment.id.0 >> NUMBER_BITS);
+        let epoch = raise_epoch(folder, newest, now)?;
+        let spool = Self {
+            folder: folder.to_owned(),
+            config: config.clone(),
+            _lock: lock,
+            epoch,
+            next_number: AtomicU64::new(0),
+            sizes: Mutex::new(sizes),
+            spent: Mutex::default(),
+            deleted: Mutex::default(),
+            obstacle: AtomicU8::new(NO_OBSTACLE),
+        };
+        Ok((spool, old))
+    }
+
+    /// An id that no other segment ever had.
+    pub(in super::super) fn next_id(&self) -> SegmentId {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        // More than 2^24 segments of one process carry into the epoch. That is fine: the next
+        // start takes an epoch above the clock's seconds and above every segment it finds.
+        SegmentId((self.epoch << NUMBER_BITS) + number)
+    }
+
+    /// Makes a segment, its blocks allocated for good.
+    pub(in super::super) fn prepare(&self, now: Timestamp) -> Result<SegmentWriter, Obstacle> {
+        let made = self.room().and_then(|()| {
+            let failed = |error: io::Error| Obstacle { reason: reason_of(&error), error };
+            self.make(now).map_err(failed)
+        });
+        let obstacle = made.as_ref().map_or_else(|seen| seen.reason as u8, |_| NO_OBSTACLE);
+        self.obstacle.store(obstacle, Ordering::Relaxed);
+        made
+    }
+
+    /// Why clicks find no segment just now.
+    pub(in super::super) fn obstacle(&self) -> Option<DropReason> {
+        let seen = self.obstacle.load(Ordering::Relaxed);
+        DropReason::ALL.into_iter().find(|reason| *reason as u8 == seen)
+    }
+
+    /// Notes how many bytes a closed segment still takes.
+    pub(in super::super) fn resize(&self, id: SegmentId, bytes: u64) {
+        if let Some(size) = lock(&self.sizes).get_mut(&id) {
+            *size = bytes;
+        }
+    }
+
+    /// True while the segment is on disk.
+    pub(in super::super) fn holds(&self, id: SegmentId) -> bool {
+        lock(&self.sizes).contains_key(&id)
+    }
+
+    /// Segments on disk and the bytes they take.
+    pub(in super::super) fn usage(&self) -> (u64, u64) {
+        let sizes = lock(&self.sizes);
+        (sizes.len() as u64, sizes.values().sum())
+    }
+
+    /// Hands in segments whose clicks are all in the store.
+    pub(in super::super) fn spend(&self, spent: impl IntoIterator<Item = Spent>) {
+        lock(&self.spent).extend(spent);
+    }
+
+    /// Deletes what was handed in. The file goes first, for good, and only then may the store
+    /// forget how far it was counted: a file that comes back would be counted again. A crash
+    /// between the two leaves a position in the store that nobody asks for.
+    pub(in super::super) fn delete_spent(&self) -> io::Result<()> {
+        let spent = std::mem::take(&mut *lock(&self.spent));
+        if spent.is_empty() {
+            return Ok(());
+        }
+        let mut failed = Vec::new();
+        let mut gone = Vec::new();
+        let mut outcome = Ok(());
+        for segment in spent {
+            match self.remove(&segment) {
+                Ok(()) => gone.push(segment.id),
+                Err(error) => {
+                    outcome = Err(error);
+                    failed.push(segment);
+                }
+            }
+        }
+        sync_folder(&self.folder)?;
+        lock(&self.spent).extend(failed);
+        let mut sizes = lock(&self.sizes);
+        sizes.retain(|id, _| !gone.contains(id));
+        drop(sizes);
+        lock(&self.deleted).extend(gone);
+        outcome
+    }
+
+    /// Segments that the store may forget.
+    pub(in super::super) fn take_deleted(&self) -> Vec<SegmentId> {
+        std::mem::take(&mut *lock(&self.deleted))
+    }
+
+    /// Gives back what the store did not forget yet.
+    pub(in super::super) fn put_deleted(&self, segments: Vec<SegmentId>) {
+        lock(&self.deleted).extend(segments);
+    }
+
+    /// Segments handed in that are still on disk or in the store.
+    pub(in super::super) fn n_leaving(&self) -> usize {
+        lock(&self.spent).len() + lock(&self.deleted).len()
+    }
+
+    fn room(&self) -> Result<(), Obstacle> {
+        let full = |text: String| Obstacle {
+            reason: DropReason::SpoolFull,
+            error: io::Error::new(io::ErrorKind::StorageFull, text),
+        };
+        let size = self.config.segment_size.0;
+        let (_, used) = self.usage();
+        if used + size > self.config.spool_max.0 {
+            return Err(full(format!("the journal takes {used} bytes, as many as it may")));
+        }
+        let disk = statvfs(&self.folder)
+            .map_err(|error| Obstacle { reason: DropReason::JournalFailed, error: error.into() })?;
+        let floor = self.config.free_disk_min.bytes(disk.f_blocks * disk.f_frsize);
+        let free = disk.f_bavail * disk.f_frsize;
+        if free < floor + size {
+            return Err(full(format!("the file system has {free} bytes left, {floor} must stay")));
+        }
+        Ok(())
+    }
+
+    fn make(&self, now: Timestamp) -> io::Result<SegmentWriter> {
+        let id = self.next_id();
+        let path = self.folder.join(format!("{:016x}{EXTENSION}", id.0));
+        let new = self.folder.join(format!("{:016x}{NEW_EXTENSION}", id.0));
+        let made = self.make_at(&new, &path, id, now);
+        if made.is_err() {
+            // Half a segment must not keep the blocks that others need. It holds no clicks.
+            for leftover in [&new, &path] {
+                if let Err(error) = fs::remove_file(leftover)
+                    && error.kind() != io::ErrorKind::NotFound
+                {
+                    tracing::debug!(%error, "an unfinished segment could not be deleted");
+                }
+            }
+            return made;
+        }
+        lock(&self.sizes).insert(id, self.config.segment_size.0);
+        made
+    }
+
+    fn make_at(
+        &self,
+        new: &Path,
+        path: &Path,
+        id: SegmentId,
+        now: Timestamp,
+    ) -> io::Result<SegmentWriter> {
+        let size = self.config.segment_size.0;
+        let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(new)?;
+        allocate(&mut file, size)?;
+        let header = Header { segment: id, created_at: now, bytes: size as u32 };
+        std::os::unix::fs::FileExt::write_all_at(&file, &header.encode(), 0)?;
+        file.sync_data()?;
+        fs::rename(new, path)?;
+        sync_folder(&self.folder)?;
+        SegmentWriter::map(id, path.to_owned(), file)
+    }
+
+    fn remove(&self, segment: &Spent) -> io::Result<()> {
+        let Some(path) = &segment.path else { return Ok(()) };
+        let removed = if segment.damaged {
+            let kept = self.folder.join(DAMAGED_FOLDER);
+            fs::create_dir_all(&kept)?;
+            let name = path.file_name().unwrap_or_default();
+            fs::rename(path, kept.join(name)).and_then(|()| sync_folder(&kept))
+        } else {
+            fs::remove_file(path)
+        };
+        match removed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// The segment that a file name stands for.
+pub(super) fn segment_in_name(name: &str) -> Option<SegmentId> {
+    let digits = name.strip_suffix(EXTENSION)?;
+    (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok().map(SegmentId))?
+}
+
+/// Takes real blocks, not a promise: a write into a hole on a full disk would kill the process.
+fn allocate(file: &mut File, size: u64) -> io::Result<()> {
+    match fallocate(&*file, FallocateFlags::empty(), 0, size) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::OPNOTSUPP) => {
+            let zeros = vec![0; 64 * 1_024];
+            let mut left = size as usize;
+            while left > 0 {
+                let n = left.min(zeros.len());
+                file.write_all(&zeros[..n])?;
+                left -= n;
+            }
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Higher than every epoch before, also when the clock went back, and durable before it is used.
+fn raise_epoch(folder: &Path, newest_segment: u64, now: Timestamp) -> io::Result<u64> {
+    let path = folder.join("epoch");
+    let last = match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse::<u64>().map_err(|_| {
+            let text =
+                format!("{} does not hold a number; delete it if it is damaged", path.display());
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        })?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    let seconds = u64::try_from(now.as_millis() / 1_000).unwrap_or(0);
+    let epoch = (last.max(newest_segment) + 1).max(seconds);
+    let new = folder.join("epoch.new");
+    let mut file = File::create(&new)?;
+    writeln!(file, "{epoch}")?;
+    file.sync_all()?;
+    fs::rename(&new, &path)?;
+    sync_folder(folder)?;
+    Ok(epoch)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn disk_bytes(metadata: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(metadata) * 512
+}
+
+fn reason_of(error: &io::Error) -> DropReason {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DropReason::SpoolFull,
+        _ => DropReason::JournalFailed,
+    }
+}
+
+/// A thread that panicked left nothing half done in these maps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

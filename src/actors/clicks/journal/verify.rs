@@ -1,0 +1,80 @@
+//! What `shunt verify` says about the journal.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::scan;
+use super::spool::{DAMAGED_FOLDER, segment_in_name};
+
+/// One segment file, looked at without changing it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileReport {
+    /// Relative to the journal's folder.
+    pub name: String,
+    /// Intact records before any damage.
+    pub records: u64,
+    pub state: FileState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileState {
+    Intact,
+    /// Records at `offset` and behind are damaged; `lost` of them can still be told apart.
+    Damaged {
+        offset: u64,
+        lost: u64,
+    },
+    /// Not a segment, or not the one its name says.
+    NotASegment,
+    Unreadable(String),
+}
+
+/// Reads every segment in the journal `folder`, those set aside as damaged included, in order of
+/// name. A folder that does not exist holds none. Fails when the folder cannot be listed.
+pub fn verify(folder: &Path) -> io::Result<Vec<FileReport>> {
+    let mut reports = Vec::new();
+    for (place, prefix) in [(folder.to_owned(), ""), (folder.join(DAMAGED_FOLDER), "damaged/")] {
+        let entries = match fs::read_dir(&place) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let name = entry?.file_name();
+            let name = name.to_string_lossy();
+            if segment_in_name(&name).is_some() {
+                reports.push(report(&place.join(&*name), format!("{prefix}{name}")));
+            }
+        }
+    }
+    reports.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(reports)
+}
+
+fn report(path: &Path, name: String) -> FileReport {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            return FileReport {
+                name,
+                records: 0,
+                state: FileState::Unreadable(error.to_string()),
+            };
+        }
+    };
+    let named = path.file_name().and_then(|name| segment_in_name(&name.to_string_lossy()));
+    match scan::header(&bytes) {
+        Some(header) if Some(header.segment) == named => {
+            let scanned = scan::scan(&bytes, header.segment, |_| ());
+            let state = match scanned.damage {
+                None => FileState::Intact,
+                Some(damage) => {
+                    FileState::Damaged { offset: damage.offset as u64, lost: damage.lost }
+                }
+            };
+            FileReport { name, records: scanned.records, state }
+        }
+        _ => FileReport { name, records: 0, state: FileState::NotASegment },
+    }
+}

@@ -1,0 +1,99 @@
+//! Click allowances of limited links. Kept while the process lives, also for links that were
+//! evicted, so that no click is given twice.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::domain::hot::Allowance;
+use crate::domain::id::Id;
+
+/// By link, not by code: a relocated link keeps its allowance. Only limited links get here, so the
+/// lock is not on the way of others.
+#[derive(Default)]
+pub(super) struct Limits {
+    links: Mutex<HashMap<Id, Limit>>,
+    /// So that links without a limit need no lock.
+    len: AtomicUsize,
+}
+
+struct Limit {
+    version: u32,
+    max: u64,
+    allowance: Arc<Allowance>,
+}
+
+impl Limits {
+    /// The allowance of a link that has one already, moved to `max` if `version` is newer.
+    pub(super) fn share(&self, id: Id, version: u32, max: u64) -> Option<Arc<Allowance>> {
+        let mut links = self.lock();
+        let limit = links.get_mut(&id)?;
+        if version > limit.version {
+            limit.allowance.adjust(signed(max) - signed(limit.max));
+            limit.version = version;
+            limit.max = max;
+        }
+        Some(Arc::clone(&limit.allowance))
+    }
+
+    /// The allowance of a link that was clicked `clicks` times so far; one that is there already
+    /// stays.
+    pub(super) fn start(&self, id: Id, version: u32, max: u64, clicks: u64) -> Arc<Allowance> {
+        if let Some(known) = self.share(id, version, max) {
+            return known;
+        }
+        let allowance = Arc::new(Allowance::new(signed(max) - signed(clicks)));
+        let limit = Limit { version, max, allowance: Arc::clone(&allowance) };
+        let mut links = self.lock();
+        links.insert(id, limit);
+        self.len.store(links.len(), Ordering::Release);
+        allowance
+    }
+
+    /// The link has no limit any more, or is no more.
+    pub(super) fn end(&self, id: Id, version: u32) {
+        if self.len.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut links = self.lock();
+        if links.get(&id).is_some_and(|limit| limit.version < version) {
+            links.remove(&id);
+        }
+        self.len.store(links.len(), Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Id, Limit>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn signed(clicks: u64) -> i64 {
+    i64::try_from(clicks).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_moves_the_allowance_by_the_difference_once() {
+        let limits = Limits::default();
+        let allowance = limits.start(Id(1), 1, 10, 4);
+        assert_eq!(allowance.remaining(), 6);
+        assert!(allowance.draw());
+        assert!(limits.share(Id(1), 2, 12).is_some());
+        assert!(limits.share(Id(1), 2, 12).is_some());
+        assert!(limits.share(Id(1), 1, 10).is_some());
+        assert_eq!(allowance.remaining(), 7);
+    }
+
+    #[test]
+    fn an_older_version_does_not_end_a_limit() {
+        let limits = Limits::default();
+        limits.start(Id(1), 5, 10, 0);
+        limits.end(Id(1), 4);
+        assert!(limits.share(Id(1), 5, 10).is_some());
+        limits.end(Id(1), 6);
+        assert!(limits.share(Id(1), 7, 10).is_none());
+    }
+}

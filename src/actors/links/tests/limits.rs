@@ -1,0 +1,113 @@
+//! Click limits: allowances are built once and survive edits, moves and evictions.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::store::{FakeClicks, FakeStore};
+use super::*;
+use crate::domain::hot::{Allowance, HotLink};
+use crate::storage::{ImportedLink, Replace};
+
+fn limited(id: u64, code: &str, max: u64) -> Link {
+    Link { max_clicks: Some(max), ..link(id, code) }
+}
+
+fn allowance(table: &LinkTable, code: &str) -> Option<Arc<Allowance>> {
+    let look = |link: &HotLink| link.rare().and_then(|rare| rare.allowance.clone());
+    table.read(DomainId::DEFAULT, code.as_bytes(), look).flatten()
+}
+
+#[actix::test]
+async fn a_limited_link_starts_with_what_is_left() {
+    let clicks = FakeClicks::new();
+    clicks.set(1, 7);
+    let store = FakeStore::with([limited(1, "spring", 10), link(2, "free")]);
+    let table = start_with(&store, config(), &clicks).await;
+    loaded(&table, "spring").await;
+    loaded(&table, "free").await;
+    assert_eq!(allowance(&table, "spring").unwrap().remaining(), 3);
+    assert!(allowance(&table, "free").is_none());
+    assert_eq!(clicks.asked.load(Ordering::SeqCst), 1);
+
+    table.create(vec![limited(3, "new", 5)]).await.unwrap();
+    assert_eq!(allowance(&table, "new").unwrap().remaining(), 5);
+    assert_eq!(clicks.asked.load(Ordering::SeqCst), 1);
+}
+
+#[actix::test]
+async fn an_imported_link_brings_its_clicks_along() {
+    let store = FakeStore::new();
+    let table = start(&store).await;
+    let link = limited(1, "spring", 10);
+    let row = ImportedLink { link, clicks: 4, last_clicked_at: None, foreign_sealed: false };
+    table.import([1; 16], vec![row]).await.unwrap();
+    assert_eq!(allowance(&table, "spring").unwrap().remaining(), 6);
+}
+
+#[actix::test]
+async fn only_limited_links_wait_for_the_counters() {
+    let clicks = FakeClicks::recovering();
+    let store = FakeStore::with([limited(1, "spring", 10), link(2, "free")]);
+    let table = start_with(&store, config(), &clicks).await;
+    let limited = loaded(&table, "spring");
+    let free = async {
+        assert_eq!(loaded(&table, "free").await, url("free"));
+        assert_eq!(served(&table, "spring"), None);
+        clicks.finish_recovery();
+    };
+    assert_eq!(tokio::join!(limited, free).0, url("spring"));
+}
+
+#[actix::test]
+async fn an_edit_keeps_the_clicks_that_were_drawn() {
+    let store = FakeStore::new();
+    let table = start(&store).await;
+    let first = limited(1, "spring", 10);
+    table.create(vec![first.clone()]).await.unwrap();
+    let before = allowance(&table, "spring").unwrap();
+    (0..4).for_each(|_| assert!(before.draw()));
+
+    let second = Link { max_clicks: Some(12), ..edited(&first, "v2") };
+    assert_eq!(table.replace(second.clone()).await.unwrap(), Replace::Done);
+    let after = allowance(&table, "spring").unwrap();
+    assert!(Arc::ptr_eq(&before, &after));
+    assert_eq!(after.remaining(), 8);
+
+    let moved = Link { code: key("summer").code, ..edited(&second, "v3") };
+    table.relocate(second.key(), moved, Id(9)).await.unwrap();
+    assert!(Arc::ptr_eq(&before, &allowance(&table, "summer").unwrap()));
+}
+
+#[actix::test]
+async fn a_link_that_gets_a_limit_later_counts_its_clicks_so_far() {
+    let clicks = FakeClicks::new();
+    clicks.set(1, 20);
+    let store = FakeStore::new();
+    let table = start_with(&store, config(), &clicks).await;
+    let first = link(1, "spring");
+    table.create(vec![first.clone()]).await.unwrap();
+    let second = Link { max_clicks: Some(25), ..edited(&first, "v2") };
+    table.replace(second.clone()).await.unwrap();
+    assert_eq!(allowance(&table, "spring").unwrap().remaining(), 5);
+    let third = Link { max_clicks: None, ..edited(&second, "v3") };
+    table.replace(third).await.unwrap();
+    assert!(allowance(&table, "spring").is_none());
+}
+
+#[actix::test]
+async fn eviction_gives_no_click_twice() {
+    let config = LinksConfig { memory_max: Some(Size::mib(1)), shards: 1, ..config() };
+    let store = FakeStore::new();
+    let table = start_with(&store, config, &FakeClicks::new()).await;
+    table.create(vec![limited(1, "spring", 10)]).await.unwrap();
+    let before = allowance(&table, "spring").unwrap();
+    (0..9).for_each(|_| assert!(before.draw()));
+    for batch in 1..25_u64 {
+        let ids = batch * 1_000..(batch + 1) * 1_000;
+        table.create(ids.map(|n| link(n, &format!("c{n}"))).collect()).await.unwrap();
+    }
+    assert!(allowance(&table, "spring").is_none(), "it was evicted");
+    loaded(&table, "spring").await;
+    // The counters know of no click yet: only the kept allowance does.
+    assert_eq!(allowance(&table, "spring").unwrap().remaining(), 1);
+}

@@ -1,0 +1,313 @@
+//! The tasks that talk to the store. They run beside a shard and never touch its state: a slow
+//! or panicking store does not stop the owner.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::{sleep, timeout};
+use tracing::{error, warn};
+
+use super::LoadError;
+use super::key::Key;
+use super::messages::{Adopt, Doubt, Effect, Fresh, Outcome, Reply, State};
+use super::shared::{LoadGuard, Shared, WriteGuard};
+use crate::domain::code::LinkKey;
+use crate::domain::hot::HotLink;
+use crate::domain::id::Id;
+use crate::domain::link::{Link, LinkStatus};
+use crate::storage::{
+    Claim, Imported, ImportedLink, Op, Replace, StorageError, StorageErrorKind, StorageResult,
+};
+
+/// A load that takes longer is given up, so that a store that hangs does not keep its places.
+const LOAD_MAX: Duration = Duration::from_secs(5);
+/// Tries to find out what a write with unknown outcome did, and the wait before the second one;
+/// it doubles.
+const VERIFY_ATTEMPTS: u32 = 6;
+const VERIFY_WAIT: Duration = Duration::from_millis(100);
+
+/// Reads one link. `place` is given back as soon as the store has answered: only a link with a
+/// limit waits on, for its clicks, and must not keep others from being loaded.
+pub(super) async fn load(shared: &Shared, key: &LinkKey, place: Option<LoadGuard>) -> Outcome {
+    let fetch = guarded("fetch", StorageErrorKind::Unavailable, async {
+        let link = shared.store.fetch(key).await?;
+        drop(place);
+        state_of(shared, link).await
+    });
+    let result = timeout(LOAD_MAX, fetch).await;
+    let result = result.unwrap_or_else(|_| Err(timed_out("fetch")));
+    match &result {
+        Ok(State::Live(_)) => shared.counts.found.inc(),
+        Ok(State::Gone(_)) => shared.counts.absent.inc(),
+        Err(_) => shared.counts.failed.inc(),
+    };
+    Outcome::Loaded(result.map_err(LoadError::from))
+}
+
+/// Replaces a link in the store.
+pub(super) async fn replace(
+    shared: &Shared,
+    link: Link,
+    reply: Reply<Replace>,
+    guard: WriteGuard,
+) -> Outcome {
+    let write = async { shared.store.replace(link.clone()).await };
+    let result = guarded("replace", StorageErrorKind::Timeout, write).await;
+    let effect = match &result {
+        Ok(Replace::Done) => effect_of(shared, link).await,
+        Ok(_) => Effect::None,
+        Err(error) => after_failure(error),
+    };
+    Outcome::Wrote { effect, answer: result.map_err(LoadError::from), reply, guard }
+}
+
+/// Moves a link. The new code is served before the old one is gone.
+pub(super) async fn relocate(
+    shared: &Shared,
+    from: &LinkKey,
+    link: Link,
+    tombstone: Id,
+    reply: Reply<Replace>,
+    guard: WriteGuard,
+) -> Outcome {
+    let (version, new_key) = (link.version, Key::from(&link.key()));
+    let write = async { shared.store.relocate(from, link.clone(), tombstone).await };
+    let result = guarded("relocate", StorageErrorKind::Timeout, write).await;
+    let effect = match &result {
+        Ok(Replace::Done) => {
+            match effect_of(shared, link).await {
+                Effect::Set(state) => hand_over(shared, vec![Fresh { key: new_key, state }]).await,
+                _ => doubt(shared, vec![new_key]).await,
+            }
+            Effect::Set(State::Gone(version))
+        }
+        Ok(_) => Effect::None,
+        Err(error) => {
+            let effect = after_failure(error);
+            if matches!(effect, Effect::Verify) {
+                doubt(shared, vec![new_key]).await;
+            }
+            effect
+        }
+    };
+    Outcome::Wrote { effect, answer: result.map_err(LoadError::from), reply, guard }
+}
+
+/// Asks until the store says what it holds.
+pub(super) async fn verify(shared: &Shared, key: &LinkKey) -> Outcome {
+    let mut wait = VERIFY_WAIT;
+    for attempt in 1..=VERIFY_ATTEMPTS {
+        if let Outcome::Loaded(Ok(state)) = load(shared, key, None).await {
+            return Outcome::Verified(Effect::Set(state));
+        }
+        if attempt < VERIFY_ATTEMPTS {
+            sleep(wait).await;
+            wait *= 2;
+        }
+    }
+    warn!("the store does not tell what became of a change; the link will be loaded again");
+    Outcome::Verified(Effect::Forget)
+}
+
+/// Claims codes and hands what was won to the owners, then answers.
+pub(super) async fn create(
+    shared: Arc<Shared>,
+    links: Vec<Link>,
+    reply: Reply<Vec<Claim>>,
+    guard: WriteGuard,
+) {
+    let drafts: Vec<Draft> = links.iter().map(|link| Draft::of(&shared, link, 0)).collect();
+    let write = async { shared.store.claim(links).await };
+    let result = guarded("claim", StorageErrorKind::Timeout, write).await;
+    match &result {
+        Ok(claims) => {
+            let won = drafts.into_iter().zip(claims).filter(|(_, claim)| **claim == Claim::Won);
+            hand_over(&shared, won.map(|(draft, _)| draft.finish(&shared)).collect()).await;
+        }
+        Err(error) if is_unknown(error) => {
+            doubt(&shared, drafts.into_iter().map(Draft::into_key).collect()).await;
+        }
+        Err(_) => (),
+    }
+    drop(guard);
+    // A caller that went away does not want to know.
+    let _gone = reply.send(result.map_err(LoadError::from));
+}
+
+/// Imports a batch and hands what is new to the owners, then answers.
+pub(super) async fn import(
+    shared: Arc<Shared>,
+    digest: [u8; 16],
+    batch: Vec<ImportedLink>,
+    reply: Reply<Option<Vec<Imported>>>,
+    guard: WriteGuard,
+) {
+    // Before the store has them: a visitor must not be refused a code that is stored.
+    for foreign in batch.iter().filter(|imported| imported.foreign_sealed) {
+        shared.foreign.mark(foreign.link.domain);
+    }
+    let drafts: Vec<Draft> =
+        batch.iter().map(|row| Draft::of(&shared, &row.link, row.clicks)).collect();
+    let write = async { shared.store.import(digest, batch).await };
+    let result = guarded("import", StorageErrorKind::Timeout, write).await;
+    match &result {
+        Ok(Some(rows)) => {
+            let new = drafts.into_iter().zip(rows).filter(|(_, row)| **row == Imported::Created);
+            hand_over(&shared, new.map(|(draft, _)| draft.finish(&shared)).collect()).await;
+        }
+        Err(error) if is_unknown(error) => {
+            doubt(&shared, drafts.into_iter().map(Draft::into_key).collect()).await;
+        }
+        Ok(None) | Err(_) => (),
+    }
+    drop(guard);
+    let _gone = reply.send(result.map_err(LoadError::from));
+}
+
+/// A link before the store took it: made for the table beforehand, so that the link itself can be
+/// given away. Those with a limit wait, because an allowance exists once per link.
+enum Draft {
+    Ready(Fresh),
+    Limited { key: Key, link: Box<Link>, clicks: u64 },
+}
+
+impl Draft {
+    fn of(shared: &Shared, link: &Link, clicks: u64) -> Self {
+        let key = Key::from(&link.key());
+        if link.max_clicks.is_some() && link.status != LinkStatus::Deleted {
+            return Self::Limited { key, link: Box::new(link.clone()), clicks };
+        }
+        let state = unlimited(shared, link);
+        Self::Ready(Fresh { key, state })
+    }
+
+    fn finish(self, shared: &Shared) -> Fresh {
+        match self {
+            Self::Ready(fresh) => fresh,
+            Self::Limited { key, link, clicks } => {
+                let max = link.max_clicks.unwrap_or(u64::MAX);
+                let allowance = shared.limits.start(link.id, link.version, max, clicks);
+                let hot = HotLink::new(&link, &shared.policy, Some(allowance));
+                Fresh { key, state: State::Live(hot) }
+            }
+        }
+    }
+
+    fn into_key(self) -> Key {
+        match self {
+            Self::Ready(fresh) => fresh.key,
+            Self::Limited { key, .. } => key,
+        }
+    }
+}
+
+/// What the table shall hold of a link without a limit.
+pub(super) fn unlimited(shared: &Shared, link: &Link) -> State {
+    shared.limits.end(link.id, link.version);
+    if link.status == LinkStatus::Deleted {
+        return State::Gone(link.version);
+    }
+    State::Live(HotLink::new(link, &shared.policy, None))
+}
+
+/// What the table shall hold of a link with a limit, given its clicks.
+pub(super) fn limited(shared: &Shared, link: &Link, max: u64, clicks: u64) -> State {
+    let allowance = shared.limits.start(link.id, link.version, max, clicks);
+    State::Live(HotLink::new(link, &shared.policy, Some(allowance)))
+}
+
+/// What the table shall hold of what the store answered. Waits for the counters only when the
+/// link has a limit that this process does not know yet.
+async fn state_of(shared: &Shared, link: Option<Link>) -> StorageResult<State> {
+    let Some(link) = link else {
+        return Ok(State::Gone(0));
+    };
+    let Some(max) = link.max_clicks.filter(|_| link.status != LinkStatus::Deleted) else {
+        return Ok(unlimited(shared, &link));
+    };
+    if let Some(allowance) = shared.limits.share(link.id, link.version, max) {
+        return Ok(State::Live(HotLink::new(&link, &shared.policy, Some(allowance))));
+    }
+    shared.clicks.recovered().await;
+    let clicks = shared.clicks.clicks(&[link.id]).await?;
+    Ok(limited(shared, &link, max, clicks.first().copied().unwrap_or(0)))
+}
+
+async fn effect_of(shared: &Shared, link: Link) -> Effect {
+    let state = guarded("totals", StorageErrorKind::Unavailable, state_of(shared, Some(link)));
+    state.await.map_or(Effect::Forget, Effect::Set)
+}
+
+fn after_failure(error: &StorageError) -> Effect {
+    if is_unknown(error) { Effect::Verify } else { Effect::None }
+}
+
+fn is_unknown(error: &StorageError) -> bool {
+    error.kind == StorageErrorKind::Timeout
+}
+
+/// Sends each link to its owner and waits until all have taken them in.
+async fn hand_over(shared: &Shared, links: Vec<Fresh>) {
+    let slices = by_owner(shared, links, |fresh| &fresh.key);
+    for (shard, slice) in slices.into_iter().enumerate() {
+        if slice.is_empty() {
+            continue;
+        }
+        if shared.addr(shard).send(Adopt(slice)).await.is_err() {
+            warn!(shard, "the owner of new links is gone; they will be loaded from the store");
+        }
+    }
+}
+
+/// Tells the owners that these codes may be in the store or not.
+async fn doubt(shared: &Shared, keys: Vec<Key>) {
+    for (shard, slice) in by_owner(shared, keys, |key| key).into_iter().enumerate() {
+        if !slice.is_empty() {
+            let _stopped = shared.addr(shard).send(Doubt(slice)).await;
+        }
+    }
+}
+
+/// Tells all owners that something may have been stored that they do not know of.
+pub(super) async fn doubt_all(shared: &Shared) {
+    for shard in 0..shared.lanes.len() {
+        let _stopped = shared.addr(shard).send(Doubt(Vec::new())).await;
+    }
+}
+
+/// Splits by owner.
+pub(super) fn by_owner<T>(shared: &Shared, items: Vec<T>, key: impl Fn(&T) -> &Key) -> Vec<Vec<T>> {
+    let mut slices: Vec<Vec<T>> = shared.lanes.iter().map(|_| Vec::new()).collect();
+    for item in items {
+        let owner = shared.table.owner(key(&item));
+        slices[owner].push(item);
+    }
+    slices
+}
+
+/// Awaits store work; a panic in it becomes an error of `kind`.
+async fn guarded<T>(
+    op: Op,
+    kind: StorageErrorKind,
+    work: impl Future<Output = StorageResult<T>>,
+) -> StorageResult<T> {
+    let outcome = AssertUnwindSafe(work).catch_unwind().await;
+    outcome.unwrap_or_else(|panic| {
+        error!(op, cause = panic_text(panic.as_ref()), "the store panicked");
+        Err(StorageError::new(kind, op, "the store panicked"))
+    })
+}
+
+fn timed_out(op: Op) -> StorageError {
+    StorageError::new(StorageErrorKind::Timeout, op, "the load was given up")
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown")
+}

@@ -1,0 +1,150 @@
+//! Links from elsewhere: rows become links, with ids and codes, in batches that are imported
+//! exactly once. The command line and the API share this.
+
+mod judge;
+mod row;
+
+use async_trait::async_trait;
+
+pub use judge::{ImportContext, JudgedRow, RowError};
+pub use row::{ImportRow, read_time, write_time};
+
+use crate::domain::code::Code;
+use crate::domain::destination::Destination;
+use crate::domain::id::Id;
+use crate::storage::{Imported, ImportedLink};
+
+/// Names a batch: the same rows at the same place of a file have the same digest.
+pub type BatchDigest = [u8; 16];
+
+/// Why a new link could not be named. The whole batch waits.
+pub type NamingError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Gives new links what makes them unique.
+#[async_trait]
+pub trait Names: Send + Sync {
+    /// An id that no entity has.
+    async fn id(&self) -> Result<Id, NamingError>;
+
+    /// A code in the configured scheme for the link `id`.
+    async fn code(&self, id: Id, destination: &Destination) -> Result<Code, NamingError>;
+}
+
+/// What became of one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowOutcome {
+    Created,
+    /// The code already leads there.
+    Unchanged,
+    /// The code leads elsewhere, or was deleted.
+    Taken,
+    ExternalIdTaken,
+    /// The row breaks a rule; why, for a person.
+    Invalid(String),
+}
+
+impl RowOutcome {
+    /// The word for it on the wire.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Unchanged => "unchanged",
+            Self::Taken => "taken",
+            Self::ExternalIdTaken => "external_id_taken",
+            Self::Invalid(_) => "invalid",
+        }
+    }
+
+    /// Reads what [`as_str`](Self::as_str) wrote.
+    pub fn from_word(word: &str, detail: Option<String>) -> Option<Self> {
+        match word {
+            "created" => Some(Self::Created),
+            "unchanged" => Some(Self::Unchanged),
+            "taken" => Some(Self::Taken),
+            "external_id_taken" => Some(Self::ExternalIdTaken),
+            "invalid" => Some(Self::Invalid(detail.unwrap_or_default())),
+            _ => None,
+        }
+    }
+}
+
+impl From<Imported> for RowOutcome {
+    fn from(imported: Imported) -> Self {
+        match imported {
+            Imported::Created => Self::Created,
+            Imported::Unchanged => Self::Unchanged,
+            Imported::Taken => Self::Taken,
+            Imported::ExternalIdTaken => Self::ExternalIdTaken,
+        }
+    }
+}
+
+/// A batch between judging and storing: `links` go to the store, `settle` takes its answer.
+#[derive(Debug)]
+pub struct PreparedBatch {
+    links: Vec<ImportedLink>,
+    /// One per row; empty where a link waits for the store's answer.
+    outcomes: Vec<Option<RowOutcome>>,
+}
+
+impl PreparedBatch {
+    /// Judges every row and names those that pass.
+    pub async fn new(
+        rows: Vec<ImportRow>,
+        context: &ImportContext,
+        names: &dyn Names,
+    ) -> Result<Self, NamingError> {
+        let mut batch = Self {
+            links: Vec::with_capacity(rows.len()),
+            outcomes: Vec::with_capacity(rows.len()),
+        };
+        for row in rows {
+            match row.judge(context) {
+                Err(error) => batch.refuse(&error),
+                Ok(row) => {
+                    let id = names.id().await?;
+                    let made = match row.needs_code() {
+                        true => Some(names.code(id, row.destination()).await?),
+                        false => None,
+                    };
+                    batch.links.push(row.into_link(id, made));
+                    batch.outcomes.push(None);
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Takes the links out, for the store.
+    pub fn take_links(&mut self) -> Vec<ImportedLink> {
+        std::mem::take(&mut self.links)
+    }
+
+    /// One outcome per row, given the store's answers. `None`: the batch was imported before.
+    pub fn settle(self, answers: Option<Vec<Imported>>) -> Option<Vec<RowOutcome>> {
+        let mut answers = answers?.into_iter();
+        let settled = self.outcomes.into_iter().map(|outcome| {
+            // A store that answers too little has not kept its contract; nothing is claimed then.
+            let missing = || RowOutcome::Invalid("the store did not answer for it".to_owned());
+            outcome.or_else(|| answers.next().map(RowOutcome::from)).unwrap_or_else(missing)
+        });
+        Some(settled.collect())
+    }
+
+    fn refuse(&mut self, error: &RowError) {
+        self.outcomes.push(Some(RowOutcome::Invalid(error.to_string())));
+    }
+}
+
+/// The digest under which a store remembers a batch of `workspace`: two workspaces may import the
+/// same file.
+pub fn digest_in(workspace: Id, digest: &BatchDigest) -> BatchDigest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&workspace.0.to_le_bytes()).update(digest);
+    let mut scoped = BatchDigest::default();
+    hasher.finalize_xof().fill(&mut scoped);
+    scoped
+}
+
+#[cfg(test)]
+mod tests;

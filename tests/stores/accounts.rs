@@ -1,0 +1,147 @@
+//! Workspaces, keys, id blocks, clock marks, kept answers.
+
+use shunt::domain::id::Id;
+use shunt::domain::limits::IDEMPOTENCY_WINDOW_MS;
+use shunt::domain::time::Timestamp;
+use shunt::storage::{KeptAnswer, Replay, ReplayKey, Stores};
+
+use crate::make::{HOME, NOW, api_key, workspace};
+
+async fn bootstrap(stores: &Stores) {
+    assert!(stores.accounts.bootstrap(workspace(HOME), api_key(1, 1)).await.unwrap());
+}
+
+pub(crate) async fn of_many_first_starts_exactly_one_wins(stores: Stores) {
+    let starts = (1..=40).map(|n| {
+        let accounts = stores.accounts.clone();
+        tokio::spawn(async move {
+            let key = shunt::domain::api_key::ApiKey { workspace: Id(n), ..api_key(n, n as u8) };
+            accounts.bootstrap(workspace(Id(n)), key).await.unwrap()
+        })
+    });
+    let mut won = 0;
+    for start in starts.collect::<Vec<_>>() {
+        won += usize::from(start.await.unwrap());
+    }
+    assert_eq!(won, 1);
+    let (workspaces, keys) =
+        (stores.accounts.workspaces().await.unwrap(), stores.accounts.keys().await.unwrap());
+    assert_eq!((workspaces.len(), keys.len()), (1, 1));
+    assert_eq!(workspaces[0].id, keys[0].workspace);
+    assert_eq!(workspaces[0], workspace(workspaces[0].id));
+}
+
+pub(crate) async fn a_digest_is_stored_once(stores: Stores) {
+    bootstrap(&stores).await;
+    assert!(stores.accounts.add_key(api_key(2, 2)).await.unwrap());
+    assert!(!stores.accounts.add_key(api_key(3, 2)).await.unwrap());
+    let keys = stores.accounts.keys().await.unwrap();
+    assert_eq!(keys, [api_key(1, 1), api_key(2, 2)]);
+}
+
+pub(crate) async fn a_key_is_revoked_once_and_in_its_workspace_only(stores: Stores) {
+    bootstrap(&stores).await;
+    let revoke = |workspace, id, at| stores.accounts.revoke_key(workspace, id, at);
+    assert!(!revoke(Id(1_000), Id(1), NOW).await.unwrap());
+    assert!(!revoke(HOME, Id(99), NOW).await.unwrap());
+    assert!(revoke(HOME, Id(1), NOW).await.unwrap());
+    assert!(revoke(HOME, Id(1), NOW.plus_millis(5)).await.unwrap());
+    assert_eq!(stores.accounts.keys().await.unwrap()[0].revoked_at, Some(NOW));
+}
+
+pub(crate) async fn uses_of_keys_add_up(stores: Stores) {
+    bootstrap(&stores).await;
+    let later = NOW.plus_millis(9);
+    stores.accounts.add_key_uses(vec![(Id(1), 3, later), (Id(99), 1, NOW)]).await.unwrap();
+    stores.accounts.add_key_uses(vec![(Id(1), 4, NOW)]).await.unwrap();
+    let key = stores.accounts.keys().await.unwrap().remove(0);
+    assert_eq!((key.uses, key.last_used_at), (7, Some(later)));
+}
+
+pub(crate) async fn every_change_of_a_key_moves_the_epoch(stores: Stores) {
+    let epoch = || async { stores.accounts.keys_epoch().await.unwrap() };
+    let empty = epoch().await;
+    bootstrap(&stores).await;
+    let first = epoch().await;
+    stores.accounts.add_key(api_key(2, 2)).await.unwrap();
+    let second = epoch().await;
+    stores.accounts.revoke_key(HOME, Id(2), NOW).await.unwrap();
+    let third = epoch().await;
+    let epochs = [empty, first, second, third];
+    assert!(epochs.windows(2).all(|two| two[0] != two[1]), "{epochs:?}");
+    assert_eq!(epoch().await, third, "and nothing else does");
+}
+
+pub(crate) async fn leased_blocks_never_overlap(stores: Stores) {
+    let leases = (0..64).map(|_| {
+        let nodes = stores.nodes.clone();
+        tokio::spawn(async move { nodes.lease_block("codes", 100).await.unwrap() })
+    });
+    let mut firsts = Vec::new();
+    for lease in leases.collect::<Vec<_>>() {
+        firsts.push(lease.await.unwrap());
+    }
+    firsts.sort_unstable();
+    let expected: Vec<u64> = (0..64).map(|n| n * 100).collect();
+    assert_eq!(firsts, expected);
+    assert_eq!(stores.nodes.lease_block("others", 1).await.unwrap(), 0);
+}
+
+pub(crate) async fn a_clock_mark_never_falls(stores: Stores) {
+    assert_eq!(stores.nodes.clock_mark(5).await.unwrap(), Timestamp(0));
+    stores.nodes.raise_clock_mark(5, Timestamp(100)).await.unwrap();
+    stores.nodes.raise_clock_mark(5, Timestamp(50)).await.unwrap();
+    assert_eq!(stores.nodes.clock_mark(5).await.unwrap(), Timestamp(100));
+    assert_eq!(stores.nodes.clock_mark(6).await.unwrap(), Timestamp(0));
+}
+
+fn replay_key(key: &str) -> ReplayKey {
+    ReplayKey { workspace: HOME, key: key.into() }
+}
+
+fn answer() -> KeptAnswer {
+    KeptAnswer {
+        status: 201,
+        location: Some("/x".into()),
+        etag: None,
+        body: b"{\"a\":1}\0".to_vec(),
+    }
+}
+
+pub(crate) async fn an_answer_is_replayed_until_its_window_ends(stores: Stores) {
+    let (replays, key) = (&stores.replays, replay_key("k"));
+    assert_eq!(replays.begin(&key, [1; 32], NOW).await.unwrap(), Replay::Reserved);
+    assert_eq!(replays.begin(&key, [1; 32], NOW).await.unwrap(), Replay::InProgress);
+    replays.finish(&key, answer(), NOW).await.unwrap();
+    let end = NOW.plus_millis(IDEMPOTENCY_WINDOW_MS);
+    assert_eq!(replays.begin(&key, [1; 32], end).await.unwrap(), Replay::Answered(answer()));
+    assert_eq!(replays.begin(&key, [2; 32], end).await.unwrap(), Replay::Mismatch);
+    let after = end.plus_millis(1);
+    assert_eq!(replays.begin(&key, [2; 32], after).await.unwrap(), Replay::Reserved);
+}
+
+pub(crate) async fn a_reservation_without_an_answer_lapses(stores: Stores) {
+    let (replays, key) = (&stores.replays, replay_key("k"));
+    assert_eq!(replays.begin(&key, [1; 32], NOW).await.unwrap(), Replay::Reserved);
+    let minute = NOW.plus_millis(60_000);
+    assert_eq!(replays.begin(&key, [1; 32], minute).await.unwrap(), Replay::InProgress);
+    let after = minute.plus_millis(1);
+    assert_eq!(replays.begin(&key, [3; 32], after).await.unwrap(), Replay::Reserved);
+}
+
+pub(crate) async fn an_abandoned_key_is_free_again(stores: Stores) {
+    let (replays, key) = (&stores.replays, replay_key("k"));
+    replays.begin(&key, [1; 32], NOW).await.unwrap();
+    replays.abandon(&key).await.unwrap();
+    assert_eq!(replays.begin(&key, [2; 32], NOW).await.unwrap(), Replay::Reserved);
+    replays.finish(&key, answer(), NOW).await.unwrap();
+    replays.abandon(&key).await.unwrap();
+    let kept = replays.begin(&key, [2; 32], NOW).await.unwrap();
+    assert_eq!(kept, Replay::Answered(answer()), "an answer is not abandoned");
+}
+
+pub(crate) async fn an_idempotency_key_belongs_to_its_workspace(stores: Stores) {
+    let other = ReplayKey { workspace: Id(1), ..replay_key("k") };
+    stores.replays.begin(&replay_key("k"), [1; 32], NOW).await.unwrap();
+    assert_eq!(stores.replays.begin(&other, [2; 32], NOW).await.unwrap(), Replay::Reserved);
+}

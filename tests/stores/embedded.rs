@@ -1,0 +1,1 @@
+//! What the embedded store must withstand beyond the suite.

@@ -1,0 +1,211 @@
+//! Links: claims, changes, moves, imports.
+
+use shunt::domain::code::{DomainId, LinkKey};
+use shunt::domain::id::Id;
+use shunt::domain::link::{Link, LinkStatus};
+use shunt::storage::{Claim, Imported, Replace, Stores};
+
+use crate::make::{HOME, NOW, full_link, id, imported, key, link, next, url};
+
+async fn claim(stores: &Stores, link: &Link) -> Claim {
+    stores.links.claim(vec![link.clone()]).await.unwrap()[0]
+}
+
+pub(crate) async fn a_claimed_link_comes_back_field_by_field(stores: Stores) {
+    for made in [link("plain"), full_link("full")] {
+        assert_eq!(claim(&stores, &made).await, Claim::Won);
+        assert_eq!(stores.links.fetch(&made.key()).await.unwrap(), Some(made));
+    }
+    assert_eq!(stores.links.fetch(&key("full")).await.unwrap(), None, "another domain");
+    assert_eq!(stores.links.count().await.unwrap(), 2);
+}
+
+pub(crate) async fn a_code_is_claimed_once(stores: Stores) {
+    let first = link("once");
+    assert_eq!(claim(&stores, &first).await, Claim::Won);
+    assert_eq!(claim(&stores, &link("once")).await, Claim::Taken);
+    assert_eq!(claim(&stores, &link("Once")).await, Claim::Won, "case matters");
+    let elsewhere = Link { domain: DomainId(1), ..link("once") };
+    assert_eq!(claim(&stores, &elsewhere).await, Claim::Won, "domains are apart");
+    assert_eq!(stores.links.fetch(&key("once")).await.unwrap(), Some(first));
+}
+
+pub(crate) async fn of_a_thousand_concurrent_claims_exactly_one_wins(stores: Stores) {
+    let claims = (0..1_000).map(|_| {
+        let (links, wanted) = (stores.links.clone(), link("wanted"));
+        tokio::spawn(async move { links.claim(vec![wanted]).await.unwrap()[0] })
+    });
+    let mut won = 0;
+    for claim in claims.collect::<Vec<_>>() {
+        won += usize::from(claim.await.unwrap() == Claim::Won);
+    }
+    assert_eq!(won, 1);
+    assert_eq!(stores.links.count().await.unwrap(), 1);
+}
+
+pub(crate) async fn one_call_cannot_claim_a_code_twice(stores: Stores) {
+    let links = vec![link("same"), link("other"), link("same")];
+    let claims = stores.links.claim(links).await.unwrap();
+    assert_eq!(claims, [Claim::Won, Claim::Won, Claim::Taken]);
+}
+
+pub(crate) async fn an_external_id_is_unique_in_its_workspace_until_its_link_is_deleted(
+    stores: Stores,
+) {
+    let with_id = |code: &str| Link { external_id: Some("x-1".into()), ..link(code) };
+    let first = with_id("first");
+    assert_eq!(claim(&stores, &first).await, Claim::Won);
+    assert_eq!(claim(&stores, &with_id("second")).await, Claim::ExternalIdTaken);
+    assert_eq!(stores.links.fetch(&key("second")).await.unwrap(), None);
+    let abroad = Link { workspace: Id(78), ..with_id("abroad") };
+    assert_eq!(claim(&stores, &abroad).await, Claim::Won);
+
+    let other = link("other");
+    assert_eq!(claim(&stores, &other).await, Claim::Won);
+    let wishing = Link { external_id: Some("x-1".into()), ..next(&other) };
+    assert_eq!(stores.links.replace(wishing).await.unwrap(), Replace::ExternalIdTaken);
+    assert_eq!(stores.links.fetch(&key("other")).await.unwrap(), Some(other));
+
+    let deleted = Link { status: LinkStatus::Deleted, ..next(&first) };
+    assert_eq!(stores.links.replace(deleted).await.unwrap(), Replace::Done);
+    assert_eq!(claim(&stores, &with_id("third")).await, Claim::Won);
+}
+
+pub(crate) async fn a_change_needs_the_version_before_it(stores: Stores) {
+    let first = link("change");
+    let second = Link { destination: url("https://example.org/new"), ..next(&first) };
+    assert_eq!(stores.links.replace(second.clone()).await.unwrap(), Replace::Stale, "absent");
+    claim(&stores, &first).await;
+    assert_eq!(stores.links.replace(next(&second)).await.unwrap(), Replace::Stale, "skips one");
+    assert_eq!(stores.links.replace(second.clone()).await.unwrap(), Replace::Done);
+    assert_eq!(stores.links.replace(second.clone()).await.unwrap(), Replace::Stale, "again");
+    assert_eq!(stores.links.fetch(&key("change")).await.unwrap(), Some(second));
+}
+
+pub(crate) async fn racing_changes_of_one_version_let_one_through(stores: Stores) {
+    let first = link("race");
+    claim(&stores, &first).await;
+    let changes = (0..50).map(|n| {
+        let (links, change) = (stores.links.clone(), Link { title: n.to_string(), ..next(&first) });
+        tokio::spawn(async move { links.replace(change).await.unwrap() })
+    });
+    let mut done = 0;
+    for change in changes.collect::<Vec<_>>() {
+        done += usize::from(change.await.unwrap() == Replace::Done);
+    }
+    assert_eq!(done, 1);
+}
+
+pub(crate) async fn a_moved_link_leaves_its_code_reserved(stores: Stores) {
+    let old = full_link("before");
+    claim(&stores, &old).await;
+    let moved = Link { code: key("after").code, ..next(&old) };
+    let tombstone = id();
+    let done = stores.links.relocate(&old.key(), moved.clone(), tombstone).await.unwrap();
+    assert_eq!(done, Replace::Done);
+    assert_eq!(stores.links.fetch(&moved.key()).await.unwrap(), Some(moved.clone()));
+    let left = stores.links.fetch(&old.key()).await.unwrap().unwrap();
+    assert_eq!((left.id, left.status, left.version), (tombstone, LinkStatus::Deleted, 10));
+    let again = Link { domain: DomainId(3), ..link("before") };
+    assert_eq!(claim(&stores, &again).await, Claim::Taken);
+    assert_eq!(stores.links.count().await.unwrap(), 2);
+    assert_eq!(stores.links.tags(HOME).await.unwrap().len(), 2, "tags moved along, once");
+}
+
+pub(crate) async fn a_move_to_a_used_code_changes_nothing(stores: Stores) {
+    let (one, two) = (link("one"), link("two"));
+    claim(&stores, &one).await;
+    claim(&stores, &two).await;
+    let onto = |from: &Link| Link { code: two.code, ..next(from) };
+    let taken = stores.links.relocate(&one.key(), onto(&one), id()).await.unwrap();
+    assert_eq!(taken, Replace::Taken);
+    let stale = Link { code: key("free").code, ..next(&next(&one)) };
+    let stale = stores.links.relocate(&one.key(), stale, id()).await.unwrap();
+    assert_eq!(stale, Replace::Stale);
+    assert_eq!(stores.links.fetch(&one.key()).await.unwrap(), Some(one));
+    assert_eq!(stores.links.fetch(&two.key()).await.unwrap(), Some(two));
+    assert_eq!(stores.links.count().await.unwrap(), 2);
+}
+
+pub(crate) async fn the_newest_active_link_of_a_destination_is_found(stores: Stores) {
+    let to = |code: &str| Link { destination: url("https://example.com/x"), ..link(code) };
+    let (older, newer) = (to("older"), Link { created_at: NOW.plus_millis(1), ..to("newer") });
+    let asleep = Link { status: LinkStatus::Disabled, created_at: NOW.plus_millis(2), ..to("off") };
+    let abroad = Link { workspace: Id(78), ..to("abroad") };
+    stores.links.claim(vec![newer.clone(), older, asleep, abroad]).await.unwrap();
+    let find = |domain| stores.links.find_by_destination(HOME, domain, "https://example.com/x");
+    assert_eq!(find(DomainId::DEFAULT).await.unwrap(), Some(newer));
+    assert_eq!(find(DomainId(9)).await.unwrap(), None);
+}
+
+pub(crate) async fn a_scan_sees_every_link_once_in_order(stores: Stores) {
+    let mut links: Vec<Link> = (0..25).map(|n| link(&format!("code{n}"))).collect();
+    links[7].status = LinkStatus::Deleted;
+    links[8].workspace = Id(1);
+    stores.links.claim(links.iter().rev().cloned().collect()).await.unwrap();
+    let (mut seen, mut after) = (Vec::new(), Id(0));
+    loop {
+        let batch = stores.links.scan(after, 10).await.unwrap();
+        let Some(last) = batch.last() else { break };
+        after = last.id;
+        seen.extend(batch);
+    }
+    assert_eq!(seen, links);
+}
+
+pub(crate) async fn an_import_counts_once(stores: Stores) {
+    let batch = || vec![imported(link("moved"))];
+    let first = stores.links.import([1; 16], batch()).await.unwrap();
+    assert_eq!(first, Some(vec![Imported::Created]));
+    assert_eq!(stores.links.import([1; 16], batch()).await.unwrap(), None);
+    let other = stores.links.import([2; 16], batch()).await.unwrap();
+    assert_eq!(other, Some(vec![Imported::Unchanged]));
+    assert_eq!(stores.links.count().await.unwrap(), 1);
+}
+
+pub(crate) async fn an_import_tells_apart_unchanged_and_taken(stores: Stores) {
+    let there = Link { external_id: Some("e".into()), ..link("there") };
+    claim(&stores, &there).await;
+    let elsewhere = Link { destination: url("https://example.com/else"), ..link("there") };
+    let deleted = Link { status: LinkStatus::Deleted, ..link("there") };
+    let same_external_id = Link { external_id: Some("e".into()), ..link("new") };
+    let batch = vec![
+        imported(link("there")),
+        imported(elsewhere),
+        imported(deleted),
+        imported(same_external_id),
+        imported(link("fresh")),
+        imported(link("fresh")),
+    ];
+    let outcomes = stores.links.import([3; 16], batch).await.unwrap().unwrap();
+    use Imported::{Created, ExternalIdTaken, Taken, Unchanged};
+    assert_eq!(outcomes, [Unchanged, Taken, Taken, ExternalIdTaken, Created, Unchanged]);
+    assert_eq!(stores.links.fetch(&key("there")).await.unwrap(), Some(there));
+}
+
+pub(crate) async fn imported_clicks_are_in_the_totals_and_in_no_bucket(stores: Stores) {
+    let mut batch: Vec<_> = (0..3).map(|n| imported(link(&format!("clicked{n}")))).collect();
+    batch[0].clicks = 5_000_000_000;
+    batch[0].last_clicked_at = Some(NOW);
+    batch[1].clicks = 1;
+    let ids: Vec<Id> = batch.iter().map(|entry| entry.link.id).collect();
+    stores.links.import([4; 16], batch).await.unwrap();
+    let totals = stores.clicks.totals(&ids).await.unwrap();
+    assert_eq!((totals[0].clicks, totals[0].last_clicked_at), (5_000_000_000, Some(NOW)));
+    assert_eq!((totals[1].clicks, totals[1].last_clicked_at), (1, None));
+    assert_eq!((totals[2].clicks, totals[2].last_clicked_at), (0, None));
+    let day = shunt::domain::click::Granularity::Day;
+    assert_eq!(stores.clicks.series(ids[0], day, 0..u32::MAX).await.unwrap(), []);
+}
+
+pub(crate) async fn a_foreign_sealed_code_marks_its_domain(stores: Stores) {
+    let domain = DomainId(4);
+    assert!(!stores.links.has_foreign_sealed(domain).await.unwrap());
+    let mut entry = imported(Link { domain, ..link("1abcdefg") });
+    entry.foreign_sealed = true;
+    stores.links.import([5; 16], vec![entry]).await.unwrap();
+    assert!(stores.links.has_foreign_sealed(domain).await.unwrap());
+    assert!(!stores.links.has_foreign_sealed(DomainId::DEFAULT).await.unwrap());
+    let there = LinkKey::new(domain, key("1abcdefg").code);
+    assert!(stores.links.fetch(&there).await.unwrap().is_some());
+}

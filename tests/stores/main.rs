@@ -1,0 +1,91 @@
+//! One suite for every backend, and what only the embedded store must withstand.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod accounts;
+mod clicks;
+mod embedded;
+mod links;
+mod listing;
+mod make;
+
+use shunt::storage::embedded::{Embedded, Mode};
+use shunt::storage::memory::MemoryStore;
+
+/// Runs each named case on each backend.
+macro_rules! suite {
+    ($($module:ident { $($case:ident),+ $(,)? })+) => {
+        mod on_memory {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    crate::$module::$case(super::MemoryStore::new()).await;
+                }
+            )+)+
+        }
+
+        mod on_embedded {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let folder = tempfile::tempdir().unwrap();
+                    let store = super::Embedded::open(folder.path(), super::Mode::Create).unwrap();
+                    crate::$module::$case(store.stores()).await;
+                }
+            )+)+
+        }
+    };
+}
+
+suite! {
+    links {
+        a_claimed_link_comes_back_field_by_field,
+        a_code_is_claimed_once,
+        of_a_thousand_concurrent_claims_exactly_one_wins,
+        one_call_cannot_claim_a_code_twice,
+        an_external_id_is_unique_in_its_workspace_until_its_link_is_deleted,
+        a_change_needs_the_version_before_it,
+        racing_changes_of_one_version_let_one_through,
+        a_moved_link_leaves_its_code_reserved,
+        a_move_to_a_used_code_changes_nothing,
+        the_newest_active_link_of_a_destination_is_found,
+        a_scan_sees_every_link_once_in_order,
+        an_import_counts_once,
+        an_import_tells_apart_unchanged_and_taken,
+        imported_clicks_are_in_the_totals_and_in_no_bucket,
+        a_foreign_sealed_code_marks_its_domain,
+    }
+    listing {
+        every_filter_selects_what_it_says,
+        states_are_judged_at_the_time_asked_for,
+        a_text_is_found_in_any_case_and_wildcards_mean_themselves,
+        a_changed_text_is_found_by_its_new_words_only,
+        every_order_pages_through_all_links_once,
+        pages_stay_whole_while_links_are_added,
+        deleted_links_are_not_listed_and_not_tagged,
+        tags_are_counted,
+    }
+    clicks {
+        a_flush_is_counted_in_every_granularity,
+        the_same_flush_again_changes_nothing,
+        a_flush_that_leaves_a_gap_is_refused_whole,
+        segments_add_up,
+        a_released_segment_is_forgotten_and_its_clicks_stay,
+        many_flushes_add_up_exactly,
+        an_erased_link_has_no_clicks_and_counts_again,
+        the_most_clicked_links_are_the_hottest,
+    }
+    accounts {
+        of_many_first_starts_exactly_one_wins,
+        a_digest_is_stored_once,
+        a_key_is_revoked_once_and_in_its_workspace_only,
+        uses_of_keys_add_up,
+        every_change_of_a_key_moves_the_epoch,
+        leased_blocks_never_overlap,
+        a_clock_mark_never_falls,
+        an_answer_is_replayed_until_its_window_ends,
+        a_reservation_without_an_answer_lapses,
+        an_abandoned_key_is_free_again,
+        an_idempotency_key_belongs_to_its_workspace,
+    }
+}
