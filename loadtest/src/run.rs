@@ -20,6 +20,8 @@ pub struct Report {
     pub seconds: f64,
     pub rps: f64,
     pub statuses: BTreeMap<u16, u64>,
+    /// Requests that were due and could not be sent (open loop); their wait is in the latency.
+    pub unsent: u64,
     pub errors: u64,
     /// Answers whose `Location` is not the expected one.
     pub wrong_targets: u64,
@@ -85,6 +87,7 @@ pub fn run(addr: SocketAddr, plan: &Plan, spin: bool) -> Result<Report> {
             .filter(|(_, n)| **n > 0)
             .map(|(status, n)| (status as u16, *n))
             .collect(),
+        unsent: tally.n_unsent,
         errors: tally.n_errors,
         wrong_targets: player.n_wrong_targets,
         client_busy: tally.client_busy,

@@ -72,6 +72,8 @@ pub struct Tally {
     pub seconds: f64,
     /// Answers by status.
     pub statuses: Vec<u64>,
+    /// Requests that were due and could not be sent, because the server was too far behind.
+    pub n_unsent: u64,
     /// Connections refused, broken or closed within an answer, and answers not understood.
     pub n_errors: u64,
     /// Nanoseconds from sending (closed) or from being due (open) to the end of the answer.
@@ -130,6 +132,10 @@ struct Engine<'a, W> {
     /// Requests that the open loop has sent so far.
     n_due_sent: u64,
     sending: bool,
+    /// Whether the workload had no more requests.
+    exhausted: bool,
+    /// When sending ended, in nanoseconds since the start.
+    sent_until: u64,
     started: Instant,
     cpu_at_start: Duration,
     counting_from: u64,
@@ -165,6 +171,8 @@ impl<'a, W: Workload> Engine<'a, W> {
             n_failures: 0,
             n_due_sent: 0,
             sending: true,
+            exhausted: false,
+            sent_until: u64::MAX,
             started: Instant::now(),
             cpu_at_start: thread_cpu(),
             counting_from: nanos(load.warmup),
@@ -174,6 +182,7 @@ impl<'a, W: Workload> Engine<'a, W> {
                 n_requests: 0,
                 seconds: 0.0,
                 statuses: vec![0; 600],
+                n_unsent: 0,
                 n_errors: 0,
                 latency: Histogram::new_with_max(LATENCY_NS_MAX, 3)?,
                 client_busy: 0.0,
@@ -197,6 +206,7 @@ impl<'a, W: Workload> Engine<'a, W> {
                 self.sending = false;
             }
             if !self.sending {
+                self.sent_until = self.sent_until.min(now);
                 drain_until = drain_until.min(now + DRAIN_MAX.as_nanos() as u64);
                 if self.n_in_flight == 0 || now >= drain_until {
                     return Ok(());
@@ -237,7 +247,7 @@ impl<'a, W: Workload> Engine<'a, W> {
     fn send_due(&mut self, now: u64) {
         let Pace::Open(rate) = self.load.pace else { return };
         while self.sending {
-            let due_at = (self.n_due_sent as f64 * 1e9 / rate) as u64;
+            let due_at = due_at(self.n_due_sent, rate);
             if due_at > now || due_at >= self.counting_to {
                 return;
             }
@@ -269,6 +279,7 @@ impl<'a, W: Workload> Engine<'a, W> {
         }
         let Some(token) = self.workload.next(&mut connection.out) else {
             self.sending = false;
+            self.exhausted = true;
             return false;
         };
         connection.in_flight.push_back(Sent { token, at });
@@ -409,6 +420,26 @@ impl<'a, W: Workload> Engine<'a, W> {
         }
     }
 
+    /// Open loop: what was due and never sent has waited until now at least, and leaving it out
+    /// would make the slowest servers look good.
+    fn charge_unsent(&mut self) {
+        let Pace::Open(rate) = self.load.pace else { return };
+        if self.exhausted {
+            return;
+        }
+        let end = self.now().min(self.sent_until).min(self.counting_to);
+        for n in self.n_due_sent.. {
+            let due_at = due_at(n, rate);
+            if due_at >= end {
+                return;
+            }
+            if due_at >= self.counting_from {
+                self.tally.n_unsent += 1;
+                self.tally.latency.saturating_record(end - due_at);
+            }
+        }
+    }
+
     fn finish(mut self) -> Tally {
         for connection in &mut self.connections {
             for sent in connection.in_flight.drain(..) {
@@ -416,6 +447,7 @@ impl<'a, W: Workload> Engine<'a, W> {
                 self.workload.unanswered(sent.token);
             }
         }
+        self.charge_unsent();
         // A run that ended early is as long as its last answer.
         let end = self.now().min(self.counting_to);
         let end = if end < self.counting_to { end.min(self.last_answer_at) } else { end };
@@ -434,6 +466,11 @@ fn open(poll: &Poll, addr: SocketAddr, index: usize) -> std::io::Result<TcpStrea
     let interest = Interest::READABLE | Interest::WRITABLE;
     poll.registry().register(&mut stream, Token(index), interest)?;
     Ok(stream)
+}
+
+/// When the n-th request of an open loop is due, in nanoseconds since the start.
+fn due_at(n: u64, rate: f64) -> u64 {
+    (n as f64 * 1e9 / rate) as u64
 }
 
 /// Processor time of the calling thread.

@@ -89,3 +89,14 @@ fn open_loop_latency_counts_from_when_a_request_was_due() {
     assert!(tally.latency.max() >= 80_000_000, "{}", tally.latency.max());
     assert!(tally.latency.min() >= 5_000_000, "{}", tally.latency.min());
 }
+
+#[test]
+fn what_was_due_and_never_sent_is_charged() {
+    // Ten requests are due in the time that the server takes for the first one.
+    let addr = server(1, Duration::from_millis(300));
+    let mut workload = Counted { left: 1_000, answered: 0, unanswered: 0 };
+    let load = Load { duration: Duration::from_millis(100), ..load(addr, Pace::Open(100.0)) };
+    let tally = run(&load, &mut workload, &AtomicBool::new(false)).unwrap();
+    assert_eq!((tally.n_requests, tally.n_unsent), (1, 9));
+    assert_eq!(tally.latency.len(), 10);
+}
