@@ -166,11 +166,11 @@ fn start_links(
     LinkTable::start(LinkTableParts {
         config: settings.links.clone(),
         store: Arc::clone(&opened.stores.links),
-        clicks: clicks.clone(),
+        clicks: Arc::new(clicks.clone()),
         policy: policy.clone(),
         sealer: opened.sealer.clone(),
         metrics: Arc::clone(&opened.metrics),
-        clock: Arc::clone(&opened.clock),
+        sole_writer: true,
     })
 }
 

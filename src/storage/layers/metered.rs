@@ -1,0 +1,196 @@
+//! Times every call to a store: `shunt_store_duration_seconds{store,op,outcome}`.
+//!
+//! The handle of a success is resolved at start; that of a failure when it happens, so that
+//! `/metrics` does not list failures nobody has seen.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+
+use crate::domain::api_key::{ApiKey, KeyDigest};
+use crate::domain::click::{ClickTotals, Granularity, SegmentCounts, SegmentId};
+use crate::domain::code::{DomainId, LinkKey};
+use crate::domain::id::Id;
+use crate::domain::link::Link;
+use crate::domain::time::Timestamp;
+use crate::storage::{
+    AccountStore, Claim, ClickStore, Imported, ImportedLink, KeptAnswer, LinkPage, LinkQuery,
+    LinkStore, NodeStore, Op, Replace, Replay, ReplayKey, ReplayStore, StorageErrorKind,
+    StorageResult, Stores, Workspace,
+};
+use crate::telemetry::metrics::{Metrics, StoreLabels};
+
+/// The same stores, every call timed under the label `store`.
+pub fn metered(stores: Stores, store: &'static str, metrics: &Metrics) -> Stores {
+    let family = &metrics.store_duration;
+    Stores {
+        links: Arc::new(Links::new(stores.links, store, family)),
+        clicks: Arc::new(Clicks::new(stores.clicks, store, family)),
+        accounts: Arc::new(Accounts::new(stores.accounts, store, family)),
+        nodes: Arc::new(Nodes::new(stores.nodes, store, family)),
+        replays: Arc::new(Replays::new(stores.replays, store, family)),
+    }
+}
+
+/// Times one operation.
+struct Timer {
+    store: &'static str,
+    op: Op,
+    succeeded: Histogram,
+    family: Family<StoreLabels, Histogram>,
+}
+
+impl Timer {
+    fn new(store: &'static str, op: Op, family: &Family<StoreLabels, Histogram>) -> Self {
+        let succeeded = family.get_or_create(&StoreLabels { store, op, outcome: "ok" }).clone();
+        Self { store, op, succeeded, family: family.clone() }
+    }
+
+    async fn time<T>(&self, call: impl Future<Output = StorageResult<T>>) -> StorageResult<T> {
+        let started = Instant::now();
+        let result = call.await;
+        let seconds = started.elapsed().as_secs_f64();
+        match &result {
+            Ok(_) => self.succeeded.observe(seconds),
+            Err(error) => {
+                let outcome = outcome_of(error.kind);
+                let labels = StoreLabels { store: self.store, op: self.op, outcome };
+                self.family.get_or_create(&labels).observe(seconds);
+            }
+        }
+        result
+    }
+}
+
+const fn outcome_of(kind: StorageErrorKind) -> &'static str {
+    match kind {
+        StorageErrorKind::Unavailable => "unavailable",
+        StorageErrorKind::Timeout => "timeout",
+        StorageErrorKind::Full => "full",
+        StorageErrorKind::Corrupt => "corrupt",
+        StorageErrorKind::Invalid => "invalid",
+    }
+}
+
+/// One wrapper per port: a timer per method, named by its operation.
+macro_rules! metered_ports {
+    ($($wrapper:ident wraps $port:ident {
+        $($op:literal = $method:ident($($arg:ident: $type:ty),* $(,)?) -> $answer:ty;)+
+    })+) => {
+        $(
+            struct $wrapper {
+                inner: Arc<dyn $port>,
+                $($method: Timer,)+
+            }
+
+            impl $wrapper {
+                fn new(
+                    inner: Arc<dyn $port>,
+                    store: &'static str,
+                    family: &Family<StoreLabels, Histogram>,
+                ) -> Self {
+                    Self { inner, $($method: Timer::new(store, $op, family),)+ }
+                }
+            }
+
+            #[async_trait]
+            impl $port for $wrapper {
+                $(
+                    async fn $method(&self, $($arg: $type),*) -> StorageResult<$answer> {
+                        self.$method.time(self.inner.$method($($arg),*)).await
+                    }
+                )+
+            }
+        )+
+    };
+}
+
+metered_ports! {
+    Links wraps LinkStore {
+        "fetch_link" = fetch(key: &LinkKey) -> Option<Link>;
+        "claim_links" = claim(links: Vec<Link>) -> Vec<Claim>;
+        "replace_link" = replace(link: Link) -> Replace;
+        "relocate_link" = relocate(from: &LinkKey, link: Link, tombstone_id: Id) -> Replace;
+        "find_by_destination" = find_by_destination(
+            workspace: Id,
+            domain: DomainId,
+            destination: &str,
+        ) -> Option<Link>;
+        "list_links" = list(query: &LinkQuery) -> LinkPage;
+        "list_tags" = tags(workspace: Id) -> Vec<(String, u64)>;
+        "scan_links" = scan(after: Id, limit: u32) -> Vec<Link>;
+        "hottest_links" = hottest(limit: u32) -> Vec<LinkKey>;
+        "count_links" = count() -> u64;
+        "import_links" = import(
+            digest: [u8; 16],
+            batch: Vec<ImportedLink>,
+        ) -> Option<Vec<Imported>>;
+        "has_foreign_sealed" = has_foreign_sealed(domain: DomainId) -> bool;
+    }
+    Clicks wraps ClickStore {
+        "resume_clicks" = resume(segment: SegmentId) -> u64;
+        "flush_clicks" = flush(counts: Vec<SegmentCounts>) -> ();
+        "release_segments" = release(segments: Vec<SegmentId>) -> ();
+        "click_totals" = totals(links: &[Id]) -> Vec<ClickTotals>;
+        "click_series" = series(
+            link: Id,
+            granularity: Granularity,
+            minutes: Range<u32>,
+        ) -> Vec<(u32, u64)>;
+        "erase_clicks" = erase(link: Id) -> ();
+    }
+    Accounts wraps AccountStore {
+        "bootstrap" = bootstrap(workspace: Workspace, key: ApiKey) -> bool;
+        "workspaces" = workspaces() -> Vec<Workspace>;
+        "keys" = keys() -> Vec<ApiKey>;
+        "add_key" = add_key(key: ApiKey) -> bool;
+        "revoke_key" = revoke_key(workspace: Id, id: Id, at: Timestamp) -> bool;
+        "add_key_uses" = add_key_uses(uses: Vec<(Id, u64, Timestamp)>) -> ();
+        "keys_epoch" = keys_epoch() -> u64;
+    }
+    Nodes wraps NodeStore {
+        "lease_block" = lease_block(space: &str, size: u64) -> u64;
+        "clock_mark" = clock_mark(node: u16) -> Timestamp;
+        "raise_clock_mark" = raise_clock_mark(node: u16, mark: Timestamp) -> ();
+    }
+    Replays wraps ReplayStore {
+        "begin_replay" = begin(
+            key: &ReplayKey,
+            fingerprint: KeyDigest,
+            now: Timestamp,
+        ) -> Replay;
+        "finish_replay" = finish(key: &ReplayKey, answer: KeptAnswer, now: Timestamp) -> ();
+        "abandon_replay" = abandon(key: &ReplayKey) -> ();
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+    use crate::storage::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn calls_are_timed_by_operation_and_outcome() {
+        let metrics = Metrics::new();
+        let stores = metered(MemoryStore::new(), "memory", &metrics);
+        assert_eq!(stores.links.count().await.unwrap(), 0);
+        let gap =
+            SegmentCounts { segment: SegmentId(1), from_record: 5, to_record: 6, rows: Vec::new() };
+        assert!(stores.clicks.flush(vec![gap]).await.is_err());
+        let text = metrics.render().unwrap();
+        let sample = |op: &str, outcome: &str| {
+            format!(
+                "shunt_store_duration_seconds_count\
+                 {{store=\"memory\",op=\"{op}\",outcome=\"{outcome}\"}} 1"
+            )
+        };
+        assert!(text.contains(&sample("count_links", "ok")), "{text}");
+        assert!(text.contains(&sample("flush_clicks", "invalid")), "{text}");
+        assert!(!text.contains(&sample("fetch_link", "ok")));
+    }
+}
