@@ -59,7 +59,7 @@ pub(super) fn run(command: KeysCommand, settings: &Settings) -> Outcome {
 }
 
 /// Who can reach the store's files may do everything in the operator's workspace.
-async fn operator(opened: &Opened) -> Result<Grant, Failure> {
+pub(super) async fn operator(opened: &Opened) -> Result<Grant, Failure> {
     let workspaces = opened.stores.accounts.workspaces().await.map_err(anyhow::Error::from)?;
     let own = workspaces.into_iter().find(|workspace| workspace.operator);
     let own = own.ok_or_else(|| Failure::failed("the store has no operator's workspace"))?;

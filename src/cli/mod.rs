@@ -5,6 +5,7 @@
 
 mod archive;
 mod keys;
+mod links;
 mod settings;
 pub mod transfer;
 
@@ -12,7 +13,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::app;
 use crate::config::{self, Settings};
@@ -47,7 +48,7 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Import and export links
     #[command(subcommand)]
-    Links(LinksCommand),
+    Links(links::LinksCommand),
     /// Copy the embedded store to a folder, also while a server runs
     Backup(archive::BackupArgs),
     /// Put a backup back in place; the server must be stopped
@@ -55,17 +56,6 @@ enum Command {
     /// Read the whole store and journal and say what is damaged
     Verify(archive::VerifyArgs),
 }
-
-#[derive(Debug, Subcommand)]
-enum LinksCommand {
-    /// Import links from CSV or NDJSON
-    Import(Unwired),
-    /// Export links to CSV or NDJSON
-    Export(Unwired),
-}
-
-#[derive(Debug, Args)]
-struct Unwired {}
 
 /// Why a command did not end well: the exit code and what the person is told.
 pub(crate) struct Failure {
@@ -113,7 +103,7 @@ fn run(cli: Cli) -> Outcome {
         Command::CheckConfig => settings::check(cli.config.as_deref()),
         Command::PrintConfig => settings::print(&settings),
         Command::Keys(command) => keys::run(command, &settings),
-        Command::Links(_) => Ok(()),
+        Command::Links(command) => links::run(&command, &settings),
         Command::Backup(args) => archive::backup(&args, &settings),
         Command::Restore(args) => archive::restore(&args, &settings),
         Command::Verify(args) => archive::verify(&args, &settings),

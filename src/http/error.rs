@@ -22,7 +22,7 @@ const FAULTS_MAX: usize = 50;
 
 /// What went wrong, as programs read it: `code` and `status` of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProblemCode {
+pub(crate) enum ProblemCode {
     InvalidRequest,
     InvalidUrl,
     InvalidAlias,
@@ -45,7 +45,7 @@ pub enum ProblemCode {
 }
 
 impl ProblemCode {
-    pub const ALL: &[Self] = &[
+    pub(crate) const ALL: &[Self] = &[
         Self::InvalidRequest,
         Self::InvalidUrl,
         Self::InvalidAlias,
@@ -67,15 +67,15 @@ impl ProblemCode {
         Self::Unavailable,
     ];
 
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         self.row().0
     }
 
-    pub const fn status(self) -> u16 {
+    pub(crate) const fn status(self) -> u16 {
         self.row().1
     }
 
-    pub const fn title(self) -> &'static str {
+    pub(crate) const fn title(self) -> &'static str {
         self.row().2
     }
 
@@ -112,7 +112,7 @@ impl ProblemCode {
 
 /// A refusal on its way to the client.
 #[derive(Clone, Debug)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     code: ProblemCode,
     /// A sentence for people; nothing in it comes from inside the service.
     detail: Cow<'static, str>,
@@ -122,32 +122,32 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    pub fn new(code: ProblemCode, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(code: ProblemCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { code, detail: detail.into(), faults: Vec::new(), allow: &[] }
     }
 
-    pub fn code(&self) -> ProblemCode {
+    pub(crate) fn code(&self) -> ProblemCode {
         self.code
     }
 
     /// Nothing here, or nothing of the caller's.
-    pub fn not_found() -> Self {
+    pub(crate) fn not_found() -> Self {
         Self::new(ProblemCode::NotFound, "there is nothing here that you may see")
     }
 
-    pub fn method_not_allowed(allow: &'static [&'static str]) -> Self {
+    pub(crate) fn method_not_allowed(allow: &'static [&'static str]) -> Self {
         let mut error =
             Self::new(ProblemCode::MethodNotAllowed, "`Allow` lists what this path takes");
         error.allow = allow;
         error
     }
 
-    pub fn unavailable() -> Self {
+    pub(crate) fn unavailable() -> Self {
         Self::new(ProblemCode::Unavailable, "try again in a moment")
     }
 
     /// Refused fields. The code is that of the faults if they agree, else `invalid_request`.
-    pub fn fields(mut faults: Vec<FieldError>) -> Self {
+    pub(crate) fn fields(mut faults: Vec<FieldError>) -> Self {
         let all = |code| faults.iter().all(|fault| fault.code == code);
         let code = if faults.is_empty() {
             ProblemCode::InvalidRequest
@@ -167,7 +167,7 @@ impl ApiError {
     }
 
     /// The problem as JSON has it.
-    pub fn view(&self) -> ProblemView {
+    pub(crate) fn view(&self) -> ProblemView {
         ProblemView {
             kind: format!("/problems/{}", self.code.as_str()),
             title: self.code.title().to_owned(),
@@ -264,7 +264,10 @@ impl From<LinkError> for ApiError {
             ),
             LinkError::Load(cause) => cause.into(),
             LinkError::Storage(cause) => cause.into(),
-            LinkError::NoFreeCode | LinkError::Code(_) | LinkError::Id(_) => {
+            LinkError::NoFreeCode
+            | LinkError::Code(_)
+            | LinkError::Id(_)
+            | LinkError::Naming(_) => {
                 warn!(error = %cause, "no code or id was made");
                 Self::unavailable()
             }
@@ -298,7 +301,7 @@ impl ApiError {
 
     /// Puts the place of one item of a bulk request before its pointers.
     #[must_use]
-    pub fn at(mut self, place: &str) -> Self {
+    pub(crate) fn at(mut self, place: &str) -> Self {
         for fault in &mut self.faults {
             if !fault.pointer.starts_with(place) {
                 fault.pointer.insert_str(0, place);

@@ -35,11 +35,11 @@ const ETAGS_MAX: usize = 32;
 
 /// Whoever sent a key that is in force.
 #[derive(Clone, Copy, Debug)]
-pub struct Caller(Grant);
+pub(crate) struct Caller(Grant);
 
 impl Caller {
     /// Goes on only if the key may do this.
-    pub fn require(&self, scope: Scope) -> Result<(), ApiError> {
+    pub(crate) fn require(&self, scope: Scope) -> Result<(), ApiError> {
         if self.0.scopes.allow(scope) {
             return Ok(());
         }
@@ -47,15 +47,15 @@ impl Caller {
         Err(ApiError::new(ProblemCode::InsufficientScope, detail))
     }
 
-    pub fn workspace(&self) -> Id {
+    pub(crate) fn workspace(&self) -> Id {
         self.0.workspace
     }
 
-    pub fn key(&self) -> Id {
+    pub(crate) fn key(&self) -> Id {
         self.0.key
     }
 
-    pub fn grant(&self) -> &Grant {
+    pub(crate) fn grant(&self) -> &Grant {
         &self.0
     }
 
@@ -108,7 +108,7 @@ fn agree<'a>(found: &mut Option<&'a str>, text: &'a str) -> Result<(), ApiError>
 }
 
 /// Reads a body of at most `bytes_max` bytes and of the given media type. Kinds: 413, 415, 400.
-pub async fn read_body(
+pub(crate) async fn read_body(
     request: &HttpRequest,
     mut payload: web::Payload,
     media_type: &str,
@@ -178,7 +178,7 @@ fn too_large(bytes_max: usize) -> ApiError {
 
 /// What `If-Match` demands. Tags are those of links: a version in quotes. A weak or foreign tag
 /// matches nothing.
-pub fn if_match(request: &HttpRequest) -> Precondition {
+pub(crate) fn if_match(request: &HttpRequest) -> Precondition {
     let mut values = request.headers().get_all(header::IF_MATCH).peekable();
     if values.peek().is_none() {
         return Precondition::None;
@@ -198,14 +198,14 @@ pub fn if_match(request: &HttpRequest) -> Precondition {
 }
 
 /// The parameters of a query. Unknown ones are ignored; known ones must make sense.
-pub struct Parameters {
+pub(crate) struct Parameters {
     pairs: Vec<(String, String)>,
     faults: Vec<FieldError>,
 }
 
 impl Parameters {
     /// Kinds: 400 for text that is not UTF-8 and for far too many parameters.
-    pub fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+    pub(crate) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
         let query = request.query_string();
         if percent_decode_str(query).decode_utf8().is_err() {
             return Err(ApiError::new(ProblemCode::InvalidRequest, "the query is not UTF-8"));
@@ -221,16 +221,16 @@ impl Parameters {
         Ok(Self { pairs, faults: Vec::new() })
     }
 
-    pub fn refuse(&mut self, name: &str, code: FieldCode, detail: impl Into<String>) {
+    pub(crate) fn refuse(&mut self, name: &str, code: FieldCode, detail: impl Into<String>) {
         self.faults.push(FieldError::new(format!("?{name}"), code, detail));
     }
 
-    pub fn many(&self, name: &str) -> Vec<String> {
+    pub(crate) fn many(&self, name: &str) -> Vec<String> {
         let named = self.pairs.iter().filter(|(given, _)| given == name);
         named.map(|(_, value)| value.clone()).collect()
     }
 
-    pub fn one(&mut self, name: &str) -> Option<String> {
+    pub(crate) fn one(&mut self, name: &str) -> Option<String> {
         let mut values = self.many(name);
         if values.len() > 1 {
             self.refuse(name, FieldCode::TooMany, "give this parameter once");
@@ -239,7 +239,7 @@ impl Parameters {
     }
 
     /// A text of at most `chars_max` characters without control characters.
-    pub fn text(&mut self, name: &str, chars_max: usize) -> Option<String> {
+    pub(crate) fn text(&mut self, name: &str, chars_max: usize) -> Option<String> {
         let text = self.one(name)?;
         if text.chars().count() > chars_max {
             self.refuse(name, FieldCode::TooLong, format!("at most {chars_max} characters"));
@@ -252,7 +252,7 @@ impl Parameters {
     }
 
     /// One of a few words.
-    pub fn word<T>(
+    pub(crate) fn word<T>(
         &mut self,
         name: &str,
         words: &[&str],
@@ -266,12 +266,12 @@ impl Parameters {
         value
     }
 
-    pub fn flag(&mut self, name: &str) -> bool {
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
         let parse = |text: &str| text.parse::<bool>().ok();
         self.word(name, &["true", "false"], parse).unwrap_or(false)
     }
 
-    pub fn time(&mut self, name: &str) -> Option<Timestamp> {
+    pub(crate) fn time(&mut self, name: &str) -> Option<Timestamp> {
         let text = self.one(name)?;
         // A plus sign that nobody escaped arrives as a space.
         let time = parse_time(&text).or_else(|| parse_time(&text.replace(' ', "+")));
@@ -283,7 +283,7 @@ impl Parameters {
     }
 
     /// Rows of one page.
-    pub fn limit(&mut self) -> u32 {
+    pub(crate) fn limit(&mut self) -> u32 {
         let Some(text) = self.one("limit") else { return PAGE_ROWS_DEFAULT };
         match text.parse::<u32>() {
             Ok(limit) if (1..=PAGE_ROWS_MAX).contains(&limit) => limit,
@@ -296,7 +296,7 @@ impl Parameters {
     }
 
     /// Fails if any parameter was refused.
-    pub fn check(self) -> Result<(), ApiError> {
+    pub(crate) fn check(self) -> Result<(), ApiError> {
         if self.faults.is_empty() { Ok(()) } else { Err(ApiError::fields(self.faults)) }
     }
 }

@@ -19,7 +19,7 @@ const NAME_CHARS_MAX: usize = 64;
 
 /// Parses a body. Refuses bad UTF-8, duplicate names, nesting beyond `JSON_DEPTH_MAX` and anything
 /// after the value.
-pub fn parse(body: &[u8]) -> Result<Value, ApiError> {
+pub(crate) fn parse(body: &[u8]) -> Result<Value, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let parsed = Strict { depth: 0 }
         .deserialize(&mut deserializer)
@@ -119,7 +119,7 @@ impl<'de> Visitor<'de> for Strict {
 }
 
 /// Takes an object apart field by field; what nobody asked for is refused at the end.
-pub struct Reader {
+pub(crate) struct Reader {
     map: Map<String, Value>,
     pointer: String,
     faults: Vec<FieldError>,
@@ -127,7 +127,7 @@ pub struct Reader {
 
 impl Reader {
     /// Opens the object that stands at `pointer` in the body.
-    pub fn open(value: Value, pointer: &str) -> Result<Self, FieldError> {
+    pub(crate) fn open(value: Value, pointer: &str) -> Result<Self, FieldError> {
         match value {
             Value::Object(map) => Ok(Self { map, pointer: pointer.to_owned(), faults: Vec::new() }),
             other => {
@@ -137,32 +137,32 @@ impl Reader {
         }
     }
 
-    pub fn refuse(&mut self, name: &str, code: FieldCode, detail: impl Into<String>) {
+    pub(crate) fn refuse(&mut self, name: &str, code: FieldCode, detail: impl Into<String>) {
         self.faults.push(FieldError::new(format!("{}/{name}", self.pointer), code, detail));
     }
 
-    pub fn has_faults(&self) -> bool {
+    pub(crate) fn has_faults(&self) -> bool {
         !self.faults.is_empty()
     }
 
-    pub fn take(&mut self, name: &str) -> Option<Value> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         self.map.remove(name)
     }
 
-    pub fn string(&mut self, name: &str) -> Field<String> {
+    pub(crate) fn string(&mut self, name: &str) -> Field<String> {
         self.field(name, "a string", |value| match value {
             Value::String(text) => Some(text),
             _ => None,
         })
     }
 
-    pub fn boolean(&mut self, name: &str) -> Field<bool> {
+    pub(crate) fn boolean(&mut self, name: &str) -> Field<bool> {
         self.field(name, "true or false", |value| value.as_bool())
     }
 
     /// A whole number from zero, also when it is written `3.0`. One that is too large for 64 bits
     /// is taken for the largest, which every range refuses.
-    pub fn count(&mut self, name: &str) -> Field<u64> {
+    pub(crate) fn count(&mut self, name: &str) -> Field<u64> {
         match self.field(name, "a whole number", |value| whole(&value)) {
             Field::Set(number) => match u64::try_from(number) {
                 Ok(number) => Field::Set(number),
@@ -177,7 +177,7 @@ impl Reader {
         }
     }
 
-    pub fn time(&mut self, name: &str) -> Field<Timestamp> {
+    pub(crate) fn time(&mut self, name: &str) -> Field<Timestamp> {
         match self.string(name) {
             Field::Set(text) => match parse_time(&text) {
                 Some(time) => Field::Set(time),
@@ -193,7 +193,7 @@ impl Reader {
     }
 
     /// One of a few words.
-    pub fn word<T>(
+    pub(crate) fn word<T>(
         &mut self,
         name: &str,
         words: &[&str],
@@ -213,7 +213,7 @@ impl Reader {
         }
     }
 
-    pub fn strings(&mut self, name: &str) -> Field<Vec<String>> {
+    pub(crate) fn strings(&mut self, name: &str) -> Field<Vec<String>> {
         let items = match self.array(name) {
             Field::Set(items) => items,
             Field::Null => return Field::Null,
@@ -232,7 +232,7 @@ impl Reader {
         Field::Set(texts)
     }
 
-    pub fn array(&mut self, name: &str) -> Field<Vec<Value>> {
+    pub(crate) fn array(&mut self, name: &str) -> Field<Vec<Value>> {
         self.field(name, "an array", |value| match value {
             Value::Array(items) => Some(items),
             _ => None,
@@ -240,7 +240,7 @@ impl Reader {
     }
 
     /// A field of a later version: fine while it says nothing.
-    pub fn not_available(&mut self, name: &str) {
+    pub(crate) fn not_available(&mut self, name: &str) {
         let says_nothing = match self.take(name) {
             None | Some(Value::Null) => true,
             Some(Value::String(text)) => text.is_empty(),
@@ -255,7 +255,7 @@ impl Reader {
     }
 
     /// Refuses what is left, and hands over all faults.
-    pub fn close(mut self) -> Vec<FieldError> {
+    pub(crate) fn close(mut self) -> Vec<FieldError> {
         for name in self.map.keys().take(UNKNOWN_MAX) {
             let shown: String = name.chars().take(NAME_CHARS_MAX).collect();
             let escaped = shown.replace('~', "~0").replace('/', "~1");

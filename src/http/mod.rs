@@ -27,6 +27,9 @@ mod server;
 mod wire;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 use std::rc::Rc;
 
 use actix_http::Request;

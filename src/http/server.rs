@@ -154,6 +154,25 @@ impl<'de> Deserialize<'de> for ListenAddresses {
     }
 }
 
+impl HttpConfig {
+    /// What short URLs begin with, and the hosts that are served, as far as the settings tell
+    /// without listening. Fails when there is nothing to listen on.
+    pub fn site(&self) -> io::Result<(Url, Hosts)> {
+        self.site_at(&self.listen.0)
+    }
+
+    fn site_at(&self, addresses: &[SocketAddr]) -> io::Result<(Url, Hosts)> {
+        let public_url = match (&self.public_url, addresses.first()) {
+            (Some(url), _) => url.clone(),
+            (None, Some(first)) => url_of_listener(*first),
+            (None, None) => return Err(io::Error::other("there is no address to listen on")),
+        };
+        let public_url = parse_public_url(&public_url).map_err(io::Error::other)?;
+        let hosts = Hosts::new(&public_url, addresses);
+        Ok((public_url, hosts))
+    }
+}
+
 /// The public sockets, taken but not yet served.
 pub struct Listeners {
     sockets: Vec<TcpListener>,
@@ -168,14 +187,8 @@ impl Listeners {
         let sockets = bind_all(&config.listen, config.backlog)?;
         let addresses =
             sockets.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
-        let public_url = match (&config.public_url, addresses.first()) {
-            (Some(url), _) => url.clone(),
-            (None, Some(first)) => url_of_listener(*first),
-            (None, None) => return Err(io::Error::other("there is no address to listen on")),
-        };
-        let public_url = parse_public_url(&public_url).map_err(io::Error::other)?;
-        let hosts = Arc::new(Hosts::new(&public_url, &addresses));
-        Ok(Self { sockets, addresses, public_url, hosts })
+        let (public_url, hosts) = config.site_at(&addresses)?;
+        Ok(Self { sockets, addresses, public_url, hosts: Arc::new(hosts) })
     }
 
     /// Where it will be listened, with the ports that were taken.

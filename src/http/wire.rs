@@ -6,6 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::json::Reader;
+use super::openapi::shapes::{CreatedViaWord, OutcomeWord, ScopeWord, StateWord, StatusWord};
 use crate::domain::api_key::{ApiKey, KeyText, Scope, Scopes};
 use crate::domain::click::ClickTotals;
 use crate::domain::link::{Link, LinkStatus};
@@ -20,14 +21,14 @@ const TIME_MAX: i64 = 253_402_300_799_999;
 const STATUS_WORDS: &[&str] = &["active", "disabled", "archived"];
 
 /// A time in UTC with milliseconds, always: equal lengths sort as they are.
-pub fn time_text(time: Timestamp) -> String {
+pub(crate) fn time_text(time: Timestamp) -> String {
     DateTime::<Utc>::from_timestamp_millis(time.as_millis().clamp(0, TIME_MAX))
         .unwrap_or_default()
         .to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// A time as a client writes it, from 1970 to 9999.
-pub fn parse_time(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
     let millis = DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis();
     (0..=TIME_MAX).contains(&millis).then_some(Timestamp(millis))
 }
@@ -35,34 +36,34 @@ pub fn parse_time(text: &str) -> Option<Timestamp> {
 /// A refusal, as RFC 9457 has it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
-pub struct ProblemView {
+pub(crate) struct ProblemView {
     /// `/problems/<code>`
     #[serde(rename = "type")]
     #[schema(examples("/problems/invalid_request"))]
-    pub kind: String,
-    pub title: String,
+    pub(crate) kind: String,
+    pub(crate) title: String,
     #[schema(minimum = 400, maximum = 599)]
-    pub status: u16,
+    pub(crate) status: u16,
     /// A sentence about this very refusal.
-    pub detail: String,
+    pub(crate) detail: String,
     /// Stable and for programs.
     #[schema(examples("invalid_request"))]
-    pub code: String,
+    pub(crate) code: String,
     /// Each field that is not acceptable.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
-    pub errors: Vec<FaultView>,
+    pub(crate) errors: Vec<FaultView>,
 }
 
 /// One field that is not acceptable.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Fault)]
-pub struct FaultView {
+pub(crate) struct FaultView {
     /// JSON pointer into the body, or `?name` for a parameter of the query.
     #[schema(examples("/destination"))]
-    pub pointer: String,
-    pub code: String,
-    pub detail: String,
+    pub(crate) pointer: String,
+    pub(crate) code: String,
+    pub(crate) detail: String,
 }
 
 impl From<&FieldError> for FaultView {
@@ -78,84 +79,50 @@ impl From<&FieldError> for FaultView {
 /// A short link.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Link)]
-pub struct LinkView {
+pub(crate) struct LinkView {
     #[schema(pattern = "^[0-9]{1,20}$")]
-    pub id: String,
+    pub(crate) id: String,
     #[schema(min_length = 1, max_length = 50)]
-    pub code: String,
-    pub domain: String,
-    pub short_url: String,
-    pub destination: String,
-    pub title: String,
-    pub notes: String,
-    pub tags: Vec<String>,
+    pub(crate) code: String,
+    pub(crate) domain: String,
+    pub(crate) short_url: String,
+    pub(crate) destination: String,
+    pub(crate) title: String,
+    pub(crate) notes: String,
+    pub(crate) tags: Vec<String>,
     /// What the owner set.
     #[schema(value_type = StatusWord)]
-    pub status: &'static str,
+    pub(crate) status: &'static str,
     /// What a visitor meets now.
     #[schema(value_type = StateWord)]
-    pub state: &'static str,
-    pub redirect_status: u16,
+    pub(crate) state: &'static str,
+    pub(crate) redirect_status: u16,
     #[schema(format = DateTime)]
-    pub starts_at: Option<String>,
+    pub(crate) starts_at: Option<String>,
     #[schema(format = DateTime)]
-    pub expires_at: Option<String>,
-    pub expired_url: Option<String>,
-    pub max_clicks: Option<u64>,
-    pub password_protected: bool,
+    pub(crate) expires_at: Option<String>,
+    pub(crate) expired_url: Option<String>,
+    pub(crate) max_clicks: Option<u64>,
+    pub(crate) password_protected: bool,
     #[schema(value_type = Vec<Object>)]
-    pub rules: [(); 0],
+    pub(crate) rules: [(); 0],
     #[schema(value_type = Option<Object>)]
-    pub utm: Option<()>,
-    pub forward_query: bool,
-    pub external_id: Option<String>,
+    pub(crate) utm: Option<()>,
+    pub(crate) forward_query: bool,
+    pub(crate) external_id: Option<String>,
     #[schema(value_type = CreatedViaWord)]
-    pub created_via: &'static str,
+    pub(crate) created_via: &'static str,
     /// The API key that created it.
-    pub created_by: Option<String>,
+    pub(crate) created_by: Option<String>,
     #[schema(format = DateTime)]
-    pub created_at: String,
+    pub(crate) created_at: String,
     #[schema(format = DateTime)]
-    pub updated_at: String,
-    pub clicks: u64,
+    pub(crate) updated_at: String,
+    pub(crate) clicks: u64,
     #[schema(format = DateTime)]
-    pub last_clicked_at: Option<String>,
+    pub(crate) last_clicked_at: Option<String>,
     #[schema(minimum = 1)]
-    pub version: u32,
-}
-
-/// What an owner can set, and `blocked`, which only the operator can.
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
-pub enum StatusWord {
-    Active,
-    Disabled,
-    Archived,
-    Blocked,
-}
-
-/// Computed from status, times and clicks.
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
-pub enum StateWord {
-    Active,
-    Scheduled,
-    Expired,
-    Exhausted,
-    Disabled,
-    Archived,
-    Blocked,
-}
-
-/// The door a link came in by.
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
-pub enum CreatedViaWord {
-    Web,
-    Api,
-    Anonymous,
-    Import,
-    Bulk,
+    pub(crate) version: u32,
 }
 
 /// Where short links of this installation live.
@@ -178,7 +145,7 @@ impl Site {
 }
 
 impl LinkView {
-    pub fn new(link: &Link, totals: ClickTotals, site: &Site, now: Timestamp) -> Self {
+    pub(crate) fn new(link: &Link, totals: ClickTotals, site: &Site, now: Timestamp) -> Self {
         Self {
             id: link.id.to_string(),
             code: link.code.to_string(),
@@ -212,76 +179,59 @@ impl LinkView {
 }
 
 /// Strong tag of a link: its version.
-pub fn etag(link: &Link) -> String {
+pub(crate) fn etag(link: &Link) -> String {
     format!("\"{}\"", link.version)
 }
 
 /// One page of a list.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Page)]
-pub struct PageView<T> {
-    pub data: Vec<T>,
+pub(crate) struct PageView<T> {
+    pub(crate) data: Vec<T>,
     /// Where the next page starts; null on the last.
-    pub next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
     /// How many there are in all.
-    pub total: u64,
+    pub(crate) total: u64,
 }
 
 /// A tag and how many links carry it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Tag)]
-pub struct TagView {
-    pub tag: String,
-    pub links: u64,
+pub(crate) struct TagView {
+    pub(crate) tag: String,
+    pub(crate) links: u64,
 }
 
 /// An API key without its text.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = ApiKey)]
-pub struct KeyView {
+pub(crate) struct KeyView {
     #[schema(pattern = "^[0-9]{1,20}$")]
-    pub id: String,
-    pub name: String,
+    pub(crate) id: String,
+    pub(crate) name: String,
     /// First characters of the key, to recognise it by.
-    pub prefix: String,
+    pub(crate) prefix: String,
     #[schema(value_type = Vec<ScopeWord>)]
-    pub scopes: Vec<&'static str>,
+    pub(crate) scopes: Vec<&'static str>,
     #[schema(format = DateTime)]
-    pub created_at: String,
+    pub(crate) created_at: String,
     #[schema(format = DateTime)]
-    pub expires_at: Option<String>,
+    pub(crate) expires_at: Option<String>,
     #[schema(format = DateTime)]
-    pub last_used_at: Option<String>,
-    pub uses: u64,
+    pub(crate) last_used_at: Option<String>,
+    pub(crate) uses: u64,
     #[schema(format = DateTime)]
-    pub revoked_at: Option<String>,
+    pub(crate) revoked_at: Option<String>,
 }
 
 /// An API key with its text, shown this once.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = NewApiKey)]
-pub struct NewKeyView {
+pub(crate) struct NewKeyView {
     #[serde(flatten)]
-    pub about: KeyView,
+    pub(crate) about: KeyView,
     #[schema(pattern = "^shunt_[0-9A-Za-z]{40}_[0-9A-Za-z]{6}$")]
-    pub key: String,
-}
-
-/// What a key may do; `*` is all that its creator may do.
-#[derive(ToSchema)]
-pub enum ScopeWord {
-    #[schema(rename = "links:read")]
-    LinksRead,
-    #[schema(rename = "links:write")]
-    LinksWrite,
-    #[schema(rename = "stats:read")]
-    StatsRead,
-    #[schema(rename = "keys:manage")]
-    KeysManage,
-    #[schema(rename = "org:manage")]
-    OrgManage,
-    #[schema(rename = "*")]
-    All,
+    pub(crate) key: String,
 }
 
 impl From<&ApiKey> for KeyView {
@@ -301,7 +251,7 @@ impl From<&ApiKey> for KeyView {
 }
 
 impl NewKeyView {
-    pub fn new(key: &ApiKey, text: &KeyText) -> Self {
+    pub(crate) fn new(key: &ApiKey, text: &KeyText) -> Self {
         Self { about: KeyView::from(key), key: text.as_str().to_owned() }
     }
 }
@@ -309,22 +259,46 @@ impl NewKeyView {
 /// Answer to a bulk request, in the order of its links.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = BulkAnswer)]
-pub struct BulkView {
-    pub results: Vec<BulkItem>,
-    pub created: u64,
-    pub failed: u64,
+pub(crate) struct BulkView {
+    pub(crate) results: Vec<BulkItem>,
+    pub(crate) created: u64,
+    pub(crate) failed: u64,
 }
 
 /// A link that was created, or why it was not.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum BulkItem {
+pub(crate) enum BulkItem {
     Link(Box<LinkView>),
     Error(ProblemView),
 }
 
+/// Answer to an import.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ImportAnswer)]
+pub(crate) struct ImportView {
+    /// One per row; empty when the batch was imported before.
+    pub(crate) results: Vec<ImportItem>,
+    /// The batch was imported before; nothing was done now.
+    pub(crate) replayed: bool,
+}
+
+/// What became of one row.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ImportItem {
+    /// Line in the body, counted from one.
+    #[schema(minimum = 1)]
+    pub(crate) line: u64,
+    #[schema(value_type = OutcomeWord)]
+    pub(crate) outcome: &'static str,
+    /// Why an invalid row is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) detail: Option<String>,
+}
+
 /// Reads a link to create or to change that stands at `pointer` in the body.
-pub fn link_draft(value: Value, pointer: &str) -> LinkDraft {
+pub(crate) fn link_draft(value: Value, pointer: &str) -> LinkDraft {
     let mut reader = match Reader::open(value, pointer) {
         Ok(reader) => reader,
         Err(fault) => return broken_draft(fault, pointer),
@@ -366,7 +340,7 @@ fn broken_draft(fault: FieldError, pointer: &str) -> LinkDraft {
 }
 
 /// Reads a request for a key.
-pub fn key_draft(value: Value) -> Result<KeyDraft, Vec<FieldError>> {
+pub(crate) fn key_draft(value: Value) -> Result<KeyDraft, Vec<FieldError>> {
     let mut reader = Reader::open(value, "").map_err(|fault| vec![fault])?;
     let name = match reader.string("name") {
         Field::Set(name) => name,

@@ -104,6 +104,10 @@ impl CodeMaker {
         Self { sealer, leases: Arc::new(leases) }
     }
 
+    pub fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
     /// A code for the link `id`. `attempt` counts the codes that were taken already.
     pub async fn make(
         &self,

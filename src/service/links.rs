@@ -3,15 +3,22 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 use super::codes::{CodeFault, CodeMaker, CodePlan};
 use super::draft::{FieldError, LinkDraft};
 use super::ids::{IdSource, IdSourceError};
+use super::import::{
+    BatchDigest, ImportContext, ImportRow, Names, NamingError, PreparedBatch, RowOutcome, digest_in,
+};
 use super::validate::{Edit, Rules, judge_change, judge_new};
 use crate::actors::clicks::ClickSink;
 use crate::actors::links::{LinkTable, LoadError};
 use crate::domain::code::{Code, DomainId, LinkKey};
+use crate::domain::destination::Destination;
 use crate::domain::id::Id;
 use crate::domain::link::{CreatedVia, Link, LinkState, LinkStatus, RedirectStatus};
+use crate::domain::scheme::CodeScheme;
 use crate::domain::time::{Clock, Timestamp};
 use crate::storage::{Claim, LinkStore, Replace, StorageError};
 
@@ -76,6 +83,8 @@ pub enum LinkError {
     Code(#[from] CodeFault),
     #[error(transparent)]
     Id(#[from] IdSourceError),
+    #[error("rows cannot be named: {0}")]
+    Naming(NamingError),
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
@@ -199,7 +208,7 @@ impl LinkService {
     ) -> Result<(), LinkError> {
         for candidate in &mut *waiting {
             if let Some(plan) = candidate.plan {
-                if plan.scheme == crate::domain::scheme::CodeScheme::Snowflake && attempt > 0 {
+                if plan.scheme == CodeScheme::Snowflake && attempt > 0 {
                     candidate.link.id = self.0.ids.next().await?;
                 }
                 let (id, destination) = (candidate.link.id, &candidate.link.destination);
@@ -222,6 +231,44 @@ impl LinkService {
             results[candidate.index] = Some(result);
         }
         Ok(())
+    }
+
+    /// Imports a batch of rows, exactly once: `None` when this one was imported before. A row that
+    /// could not be read comes as the reason why, and has its outcome like the others.
+    pub async fn import(
+        &self,
+        author: Author,
+        digest: &BatchDigest,
+        rows: Vec<Result<ImportRow, String>>,
+    ) -> Result<Option<Vec<RowOutcome>>, LinkError> {
+        let rules = &self.0.rules;
+        let context = ImportContext {
+            workspace: author.workspace,
+            created_by: Some(author.key),
+            policy: rules.policy.clone(),
+            domain: rules.domain.clone(),
+            sealer: self.0.codes.sealer().clone(),
+            now: self.0.clock.now(),
+        };
+        let mut unread = Vec::with_capacity(rows.len());
+        let mut readable = Vec::with_capacity(rows.len());
+        for row in rows {
+            match row {
+                Ok(row) => {
+                    readable.push(row);
+                    unread.push(None);
+                }
+                Err(reason) => unread.push(Some(RowOutcome::Invalid(reason))),
+            }
+        }
+        let mut batch =
+            PreparedBatch::new(readable, &context, self).await.map_err(LinkError::Naming)?;
+        let digest = digest_in(author.workspace, digest);
+        let answers = self.0.table.import(digest, batch.take_links()).await?;
+        let Some(outcomes) = batch.settle(answers) else { return Ok(None) };
+        let mut outcomes = outcomes.into_iter();
+        let fill = |outcome: Option<_>| outcome.or_else(|| outcomes.next());
+        Ok(Some(unread.into_iter().filter_map(fill).collect()))
     }
 
     /// Changes a link of `workspace`; moves it if the draft has another alias. Without a
@@ -343,18 +390,25 @@ impl LinkService {
     }
 }
 
+#[async_trait]
+impl Names for LinkService {
+    async fn id(&self) -> Result<Id, NamingError> {
+        Ok(self.0.ids.next().await?)
+    }
+
+    async fn code(&self, id: Id, destination: &Destination) -> Result<Code, NamingError> {
+        let codes = &self.0.rules.codes;
+        let plan = CodePlan { scheme: codes.scheme, length: codes.length };
+        Ok(self.0.codes.make(plan, id, destination, 0).await?)
+    }
+}
+
 fn count_up(link: &mut Link, now: Timestamp) {
     link.version += 1;
     link.updated_at = now.max(link.updated_at);
 }
 
-fn blank(
-    id: Id,
-    author: Author,
-    code: Code,
-    destination: crate::domain::destination::Destination,
-    now: Timestamp,
-) -> Link {
+fn blank(id: Id, author: Author, code: Code, destination: Destination, now: Timestamp) -> Link {
     Link {
         id,
         workspace: author.workspace,

@@ -7,6 +7,9 @@ use tracing_subscriber::EnvFilter;
 
 use serde::Serialize;
 
+/// Of the server library, starting and stopping of workers is no news.
+const LEVEL: &str = "info,actix_server=warn";
+
 /// `[log]`: what is written to standard error.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -27,7 +30,7 @@ pub enum LogFormat {
 
 /// Installs the process-wide subscriber. Fails on a filter that does not parse.
 pub fn install(config: &LogConfig) -> Result<(), String> {
-    let level = config.level.as_deref().unwrap_or("info");
+    let level = config.level.as_deref().unwrap_or(LEVEL);
     let filter =
         EnvFilter::try_new(level).map_err(|error| format!("`log.level` is {level:?}: {error}"))?;
     let on_terminal = std::io::stderr().is_terminal();

@@ -136,7 +136,8 @@ pub(crate) async fn every_order_pages_through_all_links_once(stores: Stores) {
     let ids: Vec<Id> = links.iter().map(|link| link.id).collect();
     let totals = stores.clicks.totals(&ids).await.unwrap();
     let clicks = |id: Id| totals[ids.iter().position(|other| *other == id).unwrap()].clicks;
-    let sorts: [(LinkSort, &dyn Fn(&Link, &Link) -> std::cmp::Ordering); 6] = [
+    type Order<'a> = &'a dyn Fn(&Link, &Link) -> std::cmp::Ordering;
+    let sorts: [(LinkSort, Order<'_>); 6] = [
         (LinkSort::CreatedDesc, &|a, b| (b.created_at, b.id).cmp(&(a.created_at, a.id))),
         (LinkSort::CreatedAsc, &|a, b| (a.created_at, a.id).cmp(&(b.created_at, b.id))),
         (LinkSort::UpdatedDesc, &|a, b| (b.updated_at, b.id).cmp(&(a.updated_at, a.id))),

@@ -4,7 +4,8 @@
 
 mod accounts;
 mod clicks;
-mod embedded;
+mod damage;
+mod durability;
 mod links;
 mod listing;
 mod make;
@@ -20,6 +21,27 @@ macro_rules! suite {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
                     crate::$module::$case(super::MemoryStore::new()).await;
+                }
+            )+)+
+        }
+
+        /// While clicks are folded and texts indexed all the time, on a store opened twice.
+        mod on_busy_embedded {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let folder = tempfile::tempdir().unwrap();
+                    let store = super::Embedded::open(folder.path(), super::Mode::Create).unwrap();
+                    let other = super::Embedded::open(folder.path(), super::Mode::Existing).unwrap();
+                    let upkeep = tokio::spawn(async move {
+                        loop {
+                            other.settle().await.unwrap();
+                            tokio::task::yield_now().await;
+                        }
+                    });
+                    crate::$module::$case(store.stores()).await;
+                    assert!(!upkeep.is_finished(), "upkeep failed");
+                    upkeep.abort();
                 }
             )+)+
         }

@@ -3,7 +3,7 @@
 //! It keeps spare segments ready, writes through, closes segments that are old, gives back what
 //! is spent. Lanes never wait for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -13,30 +13,28 @@ use tracing::{error, info, warn};
 
 use super::journal::segment::Segment;
 use super::journal::spool::Obstacle;
-use super::lane::{Lane, SPARES};
-use super::shared::Shared;
+use super::lane::Lane;
+use super::shared::{Live, Shared};
 use crate::domain::click::SegmentId;
 
 /// How long the keeper leaves a disk alone that had no room or failed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Pages made ready ahead of each writer, in bytes: some 50 ms of 100,000 clicks per second.
 const PREFAULT_BYTES: usize = 2 << 20;
-/// Tries to get hold of a lane's segments at the end, a millisecond apart.
-const SHUT_TRIES_MAX: u32 = 1_000;
 
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     /// When the keeper first saw a click in a segment.
     used_since: HashMap<SegmentId, Instant>,
     /// Closed segments whose free blocks were given back.
-    trimmed: Vec<SegmentId>,
+    trimmed: HashSet<SegmentId>,
     retry_at: Option<Instant>,
 }
 
 impl Keeper {
     pub(super) fn start(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
         let keeper =
-            Self { shared, used_since: HashMap::new(), trimmed: Vec::new(), retry_at: None };
+            Self { shared, used_since: HashMap::new(), trimmed: HashSet::new(), retry_at: None };
         thread::Builder::new().name("journal".to_owned()).spawn(move || keeper.run())
     }
 
@@ -49,7 +47,7 @@ impl Keeper {
     }
 
     fn turn(&mut self) {
-        self.rest_lanes();
+        self.close_old();
         self.sync();
         self.delete_spent();
         self.refill();
@@ -58,24 +56,19 @@ impl Keeper {
     }
 
     /// Closes segments that are old or whose disk failed, and those of lanes that are gone.
-    fn rest_lanes(&mut self) {
+    fn close_old(&mut self) {
         let age_max = self.shared.config.segment_age_max.0;
-        for lane in self.shared.lanes() {
-            let Some(mut segments) = lane.segments() else { continue };
-            if lane.gone() {
-                segments.shut();
+        let live = self.shared.live().clone();
+        for Live { segment, lane } in &live {
+            if segment.closed() || (segment.is_empty() && !lane.gone()) {
                 continue;
             }
-            let Some(active) = segments.active.as_ref().map(|writer| writer.segment()) else {
-                continue;
-            };
-            if active.is_empty() {
-                continue;
-            }
-            let since = *self.used_since.entry(active.id()).or_insert_with(Instant::now);
+            let since = *self.used_since.entry(segment.id()).or_insert_with(Instant::now);
             // Without a spare an old segment is better than none; a failed one is not.
-            if active.failed() || (since.elapsed() >= age_max && !segments.spares.is_empty()) {
-                segments.turn_over();
+            let old = since.elapsed() >= age_max && lane.n_spares() > 0;
+            if old || segment.failed() || lane.gone() {
+                // False while a record is being written: then the next turn does it.
+                segment.close();
             }
         }
     }
@@ -83,15 +76,16 @@ impl Keeper {
     /// Writes all segments through and makes pages ready for the writers.
     fn sync(&mut self) {
         let live = self.shared.live().clone();
-        for segment in &live {
+        for Live { segment, .. } in &live {
+            // Asked first: what is written through after that is all there is.
+            let closed = segment.closed();
             if let Err(error) = segment.sync() {
                 self.abandon(segment, &error);
             }
-            if !segment.closed() {
+            if !closed {
                 segment.prefault(PREFAULT_BYTES);
-            } else if !self.trimmed.contains(&segment.id()) {
+            } else if self.trimmed.insert(segment.id()) {
                 self.shared.spool.resize(segment.id(), segment.trim() as u64);
-                self.trimmed.push(segment.id());
             }
         }
     }
@@ -99,13 +93,12 @@ impl Keeper {
     /// A disk that refused a write makes no promise about it later, so nothing more is written to
     /// this segment. Its clicks are still in memory: the counter brings them to the store at its
     /// next flush, which makes them durable in another place.
-    fn abandon(&mut self, segment: &Arc<Segment>, error: &io::Error) {
-        error!(%error, segment = segment.path().display().to_string(),
+    fn abandon(&mut self, segment: &Segment, error: &io::Error) {
+        error!(%error, segment = %segment.path().display(),
             "the journal could not be written to the disk; check the disk and its file system");
-        segment.fail();
+        segment.close();
         self.shared.troubles().journal = Some(error.to_string());
         self.retry_at = Some(Instant::now() + RETRY_AFTER);
-        self.rest_lanes();
     }
 
     fn delete_spent(&mut self) {
@@ -113,11 +106,12 @@ impl Keeper {
             warn!(%error, "a counted journal segment could not be deleted; it is tried again");
         }
         let shared = Arc::clone(&self.shared);
-        shared.live().retain(|segment| {
-            let kept = shared.spool.holds(segment.id());
+        shared.live().retain(|live| {
+            let id = live.segment.id();
+            let kept = shared.spool.holds(id);
             if !kept {
-                self.used_since.remove(&segment.id());
-                self.trimmed.retain(|id| *id != segment.id());
+                self.used_since.remove(&id);
+                self.trimmed.remove(&id);
             }
             kept
         });
@@ -125,43 +119,27 @@ impl Keeper {
 
     /// Keeps spares ready for every lane.
     fn refill(&mut self) {
-        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+        if self.shared.is_shut() || self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
         self.retry_at = None;
         for lane in self.shared.lanes() {
-            while !lane.gone() && self.add_spare(&lane) {}
+            while self.retry_at.is_none() && lane.wants_spare() && !lane.gone() {
+                self.add_spare(&lane);
+            }
         }
     }
 
-    /// True when a spare was added.
-    fn add_spare(&mut self, lane: &Lane) -> bool {
-        let wanted = |lane: &Lane| {
-            lane.segments().is_some_and(|held| !held.shut && held.spares.len() < SPARES)
-        };
-        if self.retry_at.is_some() || !wanted(lane) {
-            return false;
-        }
-        let writer = match self.shared.spool.prepare(self.shared.clock.now()) {
-            Ok(writer) => writer,
-            Err(obstacle) => {
-                self.meet(&obstacle);
-                return false;
+    fn add_spare(&mut self, lane: &Arc<Lane>) {
+        match self.shared.spool.prepare(self.shared.clock.now()) {
+            Ok(segment) => {
+                if self.shared.troubles().journal.take().is_some() {
+                    info!("the journal has room again");
+                }
+                segment.prefault(PREFAULT_BYTES);
+                self.shared.hand_over(segment, lane);
             }
-        };
-        if self.shared.troubles().journal.take().is_some() {
-            info!("the journal has room again");
-        }
-        let segment = writer.segment();
-        segment.prefault(PREFAULT_BYTES);
-        self.shared.announce(segment, lane.counter);
-        match lane.segments() {
-            Some(mut held) if !held.shut => {
-                held.spares.push(writer);
-                true
-            }
-            // Dropping the writer closes the empty segment, and the counter spends it.
-            _ => false,
+            Err(obstacle) => self.meet(&obstacle),
         }
     }
 
@@ -175,24 +153,10 @@ impl Keeper {
         }
     }
 
-    /// Closes what is open and writes it through.
+    /// Writes through what is there. It stays for the next start.
     fn finish(&mut self) {
-        for lane in self.shared.lanes() {
-            shut(&lane);
-        }
+        self.shared.shut();
         self.sync();
         self.delete_spent();
     }
-}
-
-/// Closes the segments of a lane, whether or not its worker is still there.
-pub(super) fn shut(lane: &Lane) {
-    for _ in 0..SHUT_TRIES_MAX {
-        if let Some(mut segments) = lane.segments() {
-            segments.shut();
-            return;
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
-    warn!("a worker kept hold of its journal segment; it is counted at the next start");
 }

@@ -1,34 +1,32 @@
 //! One worker's way into the journal.
 
-use std::cell::Cell;
-use std::marker::PhantomData;
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
-use super::journal::segment::SegmentWriter;
+use arc_swap::ArcSwapOption;
+
+use super::journal::segment::{Segment, SegmentWriter};
 use super::ring::Ring;
 use super::shared::Shared;
 use crate::domain::click::RawClick;
 use crate::telemetry::metrics::{DropReason, WorkerStats};
 
 /// Segments that are kept ready for one lane.
-pub(super) const SPARES: usize = 2;
-/// Looks at a lane's segments before a click goes to memory instead. The keeper holds them for
-/// some nanoseconds per segment.
-const LOOKS_MAX: u32 = 200;
+const SPARES: usize = 2;
 
 /// One worker's way into the journal. Stays on its thread.
 pub struct ClickLane {
     /// None when clicks are not counted.
     inner: Option<(Arc<Lane>, Arc<Shared>)>,
-    /// Two threads must not push into one ring.
-    _one_thread: PhantomData<Cell<()>>,
+    /// Not shared between threads, and so neither is the lane: one thread pushes into its ring.
+    active: RefCell<Option<SegmentWriter>>,
 }
 
 /// What a lane shares with the keeper and its counter.
 pub(super) struct Lane {
-    /// Only ever tried, never waited for.
-    segments: Mutex<Segments>,
+    /// Filled by the keeper, taken by the worker; neither waits.
+    spares: [ArcSwapOption<Segment>; SPARES],
     pub(super) ring: Ring,
     /// Which counter reads it.
     pub(super) counter: usize,
@@ -39,23 +37,13 @@ pub(super) struct Lane {
     gone: AtomicBool,
 }
 
-/// The segments of a lane.
-#[derive(Default)]
-pub(super) struct Segments {
-    pub(super) active: Option<SegmentWriter>,
-    /// Used from the end.
-    pub(super) spares: Vec<SegmentWriter>,
-    /// No segment will come: the journal is closing.
-    pub(super) shut: bool,
-}
-
 impl ClickLane {
     pub(super) fn new(lane: Arc<Lane>, shared: Arc<Shared>) -> Self {
-        Self { inner: Some((lane, shared)), _one_thread: PhantomData }
+        Self { inner: Some((lane, shared)), active: RefCell::new(None) }
     }
 
     pub(super) fn idle() -> Self {
-        Self { inner: None, _one_thread: PhantomData }
+        Self { inner: None, active: RefCell::new(None) }
     }
 
     /// Writes one click into the journal. Never waits, never fails; a click that finds no room is
@@ -63,7 +51,10 @@ impl ClickLane {
     pub fn record(&self, click: &RawClick<'_>) {
         let Some((lane, shared)) = &self.inner else { return };
         lane.stats.accept_click();
-        if lane.write(click) {
+        let mut active = self.active.borrow_mut();
+        if active.as_mut().is_some_and(|writer| writer.append(click))
+            || lane.write_to_next(&mut active, click)
+        {
             lane.take();
         } else {
             lane.degrade(click, shared);
@@ -73,6 +64,8 @@ impl ClickLane {
 
 impl Drop for ClickLane {
     fn drop(&mut self) {
+        // The last segment is closed first: after a lane is gone, nothing is written.
+        self.active.replace(None);
         if let Some((lane, _)) = &self.inner {
             lane.gone.store(true, Ordering::Release);
         }
@@ -80,15 +73,9 @@ impl Drop for ClickLane {
 }
 
 impl Lane {
-    pub(super) fn new(
-        stats: Arc<WorkerStats>,
-        first: Option<SegmentWriter>,
-        counter: usize,
-    ) -> Self {
-        let mut spares = Vec::with_capacity(SPARES);
-        spares.extend(first);
+    pub(super) fn new(stats: Arc<WorkerStats>, counter: usize) -> Self {
         Self {
-            segments: Mutex::new(Segments { active: None, spares, shut: false }),
+            spares: Default::default(),
             ring: Ring::new(),
             counter,
             stats,
@@ -97,18 +84,27 @@ impl Lane {
         }
     }
 
-    /// The segments, unless somebody else has them at this moment.
-    pub(super) fn segments(&self) -> Option<MutexGuard<'_, Segments>> {
-        match self.segments.try_lock() {
-            Ok(segments) => Some(segments),
-            // Nothing that can panic leaves the segments half changed.
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
+    /// Puts a spare into a free place; without one the segment is closed, and so spent.
+    pub(super) fn add_spare(&self, segment: Arc<Segment>) {
+        match self.spares.iter().find(|place| place.load().is_none()) {
+            Some(place) => place.store(Some(segment)),
+            None => {
+                segment.close();
+            }
         }
     }
 
+    pub(super) fn n_spares(&self) -> usize {
+        self.spares.iter().filter(|place| place.load().is_some()).count()
+    }
+
+    /// True when there is place for another spare.
+    pub(super) fn wants_spare(&self) -> bool {
+        self.n_spares() < SPARES
+    }
+
     pub(super) fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
+        self.taken.load(Ordering::Acquire)
     }
 
     /// True when no click follows those that can be seen after this call.
@@ -116,28 +112,25 @@ impl Lane {
         self.gone.load(Ordering::Acquire)
     }
 
-    fn write(&self, click: &RawClick<'_>) -> bool {
-        let mut looks = 0;
-        let mut segments = loop {
-            if let Some(segments) = self.segments() {
-                break segments;
+    /// Goes on to the next spare, because the active segment is full or was closed. The old
+    /// writer is dropped, which closes its segment.
+    #[cold]
+    fn write_to_next(&self, active: &mut Option<SegmentWriter>, click: &RawClick<'_>) -> bool {
+        for place in &self.spares {
+            *active = place.swap(None).and_then(SegmentWriter::open);
+            if active.as_mut().is_some_and(|writer| writer.append(click)) {
+                return true;
             }
-            looks += 1;
-            if looks == LOOKS_MAX {
-                return false;
-            }
-            std::hint::spin_loop();
-        };
-        if segments.active.as_mut().is_some_and(|writer| writer.append(click)) {
-            return true;
         }
-        segments.turn_over() && segments.active.as_mut().is_some_and(|writer| writer.append(click))
+        false
     }
 
     /// The order of retreat: memory, then nothing.
     #[cold]
     fn degrade(&self, click: &RawClick<'_>, shared: &Shared) {
-        if !shared.ended() && self.ring.push(click.at, click.link) {
+        if shared.is_shut() {
+            self.stats.drop_click(DropReason::JournalFailed);
+        } else if self.ring.push(click.at, click.link) {
             self.take();
             shared.metrics.clicks_unjournaled.inc();
         } else {
@@ -148,21 +141,5 @@ impl Lane {
     /// One more was taken in. The worker is the only writer, so no locked instruction is needed.
     fn take(&self) {
         self.taken.store(self.taken.load(Ordering::Relaxed) + 1, Ordering::Release);
-    }
-}
-
-impl Segments {
-    /// Goes on to the next spare; false when there is none. The old segment is closed by dropping
-    /// its writer.
-    pub(super) fn turn_over(&mut self) -> bool {
-        self.active = self.spares.pop();
-        self.active.is_some()
-    }
-
-    /// Closes everything and takes nothing in any more.
-    pub(super) fn shut(&mut self) {
-        self.shut = true;
-        self.active = None;
-        self.spares.clear();
     }
 }

@@ -215,9 +215,9 @@ impl ClickSink {
     /// dropped and counted.
     pub async fn drain(&self) {
         let Some(running) = &self.running else { return };
-        running.shut_lanes().await;
         let begun = tokio::time::Instant::now();
         loop {
+            running.shared.shut();
             let left = running.flush().await;
             running.wake_keeper();
             match left {
@@ -280,14 +280,6 @@ impl Running {
             left += counter.send(Flush { forget: None }).await.map_err(stopped)??;
         }
         Ok(left + self.shared.spool.n_leaving())
-    }
-
-    async fn shut_lanes(&self) {
-        let lanes = self.shared.lanes();
-        let shut = move || lanes.iter().for_each(|lane| keeper::shut(lane));
-        if let Err(error) = tokio::task::spawn_blocking(shut).await {
-            warn!(%error, "the journal was not closed in order");
-        }
     }
 
     async fn end(&self) {

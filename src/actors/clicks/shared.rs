@@ -31,7 +31,7 @@ pub(super) struct Shared {
     /// Lanes ever made.
     n_lanes: AtomicUsize,
     /// Every segment of this process that is still on disk.
-    live: Mutex<Vec<Arc<Segment>>>,
+    live: Mutex<Vec<Live>>,
     /// By counter: what it has to start to read.
     inboxes: Vec<Mutex<Inbox>>,
     /// Clicks taken in by lanes that are gone.
@@ -41,7 +41,17 @@ pub(super) struct Shared {
     troubles: Mutex<Troubles>,
     /// By counter: age of its oldest click that is not in the store, in milliseconds.
     lags: Vec<AtomicU64>,
+    /// No click is taken in any more.
+    shut: AtomicBool,
+    /// The keeper may end.
     ended: AtomicBool,
+}
+
+/// A segment on disk and whose it is.
+#[derive(Clone)]
+pub(super) struct Live {
+    pub(super) segment: Arc<Segment>,
+    pub(super) lane: Arc<Lane>,
 }
 
 #[derive(Default)]
@@ -87,6 +97,7 @@ impl Shared {
             settled: AtomicU64::new(0),
             troubles: Mutex::default(),
             lags: (0..counters).map(|_| AtomicU64::new(0)).collect(),
+            shut: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         }
     }
@@ -94,26 +105,24 @@ impl Shared {
     /// Makes a lane with one segment ready.
     pub(super) fn add_lane(&self, stats: Arc<WorkerStats>) -> Arc<Lane> {
         let counter = self.n_lanes.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
-        let first = match self.spool.prepare(self.clock.now()) {
-            Ok(writer) => {
-                self.announce(writer.segment(), counter);
-                Some(writer)
-            }
+        let lane = Arc::new(Lane::new(stats, counter));
+        match self.spool.prepare(self.clock.now()) {
+            Ok(segment) => self.hand_over(segment, &lane),
             Err(Obstacle { error, .. }) => {
                 tracing::warn!(%error, "a worker starts without a journal segment");
-                None
             }
-        };
-        let lane = Arc::new(Lane::new(stats, first, counter));
+        }
         lock(&self.inboxes[counter]).lanes.push(Arc::clone(&lane));
         lock(&self.lanes).push(Arc::clone(&lane));
         lane
     }
 
-    /// Tells the counter and the keeper of a segment, before anybody may write to it.
-    pub(super) fn announce(&self, segment: &Arc<Segment>, counter: usize) {
-        lock(&self.live).push(Arc::clone(segment));
-        lock(&self.inboxes[counter]).segments.push(Arc::clone(segment));
+    /// Gives a lane a spare segment, known to its counter and to the keeper before.
+    pub(super) fn hand_over(&self, segment: Segment, lane: &Arc<Lane>) {
+        let segment = Arc::new(segment);
+        lock(&self.live).push(Live { segment: Arc::clone(&segment), lane: Arc::clone(lane) });
+        lock(&self.inboxes[lane.counter]).segments.push(Arc::clone(&segment));
+        lane.add_spare(segment);
     }
 
     pub(super) fn take_inbox(&self, counter: usize) -> Inbox {
@@ -133,7 +142,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn live(&self) -> MutexGuard<'_, Vec<Arc<Segment>>> {
+    pub(super) fn live(&self) -> MutexGuard<'_, Vec<Live>> {
         lock(&self.live)
     }
 
@@ -168,8 +177,22 @@ impl Shared {
         lock(&self.troubles)
     }
 
-    /// Nothing is taken in or written through any more.
+    /// Takes no click in any more, and closes every segment that no record is being written to at
+    /// this moment. Call it again until all are closed.
+    pub(super) fn shut(&self) {
+        self.shut.store(true, Ordering::Release);
+        for live in self.live().iter() {
+            live.segment.close();
+        }
+    }
+
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::Acquire)
+    }
+
+    /// Lets the keeper end.
     pub(super) fn end(&self) {
+        self.shut.store(true, Ordering::Release);
         self.ended.store(true, Ordering::Release);
     }
 

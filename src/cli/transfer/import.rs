@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 
 use anyhow::Context;
 
-use crate::service::import::{BatchDigest, ImportRow, RowOutcome};
+use crate::service::import::{BatchDigest, ImportContext, ImportRow, RowOutcome};
 
 use super::read::{ReadRow, RowReader};
 use super::{BATCH_ROWS, BatchOutcome, Format, ImportArgs, WrongUsage, progress};
@@ -19,9 +19,13 @@ pub trait ImportTarget {
     /// Imports `rows` unless a batch with this digest was imported before.
     fn import(&mut self, digest: BatchDigest, rows: Vec<ImportRow>)
     -> anyhow::Result<BatchOutcome>;
+}
 
-    /// Judges `rows` and changes nothing. `Created` stands for a row that could be imported.
-    fn check(&mut self, rows: Vec<ImportRow>) -> anyhow::Result<Vec<RowOutcome>>;
+/// Judges rows and keeps none: the other end of a dry run.
+pub struct Checker {
+    pub context: ImportContext,
+    /// The name of the default domain is not known here, so none is refused.
+    pub any_domain: bool,
 }
 
 /// A line that was not imported.
@@ -54,7 +58,7 @@ struct Batch {
     rows: Vec<ImportRow>,
 }
 
-/// Imports a file, batch by batch. Fails with [`WrongUsage`] when the file does not fit the
+/// Imports a file, batch by batch; a dry run needs a [`Checker`] as target. Fails with [`WrongUsage`] when the file does not fit the
 /// command, else when reading or the target fails; run again, it goes on where it stopped.
 pub fn import(args: &ImportArgs, target: &mut dyn ImportTarget) -> anyhow::Result<ImportReport> {
     let format = Format::of(args.format, &args.file)?;
@@ -77,6 +81,22 @@ pub fn import(args: &ImportArgs, target: &mut dyn ImportTarget) -> anyhow::Resul
     });
     bar.finish_and_clear();
     outcome
+}
+
+impl ImportTarget for Checker {
+    /// `Created` stands for a row that could be imported.
+    fn import(&mut self, _: BatchDigest, rows: Vec<ImportRow>) -> anyhow::Result<BatchOutcome> {
+        let judged = rows.into_iter().map(|mut row| {
+            if self.any_domain {
+                row.domain = None;
+            }
+            match row.judge(&self.context) {
+                Ok(_) => RowOutcome::Created,
+                Err(error) => RowOutcome::Invalid(error.to_string()),
+            }
+        });
+        Ok(BatchOutcome::Done(judged.collect()))
+    }
 }
 
 impl ImportReport {
@@ -158,7 +178,7 @@ fn run(
         let Some(batch) = next_batch(&mut reader, index, &mut report).with_context(again)? else {
             break;
         };
-        let outcome = send(target, batch.digest, batch.rows, args.dry_run).with_context(again)?;
+        let outcome = send(target, batch.digest, batch.rows).with_context(again)?;
         match outcome {
             BatchOutcome::DoneBefore => report.n_done_before += batch.lines.len() as u64,
             BatchOutcome::Done(outcomes) => {
@@ -178,13 +198,11 @@ fn send(
     target: &mut dyn ImportTarget,
     digest: BatchDigest,
     rows: Vec<ImportRow>,
-    dry_run: bool,
 ) -> anyhow::Result<BatchOutcome> {
     let n_rows = rows.len();
-    let outcome = match (n_rows, dry_run) {
-        (0, _) => BatchOutcome::Done(Vec::new()),
-        (_, true) => BatchOutcome::Done(target.check(rows)?),
-        (_, false) => target.import(digest, rows)?,
+    let outcome = match n_rows {
+        0 => BatchOutcome::Done(Vec::new()),
+        _ => target.import(digest, rows)?,
     };
     if let BatchOutcome::Done(outcomes) = &outcome {
         anyhow::ensure!(outcomes.len() == n_rows, "the answer does not fit the rows sent");

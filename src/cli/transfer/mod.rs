@@ -20,7 +20,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 pub use export::{ExportReport, ExportSource, export};
-pub use import::{ImportReport, ImportTarget, Problem, import};
+pub use import::{Checker, ImportReport, ImportTarget, Problem, import};
 pub use server::ServerEnd;
 pub use store::StoreEnd;
 

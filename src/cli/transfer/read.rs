@@ -157,7 +157,7 @@ impl<R: Read> NdjsonRows<R> {
             }
             digest.update(&n_bytes.to_le_bytes()).update(text);
             let row = if fits {
-                parse(text, self.ignore_unknown)
+                ImportRow::from_json(text, self.ignore_unknown)
             } else {
                 Err(format!("the line is longer than {ROW_BYTES_MAX} bytes"))
             };
@@ -261,23 +261,4 @@ fn unreadable(line: u64, error: csv::Error) -> anyhow::Error {
         }
         kind => anyhow!("cannot read on at line {line}: {kind:?}"),
     }
-}
-
-fn parse(text: &[u8], ignore_unknown: bool) -> Result<ImportRow, String> {
-    if std::str::from_utf8(text).is_err() {
-        return Err("the line is not valid UTF-8".into());
-    }
-    let parsed = if ignore_unknown {
-        serde_json::from_slice::<serde_json::Map<_, _>>(text).and_then(|mut fields| {
-            fields.retain(|name, _| Column::named(name).is_some());
-            serde_json::from_value(serde_json::Value::Object(fields))
-        })
-    } else {
-        serde_json::from_slice(text)
-    };
-    parsed.map_err(|error| {
-        // The list of all fields that were possible is in the documentation.
-        let message = error.to_string();
-        message.split(", expected one of").next().unwrap_or_default().to_owned()
-    })
 }

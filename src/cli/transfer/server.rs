@@ -8,12 +8,8 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use tokio::runtime::Runtime;
 
-use crate::domain::destination::DestinationPolicy;
-use crate::domain::id::Id;
 use crate::domain::limits::{BULK_BODY_BYTES_MAX, PAGE_ROWS_MAX};
-use crate::domain::seal::{SealKey, Sealer};
-use crate::domain::time::Timestamp;
-use crate::service::import::{BatchDigest, ImportContext, ImportRow, RowOutcome};
+use crate::service::import::{BatchDigest, ImportRow, RowOutcome};
 
 use super::{BatchOutcome, ExportSource, ImportTarget, ServerArgs};
 
@@ -202,25 +198,6 @@ impl ImportTarget for ServerEnd {
         }
         outcomes.splice(0..0, std::iter::repeat_n(RowOutcome::Unchanged, n_missing));
         Ok(BatchOutcome::Done(outcomes))
-    }
-
-    /// Judges by the rules that hold everywhere; what the server adds (its own domains, say) shows
-    /// when the rows are imported.
-    fn check(&mut self, rows: Vec<ImportRow>) -> anyhow::Result<Vec<RowOutcome>> {
-        let context = ImportContext {
-            workspace: Id(0),
-            created_by: None,
-            policy: DestinationPolicy { own_hosts: Vec::new(), allow_private: true },
-            domain: String::new(),
-            sealer: Sealer::new(vec![SealKey { version: 0, secret: [0; 32] }]),
-            now: Timestamp(0),
-        };
-        let judged =
-            rows.into_iter().map(|row| match (ImportRow { domain: None, ..row }).judge(&context) {
-                Ok(_) => RowOutcome::Created,
-                Err(error) => RowOutcome::Invalid(error.to_string()),
-            });
-        Ok(judged.collect())
     }
 }
 

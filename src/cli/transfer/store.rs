@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 
 use crate::domain::id::Id;
 use crate::service::import::{
-    BatchDigest, ImportContext, ImportRow, Names, PreparedBatch, RowOutcome, digest_in,
+    BatchDigest, ImportContext, ImportRow, Names, PreparedBatch, digest_in,
 };
 use crate::storage::{ClickStore, LinkStore, Stores};
 
@@ -56,14 +56,6 @@ impl ImportTarget for StoreEnd<'_> {
                 .context("cannot write to the store")?;
             Ok(batch.settle(answers).map_or(BatchOutcome::DoneBefore, BatchOutcome::Done))
         })
-    }
-
-    fn check(&mut self, rows: Vec<ImportRow>) -> anyhow::Result<Vec<RowOutcome>> {
-        let judged = rows.into_iter().map(|row| match row.judge(&self.context) {
-            Ok(_) => RowOutcome::Created,
-            Err(error) => RowOutcome::Invalid(error.to_string()),
-        });
-        Ok(judged.collect())
     }
 }
 

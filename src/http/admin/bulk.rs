@@ -11,7 +11,7 @@ use crate::domain::link::CreatedVia;
 use crate::http::error::ApiError;
 use crate::http::extract::{Caller, read_body};
 use crate::http::json::{self, Reader};
-use crate::http::openapi::{self, BodyProblems, CommonProblems, CreateProblems};
+use crate::http::openapi::{BodyProblems, CommonProblems, CreateProblems, shapes};
 use crate::http::wire::{BulkItem, BulkView, LinkView, link_draft};
 use crate::service::draft::{Field, FieldCode, LinkDraft};
 use crate::service::links::Author;
@@ -23,7 +23,7 @@ use crate::service::links::Author;
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
             pattern = "^[!-~]+$", description = "Replays the first answer for 24 hours"),
     ),
-    request_body = openapi::CreateLinks,
+    request_body = shapes::CreateLinks,
     responses(
         (status = 200, description = "One answer per link, in order", body = BulkView),
         CommonProblems, BodyProblems, CreateProblems,

@@ -12,14 +12,14 @@ use crate::http::cursor::CursorScope;
 use crate::http::error::ApiError;
 use crate::http::extract::{Caller, Parameters, read_body};
 use crate::http::json;
-use crate::http::openapi::{self, AbsenceProblems, BodyProblems, CommonProblems};
+use crate::http::openapi::{AbsenceProblems, BodyProblems, CommonProblems, shapes};
 use crate::http::wire::{KeyView, NewKeyView, PageView, key_draft};
 use crate::storage::{PageMark, SortValue};
 
 /// Make a key; its text is shown this once
 #[utoipa::path(
     post, path = "/api/v1/api-keys", tag = "api-keys", operation_id = "create_api_key",
-    request_body = openapi::CreateApiKey,
+    request_body = shapes::CreateApiKey,
     responses(
         (status = 201, description = "The new key", body = NewKeyView),
         CommonProblems, BodyProblems,
@@ -44,7 +44,7 @@ pub(in crate::http) async fn create(
 /// List keys
 #[utoipa::path(
     get, path = "/api/v1/api-keys", tag = "api-keys", operation_id = "list_api_keys",
-    params(openapi::PageParameters),
+    params(shapes::PageParameters),
     responses((status = 200, description = "One page", body = PageView<KeyView>), CommonProblems),
 )]
 pub(in crate::http) async fn list(

@@ -10,9 +10,12 @@ use crate::domain::limits::BODY_BYTES_MAX;
 use crate::domain::link::{CreatedVia, Link};
 use crate::http::error::ApiError;
 use crate::http::extract::{Caller, Parameters, if_match, read_body};
-use crate::http::openapi::{BodyProblems, ChangeProblems, CommonProblems, CreateProblems};
+use crate::http::json;
+use crate::http::openapi::shapes;
+use crate::http::openapi::{
+    AbsenceProblems, BodyProblems, ChangeProblems, CommonProblems, CreateProblems,
+};
 use crate::http::wire::{LinkView, etag, link_draft};
-use crate::http::{json, openapi};
 use crate::service::links::Author;
 use crate::storage::KeptAnswer;
 
@@ -25,7 +28,7 @@ use crate::storage::KeptAnswer;
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
             pattern = "^[!-~]+$", description = "Replays the first answer for 24 hours"),
     ),
-    request_body = openapi::CreateLink,
+    request_body = shapes::CreateLink,
     responses(
         (status = 201, description = "The new link", body = LinkView,
             headers(("Location" = String), ("ETag" = String))),
@@ -68,10 +71,10 @@ pub(in crate::http) async fn create(
 /// Read a link
 #[utoipa::path(
     get, path = "/api/v1/links/{code}", tag = "links", operation_id = "fetch_link",
-    params(openapi::CodeParameters, openapi::DomainParameter),
+    params(shapes::CodeParameters, shapes::DomainParameter),
     responses(
         (status = 200, description = "The link", body = LinkView, headers(("ETag" = String))),
-        CommonProblems, openapi::AbsenceProblems,
+        CommonProblems, AbsenceProblems,
     ),
 )]
 pub(in crate::http) async fn fetch(
@@ -88,12 +91,12 @@ pub(in crate::http) async fn fetch(
 /// Change a link
 #[utoipa::path(
     patch, path = "/api/v1/links/{code}", tag = "links", operation_id = "change_link",
-    params(openapi::CodeParameters, openapi::DomainParameter, openapi::IfMatchParameter),
-    request_body = openapi::ChangeLink,
+    params(shapes::CodeParameters, shapes::DomainParameter, shapes::IfMatchParameter),
+    request_body = shapes::ChangeLink,
     responses(
         (status = 200, description = "The link as it is now", body = LinkView,
             headers(("ETag" = String))),
-        CommonProblems, BodyProblems, ChangeProblems, openapi::AbsenceProblems,
+        CommonProblems, BodyProblems, ChangeProblems, AbsenceProblems,
     ),
 )]
 pub(in crate::http) async fn change(
@@ -119,12 +122,12 @@ pub(in crate::http) async fn change(
 #[utoipa::path(
     delete, path = "/api/v1/links/{code}", tag = "links", operation_id = "delete_link",
     params(
-        openapi::CodeParameters, openapi::DomainParameter, openapi::IfMatchParameter,
+        shapes::CodeParameters, shapes::DomainParameter, shapes::IfMatchParameter,
         ("erase_clicks" = Option<bool>, Query, description = "Forget its clicks as well"),
     ),
     responses(
         (status = 204, description = "It is gone"),
-        CommonProblems, ChangeProblems, openapi::AbsenceProblems,
+        CommonProblems, ChangeProblems, AbsenceProblems,
     ),
 )]
 pub(in crate::http) async fn remove(
@@ -149,10 +152,10 @@ pub(in crate::http) async fn remove(
 /// Forget the clicks of a link
 #[utoipa::path(
     post, path = "/api/v1/links/{code}/reset-clicks", tag = "links", operation_id = "reset_clicks",
-    params(openapi::CodeParameters, openapi::DomainParameter),
+    params(shapes::CodeParameters, shapes::DomainParameter),
     responses(
         (status = 204, description = "It has no clicks"),
-        CommonProblems, openapi::AbsenceProblems,
+        CommonProblems, AbsenceProblems,
     ),
 )]
 pub(in crate::http) async fn reset_clicks(

@@ -11,7 +11,7 @@ use crate::domain::link::{CreatedVia, LinkState};
 use crate::http::cursor::CursorScope;
 use crate::http::error::{ApiError, ProblemCode};
 use crate::http::extract::{Caller, Parameters};
-use crate::http::openapi::{self, CommonProblems};
+use crate::http::openapi::{CommonProblems, shapes};
 use crate::http::wire::{LinkView, PageView};
 use crate::service::draft::FieldCode;
 use crate::storage::{LinkQuery, LinkSort, PageMark};
@@ -31,7 +31,7 @@ const SORTS: [(&str, LinkSort); 6] = [
 /// List links
 #[utoipa::path(
     get, path = "/api/v1/links", tag = "links", operation_id = "list_links",
-    params(openapi::ListParameters, openapi::PageParameters),
+    params(shapes::ListParameters, shapes::PageParameters),
     responses(
         (status = 200, description = "One page", body = PageView<LinkView>),
         CommonProblems,

@@ -2,6 +2,7 @@
 
 mod answer;
 pub(super) mod bulk;
+pub(super) mod import;
 pub(super) mod keys;
 pub(super) mod links;
 pub(super) mod lists;
@@ -69,6 +70,7 @@ macro_rules! routes {
 routes! {
     "/links" => GET lists::list, POST links::create;
     "/links/bulk" => POST bulk::create;
+    "/links/import" => POST import::import;
     "/links/{code}" => GET links::fetch, PATCH links::change, DELETE links::remove;
     "/links/{code}/reset-clicks" => POST links::reset_clicks;
     "/tags" => GET tags::list;

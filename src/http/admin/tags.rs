@@ -10,14 +10,14 @@ use crate::domain::id::Id;
 use crate::http::cursor::CursorScope;
 use crate::http::error::ApiError;
 use crate::http::extract::{Caller, Parameters};
-use crate::http::openapi::{self, CommonProblems};
+use crate::http::openapi::{CommonProblems, shapes};
 use crate::http::wire::{PageView, TagView};
 use crate::storage::{PageMark, SortValue};
 
 /// List tags
 #[utoipa::path(
     get, path = "/api/v1/tags", tag = "links", operation_id = "list_tags",
-    params(openapi::PageParameters),
+    params(shapes::PageParameters),
     responses((status = 200, description = "One page", body = PageView<TagView>), CommonProblems),
 )]
 pub(in crate::http) async fn list(

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use std::collections::HashSet;
+
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use futures_util::FutureExt as _;
 
@@ -109,18 +111,18 @@ async fn metrics_carry_the_promised_names_in_the_promised_format() {
 fn check_openmetrics(text: &str) {
     assert!(text.ends_with("# EOF\n"), "the last line is the end mark");
     let mut family = String::new();
-    let mut seen = std::collections::HashSet::new();
+    let (mut families, mut samples) = (HashSet::new(), HashSet::new());
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# TYPE ") {
             family = rest.split(' ').next().unwrap().to_owned();
-            assert!(seen.insert(family.clone()), "{family} is declared twice");
+            assert!(families.insert(family.clone()), "{family} is declared twice");
         } else if !line.starts_with('#') {
             let name = line.split(['{', ' ']).next().unwrap();
             assert!(name.starts_with(&family), "{line} outside its family {family}");
             let value = line.rsplit(' ').next().unwrap();
             assert!(value.parse::<f64>().is_ok(), "{line} ends with no number");
             let end_of_labels = line.rfind('}').map_or(name.len(), |at| at + 1);
-            assert!(seen.insert(line[..end_of_labels].to_owned()), "{line} is there twice");
+            assert!(samples.insert(&line[..end_of_labels]), "{line} is there twice");
         }
     }
     let buckets: Vec<f64> = text

@@ -4,6 +4,8 @@
 mod judge;
 mod row;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 pub use judge::{ImportContext, JudgedRow, RowError};
@@ -12,6 +14,8 @@ pub use row::{ImportRow, read_time, write_time};
 use crate::domain::code::Code;
 use crate::domain::destination::Destination;
 use crate::domain::id::Id;
+use crate::service::codes::{CodeMaker, CodePlan};
+use crate::service::ids::IdSource;
 use crate::storage::{Imported, ImportedLink};
 
 /// Names a batch: the same rows at the same place of a file have the same digest.
@@ -30,6 +34,15 @@ pub trait Names: Send + Sync {
     async fn code(&self, id: Id, destination: &Destination) -> Result<Code, NamingError>;
 }
 
+/// Names new links as creating one does.
+#[derive(Clone)]
+pub struct NewNames {
+    pub ids: Arc<IdSource>,
+    pub codes: CodeMaker,
+    /// How codes are made for rows that bring none.
+    pub plan: CodePlan,
+}
+
 /// What became of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowOutcome {
@@ -41,6 +54,17 @@ pub enum RowOutcome {
     ExternalIdTaken,
     /// The row breaks a rule; why, for a person.
     Invalid(String),
+}
+
+#[async_trait]
+impl Names for NewNames {
+    async fn id(&self) -> Result<Id, NamingError> {
+        Ok(self.ids.next().await?)
+    }
+
+    async fn code(&self, id: Id, destination: &Destination) -> Result<Code, NamingError> {
+        Ok(self.codes.make(self.plan, id, destination, 0).await?)
+    }
 }
 
 impl RowOutcome {

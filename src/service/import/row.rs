@@ -60,6 +60,56 @@ pub struct ImportRow {
 }
 
 impl ImportRow {
+    /// Every name that a field may have.
+    const FIELDS: [&str; 21] = [
+        "code",
+        "alias",
+        "domain",
+        "destination",
+        "title",
+        "notes",
+        "tags",
+        "redirect_status",
+        "starts_at",
+        "expires_at",
+        "expired_url",
+        "max_clicks",
+        "forward_query",
+        "external_id",
+        "status",
+        "created_at",
+        "updated_at",
+        "created_via",
+        "clicks",
+        "last_clicked_at",
+        "version",
+    ];
+
+    /// Reads one JSON object. Fields that are not known are left out when `ignore_unknown` says so,
+    /// else refused by name. Answers what is wrong with the text, for a person.
+    pub fn from_json(text: &[u8], ignore_unknown: bool) -> Result<Self, String> {
+        if std::str::from_utf8(text).is_err() {
+            return Err("the line is not valid UTF-8".to_owned());
+        }
+        // An array of values in the order of the fields would be read too.
+        if !text.trim_ascii_start().starts_with(b"{") {
+            return Err("the line is not a JSON object".to_owned());
+        }
+        let parsed = if ignore_unknown {
+            serde_json::from_slice::<serde_json::Map<_, _>>(text).and_then(|mut fields| {
+                fields.retain(|name, _| Self::FIELDS.contains(&name.as_str()));
+                serde_json::from_value(serde_json::Value::Object(fields))
+            })
+        } else {
+            serde_json::from_slice(text)
+        };
+        parsed.map_err(|error| {
+            // The list of all fields that were possible is in the documentation.
+            let message = error.to_string();
+            message.split(", expected one of").next().unwrap_or_default().to_owned()
+        })
+    }
+
     /// The row that brings `link` back as it is. The id, the workspace and the creator belong to
     /// the installation and stay behind. The default domain is left out, whatever its name.
     pub fn of(link: &Link, totals: ClickTotals) -> Self {

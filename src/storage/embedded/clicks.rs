@@ -272,7 +272,7 @@ pub(super) fn hottest(conn: &Connection, limit: u32) -> Outcome<Vec<Id>> {
     }
     all.extend(unfolded.into_values());
     let newest = all.iter().map(|entry| entry.last_at).max().unwrap_or(0);
-    let mut best = BinaryHeap::with_capacity(limit as usize + 1);
+    let mut best = BinaryHeap::new();
     for entry in all {
         let score = entry.clicks / (1 + (newest - entry.last_at) / DAY_MS);
         best.push(Reverse((score, entry.clicks, entry.link)));

@@ -4,7 +4,7 @@
 //! to be the only one (a server, an import into the store itself) takes a [`StoreLock`] besides.
 
 mod accounts;
-
+pub mod backup;
 mod clicks;
 mod deltas;
 mod fault;
@@ -20,7 +20,7 @@ mod rows;
 mod schema;
 mod search;
 mod upkeep;
-
+pub mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -126,6 +126,12 @@ impl Embedded {
         }
     }
 
+    /// Folds all clicks and indexes all texts now, instead of bit by bit when nothing else is to be
+    /// done. Nothing depends on it but speed; for measurements and tests.
+    pub async fn settle(&self) -> StorageResult<()> {
+        self.write("settle", upkeep::settle).await
+    }
+
     async fn write<T, F>(&self, op: Op, work: F) -> StorageResult<T>
     where
         T: Send + 'static,
@@ -157,6 +163,7 @@ fn open_for_writing(file: &Path, config: &EmbeddedConfig) -> Outcome<Connection>
     )?;
     conn.busy_timeout(BUSY_WAIT_MAX)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    schema::refuse_strangers(&conn)?;
     conn.execute_batch(
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;

@@ -127,15 +127,32 @@ const STEPS: &[&str] = &["
 /// The newest layout that this build knows.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
 
-/// Brings the file up to date. A file of a newer build is refused.
+/// Brings the file up to date. Call after [`refuse_strangers`].
 pub(super) fn migrate(conn: &Connection) -> Outcome<()> {
     if version(conn)? == VERSION {
-        return check_owner(conn);
+        return Ok(());
     }
     conn.execute_batch("BEGIN IMMEDIATE")?;
     let done = apply_missing(conn);
     conn.execute_batch(if done.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
     done
+}
+
+/// Refuses, without touching it, a file of another program or of a newer version of this one.
+pub(super) fn refuse_strangers(conn: &Connection) -> Outcome<()> {
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let owner: i64 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    if tables > 0 && owner != APPLICATION_ID {
+        return Err(Fault::Invalid("the file is a database of another program".into()));
+    }
+    let found = version(conn)?;
+    if found > VERSION {
+        return Err(Fault::Invalid(format!(
+            "the store was written by a newer Shunt (layout {found}, this build knows {VERSION}); \
+             start the newer version, or restore a backup made by this one"
+        )));
+    }
+    Ok(())
 }
 
 /// Number of the last step that was applied; zero in a new file.
@@ -145,38 +162,12 @@ pub(super) fn version(conn: &Connection) -> Outcome<i64> {
 
 fn apply_missing(conn: &Connection) -> Outcome<()> {
     // Read again under the lock: another process may have been faster.
-    let found = version(conn)?;
-    if found > VERSION {
-        return Err(Fault::Invalid(format!(
-            "the store was written by a newer Shunt (layout {found}, this build knows {VERSION}); \
-             start the newer version, or restore a backup made by this one"
-        )));
-    }
-    if found == 0 {
-        refuse_strange_tables(conn)?;
-        conn.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
-    } else {
-        check_owner(conn)?;
-    }
-    for step in &STEPS[found.max(0) as usize..] {
+    refuse_strangers(conn)?;
+    let applied = usize::try_from(version(conn)?).unwrap_or(0);
+    conn.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
+    for step in &STEPS[applied..] {
         conn.execute_batch(step)?;
     }
     conn.execute_batch(&format!("PRAGMA user_version = {VERSION}"))?;
     Ok(())
-}
-
-fn check_owner(conn: &Connection) -> Outcome<()> {
-    let owner: i64 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    if owner == APPLICATION_ID {
-        return Ok(());
-    }
-    Err(Fault::Invalid("the file is a database of another program".into()))
-}
-
-fn refuse_strange_tables(conn: &Connection) -> Outcome<()> {
-    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if tables == 0 {
-        return Ok(());
-    }
-    Err(Fault::Invalid("the file is a database of another program".into()))
 }

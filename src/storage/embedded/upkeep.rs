@@ -148,6 +148,15 @@ impl Upkeep {
     }
 }
 
+/// Everything at once. Call inside a transaction.
+pub(super) fn settle(conn: &Connection) -> Outcome<()> {
+    (0..CLICK_GROUPS).try_for_each(|group| fold::fold(conn, group))?;
+    while search::has_pending(conn)? {
+        search::index_some(conn, TEXTS_PER_STEP)?;
+    }
+    Ok(())
+}
+
 fn in_transaction(conn: &Connection, work: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
     conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let done = work().and_then(|()| Ok(conn.prepare_cached("COMMIT")?.execute([]).map(|_| ())?));

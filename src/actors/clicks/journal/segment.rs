@@ -3,14 +3,14 @@
 //! The only file of the journal with `unsafe` in it. What makes it sound: the file is allocated
 //! whole and never shortened while it is mapped; bytes before the writer's end are never written
 //! again, and readers see only records whose commit word they have read with Acquire; bytes
-//! behind the end belong to the one writer.
+//! behind the end belong to the one writer, while it has set the segment's state to `WRITING`.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use memmap2::{Advice, MmapRaw};
 use rustix::fs::{FallocateFlags, fallocate};
@@ -21,6 +21,15 @@ use crate::domain::click::{RawClick, SegmentId};
 
 const PAGE_BYTES: usize = 4_096;
 
+// States of a segment. It goes from UNUSED to OPEN when its writer is made, between OPEN and
+// WRITING with each record, and from either UNUSED or OPEN to CLOSED, for ever. So the keeper can
+// close a segment whose lane is idle, and a lane never waits: it finds the segment closed and
+// goes on to the next.
+const UNUSED: u8 = 0;
+const OPEN: u8 = 1;
+const WRITING: u8 = 2;
+const CLOSED: u8 = 3;
+
 /// What everybody may know of a segment.
 pub(in super::super) struct Segment {
     id: SegmentId,
@@ -30,8 +39,7 @@ pub(in super::super) struct Segment {
     seed: u32,
     /// End of the last record.
     written: AtomicUsize,
-    /// No record will follow. Set after the last commit word.
-    closed: AtomicBool,
+    state: AtomicU8,
     /// End of what is known to be on the disk. Kept by the keeper.
     synced: AtomicUsize,
     /// The disk refused a write: nothing in it is durable any more.
@@ -44,30 +52,47 @@ pub(in super::super) struct SegmentWriter {
     end: usize,
 }
 
-impl SegmentWriter {
+impl Segment {
     /// Maps `file`, whose blocks are allocated and zero behind the header.
     pub(super) fn map(id: SegmentId, path: PathBuf, file: File) -> io::Result<Self> {
         let map = MmapRaw::map_raw(&file)?;
-        let segment = Segment {
+        Ok(Self {
             id,
             path,
             file,
             map,
             seed: record::seed(id),
             written: AtomicUsize::new(HEADER_BYTES),
-            closed: AtomicBool::new(false),
+            state: AtomicU8::new(UNUSED),
             synced: AtomicUsize::new(HEADER_BYTES),
             failed: AtomicBool::new(false),
-        };
-        Ok(Self { segment: Arc::new(segment), end: HEADER_BYTES })
+        })
+    }
+}
+
+impl SegmentWriter {
+    /// The writer of a segment. None: it has, or had, one already, or it is closed.
+    pub(in super::super) fn open(segment: Arc<Segment>) -> Option<Self> {
+        // Not `then_some`: a writer that is made in vain would close the segment when dropped.
+        segment.turn(UNUSED, OPEN).then(|| Self { segment, end: HEADER_BYTES })
     }
 
     pub(in super::super) fn segment(&self) -> &Arc<Segment> {
         &self.segment
     }
 
-    /// Appends a click; false when it does not fit.
+    /// Appends a click; false when it does not fit, or when the segment was closed.
     pub(in super::super) fn append(&mut self, click: &RawClick<'_>) -> bool {
+        if !self.segment.turn(OPEN, WRITING) {
+            return false;
+        }
+        let appended = self.append_open(click);
+        // Nobody else leaves WRITING, so a plain store is enough.
+        self.segment.state.store(OPEN, Ordering::Release);
+        appended
+    }
+
+    fn append_open(&mut self, click: &RawClick<'_>) -> bool {
         let draft = Draft::new(click);
         let len = draft.payload_bytes();
         let (seed, at) = (self.segment.seed, self.end);
@@ -101,7 +126,7 @@ impl SegmentWriter {
 impl Drop for SegmentWriter {
     /// A writer that is gone never writes again: readers may finish the segment.
     fn drop(&mut self) {
-        self.segment.closed.store(true, Ordering::Release);
+        self.segment.state.store(CLOSED, Ordering::Release);
     }
 }
 
@@ -116,7 +141,17 @@ impl Segment {
 
     /// True when no record follows those that can be read after this call.
     pub(in super::super) fn closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) == CLOSED
+    }
+
+    /// Closes the segment, unless a record is being written to it at this moment; answers whether
+    /// it is closed.
+    pub(in super::super) fn close(&self) -> bool {
+        self.turn(OPEN, CLOSED) || self.turn(UNUSED, CLOSED) || self.closed()
+    }
+
+    fn turn(&self, from: u8, to: u8) -> bool {
+        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Bytes from the beginning to the end of the last record.

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 use super::Header;
-use super::segment::SegmentWriter;
+use super::segment::Segment;
 use crate::actors::clicks::ClicksConfig;
 use crate::domain::click::SegmentId;
 use crate::domain::time::Timestamp;
@@ -117,7 +117,7 @@ impl Spool {
     }
 
     /// Makes a segment, its blocks allocated for good.
-    pub(in super::super) fn prepare(&self, now: Timestamp) -> Result<SegmentWriter, Obstacle> {
+    pub(in super::super) fn prepare(&self, now: Timestamp) -> Result<Segment, Obstacle> {
         let made = self.room().and_then(|()| {
             let failed = |error: io::Error| Obstacle { reason: reason_of(&error), error };
             self.make(now).map_err(failed)
@@ -220,7 +220,7 @@ impl Spool {
         Ok(())
     }
 
-    fn make(&self, now: Timestamp) -> io::Result<SegmentWriter> {
+    fn make(&self, now: Timestamp) -> io::Result<Segment> {
         let id = self.next_id();
         let path = self.folder.join(format!("{:016x}{EXTENSION}", id.0));
         let new = self.folder.join(format!("{:016x}{NEW_EXTENSION}", id.0));
@@ -246,7 +246,7 @@ impl Spool {
         path: &Path,
         id: SegmentId,
         now: Timestamp,
-    ) -> io::Result<SegmentWriter> {
+    ) -> io::Result<Segment> {
         let size = self.config.segment_size.0;
         let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(new)?;
         allocate(&mut file, size)?;
@@ -255,7 +255,7 @@ impl Spool {
         file.sync_data()?;
         fs::rename(new, path)?;
         sync_folder(&self.folder)?;
-        SegmentWriter::map(id, path.to_owned(), file)
+        Segment::map(id, path.to_owned(), file)
     }
 
     fn remove(&self, segment: &Spent) -> io::Result<()> {

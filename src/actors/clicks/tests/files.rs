@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::actors::clicks::journal::segment::SegmentWriter;
 use crate::actors::clicks::journal::spool::Spool;
 use crate::actors::clicks::journal::{FileState, scan, scan::header, verify};
 use crate::domain::click::SegmentId;
@@ -15,7 +16,7 @@ fn written(clicks: &[RawClick<'_>]) -> (SegmentId, Vec<u8>, Vec<usize>) {
     let (_home, journal) = folder();
     let small = ClicksConfig { segment_size: Size(64 << 10), ..config() };
     let (spool, _) = Spool::open(&journal, &small, START).unwrap();
-    let mut writer = spool.prepare(START).unwrap();
+    let mut writer = SegmentWriter::open(Arc::new(spool.prepare(START).unwrap())).unwrap();
     let mut ends = Vec::new();
     for click in clicks {
         assert!(writer.append(click));
@@ -115,7 +116,7 @@ fn a_reader_behind_a_writer_sees_whole_records_in_order() {
     let (_home, journal) = folder();
     let large = ClicksConfig { segment_size: Size::mib(32), ..config() };
     let (spool, _) = Spool::open(&journal, &large, START).unwrap();
-    let mut writer = spool.prepare(START).unwrap();
+    let mut writer = SegmentWriter::open(Arc::new(spool.prepare(START).unwrap())).unwrap();
     let segment = Arc::clone(writer.segment());
     std::thread::scope(|scope| {
         scope.spawn(move || (1..=CLICKS).for_each(|n| assert!(writer.append(&click(n)))));
@@ -137,6 +138,48 @@ fn a_reader_behind_a_writer_sees_whole_records_in_order() {
     });
     let bytes = std::fs::read(segment.path()).unwrap();
     assert_eq!(scan(&bytes, segment.id(), |_| ()).records, CLICKS);
+}
+
+#[test]
+fn a_segment_has_one_writer_and_can_be_closed_under_it() {
+    let (_home, journal) = folder();
+    let (spool, _) = Spool::open(&journal, &config(), START).unwrap();
+    let segment = Arc::new(spool.prepare(START).unwrap());
+    let mut writer = SegmentWriter::open(Arc::clone(&segment)).unwrap();
+    assert!(SegmentWriter::open(Arc::clone(&segment)).is_none());
+    assert!(writer.append(&click(1)));
+    assert!(segment.close());
+    assert!(!writer.append(&click(2)));
+    let spare = Arc::new(spool.prepare(START).unwrap());
+    assert!(spare.close());
+    assert!(SegmentWriter::open(spare).is_none());
+}
+
+#[test]
+fn a_segment_closed_while_it_is_written_keeps_every_record_that_was_taken() {
+    let (_home, journal) = folder();
+    let small = ClicksConfig { segment_size: Size(64 << 10), ..config() };
+    let (spool, _) = Spool::open(&journal, &small, START).unwrap();
+    for _ in 0..200 {
+        let segment = Arc::new(spool.prepare(START).unwrap());
+        let mut writer = SegmentWriter::open(Arc::clone(&segment)).unwrap();
+        let (taken, found) = std::thread::scope(|scope| {
+            let writing =
+                scope.spawn(move || (1..).take_while(|n| writer.append(&click(*n))).count());
+            while !segment.close() {
+                std::hint::spin_loop();
+            }
+            let mut at = HEADER_BYTES;
+            let found = std::iter::from_fn(|| {
+                let (_, next) = segment.record_at(at)?;
+                at = next;
+                Some(())
+            });
+            (found.count(), writing.join().unwrap())
+        });
+        assert_eq!(taken, found);
+        std::fs::remove_file(segment.path()).unwrap();
+    }
 }
 
 #[actix::test]

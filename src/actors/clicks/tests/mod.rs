@@ -5,6 +5,7 @@ mod counting;
 mod crashes;
 mod files;
 mod retreat;
+mod speed;
 mod store;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,0 +1,142 @@
+//! `shunt links import|export`: on the store itself, or through a running server.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Subcommand;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::app::{self, Opened, Sharing, SystemClock};
+use crate::cli::transfer::{
+    self, Checker, ExportArgs, ExportReport, ImportArgs, ImportReport, ServerEnd, StoreEnd,
+    WrongUsage,
+};
+use crate::cli::{Failure, Outcome, complain, keys, say};
+use crate::config::Settings;
+use crate::domain::destination::DestinationPolicy;
+use crate::domain::id::Id;
+use crate::domain::seal::{SealKey, Sealer};
+use crate::domain::time::Clock;
+use crate::http::Site;
+use crate::service::codes::{CodeMaker, CodePlan};
+use crate::service::import::{ImportContext, NewNames};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LinksCommand {
+    /// Import links from CSV or NDJSON
+    ///
+    /// Works on the store itself when no server holds it, else through one with --url and --key.
+    /// Lines that cannot be imported are named on standard error; the others are imported. An
+    /// import that was stopped can be run again: it goes on where it was.
+    Import(ImportArgs),
+    /// Export links to CSV or NDJSON
+    ///
+    /// What an export writes, an import takes, with states, versions and counts. Through a server,
+    /// deleted links are left out.
+    Export(ExportArgs),
+}
+
+pub(super) fn run(command: &LinksCommand, settings: &Settings) -> Outcome {
+    match command {
+        LinksCommand::Import(args) => told(import(args, settings)?),
+        LinksCommand::Export(args) => {
+            let report = export(args, settings)?;
+            match args.file.as_str() {
+                "-" => complain(report),
+                _ => say(report),
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Prints what an import did; refused lines make it a failure.
+fn told(report: ImportReport) -> Outcome {
+    // Whoever closed standard error did not want to read it.
+    let _ = report.write_problems(&mut std::io::stderr().lock());
+    let _ = std::io::stderr().flush();
+    say(&report);
+    match report.n_refused {
+        0 => Ok(()),
+        1 => Err(Failure::failed("one line was refused")),
+        n_refused => Err(Failure::failed(format!("{n_refused} lines were refused"))),
+    }
+}
+
+fn import(args: &ImportArgs, settings: &Settings) -> Result<ImportReport, Failure> {
+    if args.dry_run {
+        // A dry run needs no store: it must not make one, nor wait for a server to stop.
+        let nobodys = Sealer::new(vec![SealKey { version: 0, secret: [0; 32] }]);
+        let mut context = context(settings, Id(0), nobodys)?;
+        let any_domain = args.server.url.is_some();
+        if any_domain {
+            context.policy = DestinationPolicy { own_hosts: Vec::new(), allow_private: true };
+        }
+        return transfer::import(args, &mut Checker { context, any_domain }).map_err(failure);
+    }
+    if let Some(mut server) = ServerEnd::of(&args.server)? {
+        return transfer::import(args, &mut server).map_err(failure);
+    }
+    let runtime = runtime()?;
+    let opened = runtime.block_on(app::open(settings, Sharing::Alone))?;
+    if let Some(key) = &opened.owner_key {
+        say(format_args!("owner API key: {}", key.as_str()));
+    }
+    let grant = runtime.block_on(keys::operator(&opened))?;
+    let mut store = store_end(&runtime, &opened, settings, grant.workspace)?;
+    transfer::import(args, &mut store).map_err(failure)
+}
+
+fn export(args: &ExportArgs, settings: &Settings) -> Result<ExportReport, Failure> {
+    if let Some(mut server) = ServerEnd::of(&args.server)? {
+        return transfer::export(args, &mut server).map_err(failure);
+    }
+    let runtime = runtime()?;
+    let opened = runtime.block_on(app::open(settings, Sharing::WithServer))?;
+    let mut store = store_end(&runtime, &opened, settings, Id(0))?;
+    transfer::export(args, &mut store).map_err(failure)
+}
+
+fn store_end<'a>(
+    runtime: &'a Runtime,
+    opened: &Opened,
+    settings: &Settings,
+    workspace: Id,
+) -> anyhow::Result<StoreEnd<'a>> {
+    let context = context(settings, workspace, opened.sealer.clone())?;
+    let names = NewNames {
+        ids: Arc::clone(&opened.ids),
+        codes: CodeMaker::new(opened.sealer.clone(), Arc::clone(&opened.stores.nodes)),
+        plan: CodePlan { scheme: settings.codes.scheme, length: settings.codes.length },
+    };
+    Ok(StoreEnd::new(runtime, &opened.stores, context, Arc::new(names)))
+}
+
+/// What rows are judged by: the same as in a server with these settings.
+fn context(settings: &Settings, workspace: Id, sealer: Sealer) -> anyhow::Result<ImportContext> {
+    let (public_url, hosts) = settings.http.site().context("reading `http.listen`")?;
+    Ok(ImportContext {
+        workspace,
+        created_by: None,
+        policy: DestinationPolicy {
+            own_hosts: hosts.names(),
+            allow_private: settings.destinations.allow_private,
+        },
+        domain: Site::of(&public_url).domain,
+        sealer,
+        now: SystemClock.now(),
+    })
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("starting a runtime")
+}
+
+/// A file that does not fit the command is wrong usage, not a failure.
+fn failure(error: anyhow::Error) -> Failure {
+    match error.downcast_ref::<WrongUsage>() {
+        Some(usage) => Failure::usage(usage.to_string()),
+        None => Failure::from(error),
+    }
+}

@@ -1,0 +1,7 @@
+//! The public server, whole, over real sockets and a store in memory.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod answers;
+mod site;
+mod visits;

@@ -1,0 +1,254 @@
+//! Reads everything and says what is damaged; rebuilds what can be made from the rest.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::fault::{Fault, Outcome};
+use super::links::live_counter;
+use super::pages::{self, PageKind, page_id, parse_page_id};
+use super::rows::{self, COLUMNS};
+use super::schema::{CLICK_GROUPS, CLICK_SHARDS};
+use super::{clicks, counter, database_file, deltas, open_for_reading, open_for_writing};
+use crate::domain::link::LinkStatus;
+use crate::storage::secrets::Secrets;
+use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult};
+
+/// Findings that a report lists; the rest is counted.
+const FINDINGS_MAX: usize = 100;
+
+/// What to do about a finding.
+pub const REPAIR: &str = "shunt verify --repair";
+/// What to do when the data itself is damaged.
+pub const RESTORE: &str = "shunt restore";
+
+/// What a check of the whole store found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Links that were read and are whole.
+    pub links: u64,
+    /// Click pages that were read and are whole.
+    pub click_pages: u64,
+    pub findings: Vec<Finding>,
+    /// Findings beyond those listed.
+    pub more: u64,
+}
+
+/// One thing that is damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub what: String,
+    /// The command that brings it right: [`REPAIR`] or [`RESTORE`].
+    pub remedy: &'static str,
+}
+
+impl Report {
+    pub fn is_sound(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn add(&mut self, what: impl Into<String>, remedy: &'static str) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(Finding { what: what.into(), remedy });
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Keeps what went wrong in one part of the check and lets the other parts go on.
+    fn part(&mut self, name: &str, outcome: Outcome<()>) {
+        if let Err(fault) = outcome {
+            self.add(format!("{name}: {fault}"), RESTORE);
+        }
+    }
+}
+
+/// Checks the store in the folder `store`, which may be in use. Blocks for as long as reading
+/// everything takes. Kinds: `Unavailable` (there is no store).
+pub fn verify(store: &Path) -> StorageResult<Report> {
+    let file = existing("verify", store)?;
+    let mut report = Report::default();
+    if let Err(error) = Secrets::open(store) {
+        report.add(error.to_string(), RESTORE);
+    }
+    match open_for_reading(&file) {
+        Ok(conn) => {
+            let structure = check_structure(&conn, &mut report);
+            report.part("structure", structure);
+            let links = check_links(&conn, &mut report);
+            report.part("links", links);
+            let clicks = check_clicks(&conn, &mut report);
+            report.part("clicks", clicks);
+        }
+        Err(fault) => report.add(format!("{}: {fault}", file.display()), RESTORE),
+    }
+    Ok(report)
+}
+
+/// Rebuilds indexes, tags, counters and the index of texts from the links. Damaged rows stay as
+/// they are. Kinds: `Unavailable`, `Corrupt` (nothing to rebuild from: restore a backup).
+pub fn repair(store: &Path) -> StorageResult<()> {
+    const OP: Op = "repair";
+    let file = existing(OP, store)?;
+    let rebuild = || -> Outcome<()> {
+        let conn = open_for_writing(&file, &super::EmbeddedConfig::default())?;
+        conn.execute_batch("REINDEX")?;
+        conn.execute_batch("BEGIN IMMEDIATE")?;
+        rebuild_from_links(&conn)?;
+        conn.execute_batch("COMMIT")?;
+        Ok(())
+    };
+    rebuild().map_err(|fault| fault.into_error(OP, &file))
+}
+
+fn existing(op: Op, store: &Path) -> StorageResult<std::path::PathBuf> {
+    let file = database_file(store);
+    if file.exists() {
+        return Ok(file);
+    }
+    let text = format!("there is no store in {}", store.display());
+    Err(StorageError::new(StorageErrorKind::Unavailable, op, text))
+}
+
+fn check_structure(conn: &Connection, report: &mut Report) -> Outcome<()> {
+    let mut statement = conn.prepare("PRAGMA integrity_check")?;
+    let mut found = statement.query([])?;
+    while let Some(row) = found.next()? {
+        let verdict: String = row.get(0)?;
+        if verdict != "ok" {
+            let in_index = verdict.contains("index") || verdict.contains("link_texts");
+            report.add(verdict, if in_index { REPAIR } else { RESTORE });
+        }
+    }
+    let mut statement = conn.prepare("PRAGMA foreign_key_check")?;
+    let mut found = statement.query([])?;
+    while let Some(row) = found.next()? {
+        let table: String = row.get(0)?;
+        report.add(format!("a row of {table} belongs to nothing"), RESTORE);
+    }
+    Ok(())
+}
+
+fn check_links(conn: &Connection, report: &mut Report) -> Outcome<()> {
+    let (mut n_rows, mut n_tags) = (0, 0);
+    let mut live: BTreeMap<_, i64> = BTreeMap::new();
+    let mut statement = conn.prepare(&format!("SELECT {COLUMNS} FROM links ORDER BY id"))?;
+    let mut found = statement.query([])?;
+    while let Some(row) = found.next()? {
+        n_rows += 1;
+        match rows::decode(row) {
+            Ok(link) => {
+                report.links += 1;
+                if link.status != LinkStatus::Deleted {
+                    *live.entry(link.workspace).or_default() += 1;
+                    n_tags += link.tags.iter().collect::<HashSet<_>>().len() as i64;
+                }
+            }
+            Err(fault) => report.add(fault.to_string(), RESTORE),
+        }
+    }
+    if report.links as i64 != n_rows {
+        // What follows is derived from whole rows only.
+        return Ok(());
+    }
+    if counter(conn, "links")? != n_rows {
+        report.add("the counter of links is wrong", REPAIR);
+    }
+    for (workspace, n) in &live {
+        if counter(conn, &live_counter(*workspace))? != *n {
+            report.add(format!("the counter of workspace {workspace} is wrong"), REPAIR);
+        }
+    }
+    let kept: i64 = conn.query_row("SELECT count(*) FROM link_tags", [], |row| row.get(0))?;
+    if kept != n_tags {
+        report.add("the index of tags does not fit the links", REPAIR);
+    }
+    Ok(())
+}
+
+fn check_clicks(conn: &Connection, report: &mut Report) -> Outcome<()> {
+    let strange: i64 = conn.query_row(
+        "SELECT count(*) FROM click_pages WHERE id < 0 OR id >> 48 > 4 OR (id >> 32) & 65535 >= ?1",
+        [CLICK_SHARDS as i64],
+        |row| row.get(0),
+    )?;
+    if strange > 0 {
+        report.add(format!("{strange} click pages belong to no bucket"), RESTORE);
+    }
+    for kind in [PageKind::Minute, PageKind::Hour] {
+        let range = (page_id(kind, 0, 0), page_id(kind, CLICK_SHARDS - 1, u32::MAX));
+        each_page(conn, range, report, |_| ())?;
+    }
+    for shard in 0..CLICK_SHARDS {
+        let mut sums: HashMap<u64, u64> = HashMap::new();
+        for kind in [PageKind::Day, PageKind::Brought] {
+            let range = (page_id(kind, shard, 0), page_id(kind, shard, u32::MAX));
+            each_page(conn, range, report, |entry| {
+                *sums.entry(entry.link).or_default() += entry.clicks;
+            })?;
+        }
+        match clicks::read_page(conn, PageKind::Total, shard, 0) {
+            Ok(totals) => {
+                report.click_pages += u64::from(!totals.is_empty());
+                let fits = totals.len() == sums.len()
+                    && totals.iter().all(|entry| sums.get(&entry.link) == Some(&entry.clicks));
+                if !fits {
+                    report.add(format!("the totals of shard {shard} are not its sums"), RESTORE);
+                }
+            }
+            Err(fault) => report.add(format!("totals of shard {shard}: {fault}"), RESTORE),
+        }
+    }
+    for group in 0..CLICK_GROUPS {
+        if let Err(fault) = deltas::each(conn, group, |_| ()) {
+            report.add(format!("clicks not folded yet, group {group}: {fault}"), RESTORE);
+        }
+    }
+    Ok(())
+}
+
+fn each_page(
+    conn: &Connection,
+    range: (i64, i64),
+    report: &mut Report,
+    mut look: impl FnMut(pages::Entry),
+) -> Outcome<()> {
+    let mut statement =
+        conn.prepare_cached("SELECT id, body FROM click_pages WHERE id BETWEEN ?1 AND ?2")?;
+    let mut found = statement.query(range)?;
+    while let Some(row) = found.next()? {
+        let id: i64 = row.get(0)?;
+        let Some((kind, shard, bucket)) = parse_page_id(id) else {
+            continue;
+        };
+        let body = row.get_ref(1)?.as_blob().map_err(|_| pages::damaged())?;
+        match pages::decode(kind, body) {
+            Ok(entries) => {
+                report.click_pages += 1;
+                entries.into_iter().for_each(&mut look);
+            }
+            Err(fault) => {
+                report.add(format!("{kind:?} page {bucket} of shard {shard}: {fault}"), RESTORE);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn rebuild_from_links(conn: &Connection) -> Outcome<()> {
+    conn.execute_batch(
+        "DELETE FROM link_tags;
+         DELETE FROM counters WHERE name = 'links' OR name LIKE 'live:%';
+         INSERT INTO counters (name, value) SELECT 'links', count(*) FROM links;
+         INSERT INTO counters (name, value)
+            SELECT 'live:' || workspace, count(*) FROM links WHERE status <> 4 GROUP BY workspace;
+         DELETE FROM link_texts_pending;
+         INSERT INTO link_texts (link_texts) VALUES ('delete-all');
+         INSERT INTO link_texts_pending (link, fresh) SELECT id, 1 FROM links WHERE status <> 4;
+         INSERT OR IGNORE INTO link_tags (workspace, tag, link)
+            SELECT links.workspace, tag.value, links.id FROM links, json_each(links.tags) AS tag
+            WHERE links.tags IS NOT NULL AND links.status <> 4;",
+    )
+    .map_err(Fault::from)
+}

@@ -1,1 +1,0 @@
-//! What the embedded store must withstand beyond the suite.
