@@ -9,7 +9,7 @@ usage() {
     cat <<'TEXT'
 benches/hot_path.sh [options]
 
-  --shunt PATH     measure this binary instead of building one
+  --binary PATH    measure this binary instead of building one
   --references     measure the reference servers only
   --links A,B      numbers of links for bytes per link (1000000,5000000)
   --no-memory      leave out bytes per link
@@ -30,7 +30,7 @@ results=benches/results.md
 work=$target/bench
 while [ $# -gt 0 ]; do
     case "$1" in
-        --shunt) shunt=$2; shift 2 ;;
+        --binary | --shunt) shunt=$2; shift 2 ;;
         --references) references=yes; shift ;;
         --links) links=$2; shift 2 ;;
         --no-memory) memory=; shift ;;

@@ -59,7 +59,8 @@ mod tests {
     #[test]
     fn samples_are_added_up_by_name_and_label() {
         let scrape = Scrape::parse(
-            "# HELP x_total Things\nx_total{a=\"1\",b=\"2\"} 3\nx_total{a=\"2\"} 4\nx 5 1700000000\n",
+            "# HELP x_total Things\nx_total{a=\"1\",b=\"2\"} 3\nx_total{a=\"2\"} 4\n\
+             x 5 1700000000\n",
         );
         assert_eq!(scrape.total("x_total"), 7.0);
         assert_eq!(scrape.sum("x_total", &["a=\"1\""]), 3.0);

@@ -1,3 +1,5 @@
+//! The client against servers that answer slowly, break off, or stall.
+
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::net::{Ipv4Addr, TcpListener};
