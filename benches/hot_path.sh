@@ -61,6 +61,7 @@ if [ -n "$results" ]; then
 fi
 
 "$loadtest" instructions "${options[@]}"
+"$loadtest" instructions --browser "${options[@]}"
 if [ -n "$memory" ] && [ -n "$shunt" ]; then
     "$loadtest" memory --links "$links" "${options[@]}"
 fi

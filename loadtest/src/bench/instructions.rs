@@ -55,6 +55,9 @@ pub struct InstructionsArgs {
     /// Requests that are measured, after half as many to warm up
     #[arg(long, default_value_t = 40_000)]
     pub requests: u64,
+    /// Send the headers of browsers too; a plain request has `Host` only
+    #[arg(long)]
+    pub browser: bool,
     /// Also append the figures to this file
     #[arg(long)]
     pub append: Option<PathBuf>,
@@ -76,7 +79,10 @@ pub fn run(arguments: &InstructionsArgs) -> Result<ExitCode> {
     fs::create_dir_all(&arguments.work).context("make the work folder")?;
     let work = arguments.work.canonicalize()?;
     let files = prepare::link_files(&work, N_LINKS)?;
-    let pool = |text: &str| text.lines().map(str::to_owned).collect();
+    let pool = |text: &str| match arguments.browser {
+        true => text.lines().map(str::to_owned).collect(),
+        false => Vec::new(),
+    };
     let tape = Tape::render(
         &read_lines(&files.codes)?,
         &TapeSpec {
@@ -122,7 +128,10 @@ pub fn run(arguments: &InstructionsArgs) -> Result<ExitCode> {
         }
     }
 
-    let text = describe(&costs);
+    let text = describe(
+        &costs,
+        if arguments.browser { "per browser's request" } else { "per plain request" },
+    );
     say(&format!("{text}\nbar: Shunt, counting ≤ {INSTRUCTIONS_MAX} without memset"))?;
     if let Some(path) = &arguments.append {
         super::append(path, &text)?;
@@ -132,7 +141,7 @@ pub fn run(arguments: &InstructionsArgs) -> Result<ExitCode> {
     Ok(if met || !arguments.strict { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn describe(costs: &[Cost]) -> String {
+fn describe(costs: &[Cost], first: &str) -> String {
     let own = costs.iter().find(|cost| cost.label == "actix-http service");
     let own = own.map_or(0.0, |cost| cost.allocations);
     let rows: Vec<Vec<String>> = costs
@@ -148,7 +157,7 @@ fn describe(costs: &[Cost]) -> String {
         })
         .collect();
     let head = [
-        "per request",
+        first,
         "user instructions",
         "memset besides",
         "allocations",
