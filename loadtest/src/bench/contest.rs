@@ -15,7 +15,7 @@ use super::entrants::{Entrant, Kind, Stage};
 use super::prepare;
 use crate::client::{self, Load, Pace};
 use crate::facts;
-use crate::process::pin_here;
+use crate::process::{pause, pin_here};
 use crate::say;
 use crate::shunt::HOST;
 use crate::stats::{Spread, table};
@@ -96,6 +96,8 @@ const BARS: [Bar; 5] = [
     Bar { against: Kind::NginxLog, now: 1.2, end: 1.7 },
     Bar { against: Kind::Haproxy, now: 1.4, end: 2.0 },
 ];
+/// Time for a server that was paused to find out how late it is.
+const AFTER_RESUME: Duration = Duration::from_millis(500);
 /// How much slower many links may be than few: now, and in the end.
 const SCALE_BARS: (f64, f64) = (0.85, 0.90);
 
@@ -215,6 +217,9 @@ fn measure(contestant: &mut Contestant, arguments: &ContestArgs, round: usize) -
     let part = contestant.tape.n_requests() / arguments.rounds.max(1);
     let mut player = contestant.tape.player_from(round * part);
     server.pause(false);
+    // Timers that ran out meanwhile fire first: a server that still believes in the time of its
+    // last turn would close new connections as too slow.
+    pause(AFTER_RESUME);
     let cpu_before = facts::cpu_of(server.pid());
     let tally = client::run(&load, &mut player, &AtomicBool::new(false))
         .with_context(|| format!("measure {}", contestant.entrant.label))?;
