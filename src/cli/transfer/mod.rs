@@ -72,7 +72,7 @@ pub struct ServerArgs {
     #[arg(long, requires = "key")]
     pub url: Option<String>,
     /// API key for that server
-    #[arg(long, requires = "url", env = "SHUNT_KEY", hide_env_values = true)]
+    #[arg(long, env = "SHUNT_KEY", hide_env_values = true)]
     pub key: Option<String>,
 }
 
