@@ -181,7 +181,12 @@ fn run(
         };
         let outcome = send(target, batch.digest, batch.rows).with_context(again)?;
         match outcome {
-            BatchOutcome::DoneBefore => report.n_done_before += batch.lines.len() as u64,
+            BatchOutcome::DoneBefore(refused) => {
+                report.n_done_before += (batch.lines.len() - refused.len()) as u64;
+                for (place, reason) in refused {
+                    report.refuse(batch.lines[place], reason);
+                }
+            }
             BatchOutcome::Done(outcomes) => {
                 for (line, outcome) in batch.lines.into_iter().zip(outcomes) {
                     report.settle(line, outcome);

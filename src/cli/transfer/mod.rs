@@ -72,7 +72,7 @@ pub struct ServerArgs {
     #[arg(long, requires = "key")]
     pub url: Option<String>,
     /// API key for that server
-    #[arg(long, requires = "url", env = "SHUNT_KEY", hide_env_values = true)]
+    #[arg(long, env = "SHUNT_KEY", hide_env_values = true)]
     pub key: Option<String>,
 }
 
@@ -96,8 +96,9 @@ pub struct WrongUsage(pub String);
 pub enum BatchOutcome {
     /// One answer per row, in order.
     Done(Vec<RowOutcome>),
-    /// The same batch was imported by an earlier run.
-    DoneBefore,
+    /// The same batch was imported by an earlier run. Rows that break a rule, by their place in
+    /// the batch and with the reason, as far as they are known.
+    DoneBefore(Vec<(usize, String)>),
 }
 
 /// Keys are secret, also in what is printed for debugging.

@@ -194,7 +194,7 @@ impl ImportTarget for ServerEnd {
         // A batch of several calls that was stopped in between: what is left was done just now.
         let n_missing = rows.len() - outcomes.len();
         if done_before && n_missing == rows.len() {
-            return Ok(BatchOutcome::DoneBefore);
+            return Ok(BatchOutcome::DoneBefore(Vec::new()));
         }
         outcomes.splice(0..0, std::iter::repeat_n(RowOutcome::Unchanged, n_missing));
         Ok(BatchOutcome::Done(outcomes))

@@ -54,7 +54,11 @@ impl ImportTarget for StoreEnd<'_> {
                 .import(digest, batch.take_links())
                 .await
                 .context("cannot write to the store")?;
-            Ok(batch.settle(answers).map_or(BatchOutcome::DoneBefore, BatchOutcome::Done))
+            let refused = batch.refused();
+            Ok(match batch.settle(answers) {
+                Some(outcomes) => BatchOutcome::Done(outcomes),
+                None => BatchOutcome::DoneBefore(refused),
+            })
         })
     }
 }

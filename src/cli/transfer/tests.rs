@@ -31,7 +31,7 @@ impl ImportTarget for Shelf {
             anyhow::bail!("the shelf broke");
         }
         if self.batches.contains(&digest) {
-            return Ok(BatchOutcome::DoneBefore);
+            return Ok(BatchOutcome::DoneBefore(Vec::new()));
         }
         self.batches.push(digest);
         let mut outcomes = Vec::new();

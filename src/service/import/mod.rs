@@ -144,6 +144,16 @@ impl PreparedBatch {
         std::mem::take(&mut self.links)
     }
 
+    /// Rows that broke a rule, by their place in the batch, and why.
+    pub fn refused(&self) -> Vec<(usize, String)> {
+        let reasons =
+            self.outcomes.iter().enumerate().filter_map(|(place, outcome)| match outcome {
+                Some(RowOutcome::Invalid(reason)) => Some((place, reason.clone())),
+                _ => None,
+            });
+        reasons.collect()
+    }
+
     /// One outcome per row, given the store's answers. `None`: the batch was imported before.
     pub fn settle(self, answers: Option<Vec<Imported>>) -> Option<Vec<RowOutcome>> {
         let mut answers = answers?.into_iter();
