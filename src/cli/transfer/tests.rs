@@ -1,3 +1,5 @@
+//! Import and export against a target in memory.
+
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::fmt::Write as _;

@@ -1,3 +1,5 @@
+//! Destinations: refusals, normal form, the WPT corpus.
+
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod corpus;

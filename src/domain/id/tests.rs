@@ -1,3 +1,5 @@
+//! Ids under clocks that misbehave.
+
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::collections::HashSet;

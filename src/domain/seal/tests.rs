@@ -1,3 +1,5 @@
+//! Sealed codes: a bijection that nobody else can open.
+
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::collections::HashSet;

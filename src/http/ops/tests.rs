@@ -1,3 +1,5 @@
+//! The operations listener, asked in process.
+
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::collections::HashSet;

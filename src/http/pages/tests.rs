@@ -1,3 +1,5 @@
+//! Pages as visitors and programs get them.
+
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use actix_web::body::to_bytes;

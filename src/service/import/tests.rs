@@ -1,3 +1,5 @@
+//! Rows of an import: what is taken, what is refused, and why.
+
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::sync::atomic::{AtomicU64, Ordering};

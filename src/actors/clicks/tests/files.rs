@@ -247,7 +247,8 @@ proptest! {
         let starts = std::iter::once(HEADER_BYTES).chain(ends.iter().copied());
         // The last seven bytes at most of a record are zeros that nobody reads.
         let intact = starts.zip(&ends).take_while(|(start, end)| {
-            let used = *start + 8 + usize::from(bytes[*start]) + usize::from(bytes[start + 1]) * 256;
+            let (low, high) = (bytes[*start], bytes[start + 1]);
+            let used = *start + 8 + usize::from(u16::from_le_bytes([low, high]));
             debug_assert!(used <= **end);
             bytes[*start..used] == changed[*start..used]
         }).count();

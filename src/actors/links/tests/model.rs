@@ -106,7 +106,8 @@ proptest! {
                 table.warm().await.unwrap();
             }
             for (round, steps) in (1..).zip(rounds) {
-                let all = (1..).zip(steps).map(|(n, step)| take(&table, &store, step, round * 100 + n));
+                let take = |(n, step)| take(&table, &store, step, round * 100 + n);
+                let all = (1..).zip(steps).map(take);
                 join_all(all).await;
                 compare(&table, &store).await;
             }
