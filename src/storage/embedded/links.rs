@@ -60,7 +60,8 @@ impl LinkStore for Embedded {
     async fn tags(&self, workspace: Id) -> StorageResult<Vec<(String, u64)>> {
         self.read("list_tags", Lane::Long, move |conn| {
             let mut statement = conn.prepare_cached(
-                "SELECT tag, count(*) FROM link_tags WHERE workspace = ?1 GROUP BY tag ORDER BY tag",
+                "SELECT tag, count(*) FROM link_tags WHERE workspace = ?1
+                 GROUP BY tag ORDER BY tag",
             )?;
             let rows = statement.query_map([signed(workspace)], |row| {
                 Ok((row.get(0)?, row.get::<_, i64>(1)? as u64))

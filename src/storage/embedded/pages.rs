@@ -254,7 +254,9 @@ mod tests {
         }
 
         #[test]
-        fn noise_with_a_right_checksum_never_panics(noise in prop::collection::vec(any::<u8>(), 4..400)) {
+        fn noise_with_a_right_checksum_never_panics(
+            noise in prop::collection::vec(any::<u8>(), 4..400),
+        ) {
             let mut body = noise;
             seal(&mut body);
             let _ = decode(PageKind::Total, &body);
