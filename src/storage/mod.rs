@@ -42,7 +42,7 @@ pub trait LinkStore: Send + Sync + 'static {
 
     /// Puts new links at codes nobody ever had; one answer per link, in order. Durable when it
     /// returns. Two links of one call may not share a code: the second is `Taken`. An
-    /// `external_id` that its workspace already uses is `ExternalIdTaken`.
+    /// `external_id` that its workspace already uses is `ExternalIdTaken`; a deleted link uses none.
     async fn claim(&self, links: Vec<Link>) -> StorageResult<Vec<Claim>>;
 
     /// Replaces the link at its key if the stored version is `link.version - 1`.
@@ -158,7 +158,9 @@ pub struct LinkQuery {
     pub state: Option<LinkState>,
     pub domain: Option<DomainId>,
     pub created_via: Option<CreatedVia>,
+    /// This moment included.
     pub created_after: Option<Timestamp>,
+    /// This moment not included.
     pub created_before: Option<Timestamp>,
     pub external_id: Option<String>,
     pub sort: LinkSort,
@@ -209,8 +211,8 @@ pub trait ClickStore: Send + Sync + 'static {
     /// Totals of the given links, in order; a link without clicks has zeros.
     async fn totals(&self, links: &[Id]) -> StorageResult<Vec<ClickTotals>>;
 
-    /// Non-empty buckets of `link` in `minutes` (since the epoch), as (first minute, clicks), in
-    /// order of time.
+    /// Non-empty buckets of `link` whose first minute is in `minutes` (since the epoch), as (first
+    /// minute, clicks), in order of time.
     async fn series(
         &self,
         link: Id,

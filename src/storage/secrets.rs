@@ -13,8 +13,8 @@ use crate::domain::seal::SealKey;
 /// Name of the file in the store's folder.
 pub const FILE_NAME: &str = "keys.toml";
 
-const HEADER: &str = "# Secrets of this installation. Keep a copy safe: without this file\n\
-     # API keys stop working and sealed codes cannot be opened. Do not edit.\n\n";
+const HEADER: &str = "# Secrets of this installation. Keep a copy in a safe place: without\n\
+     # this file API keys stop working and sealed codes cannot be opened. Do not edit.\n\n";
 
 /// Never printed: no `Debug`.
 #[derive(Clone)]
@@ -41,8 +41,9 @@ pub enum SecretsError {
     #[error("{} is malformed ({reason}); bring it back from a backup", path.display())]
     Malformed { path: PathBuf, reason: String },
     #[error(
-        "{} is missing although a store is there; API keys and sealed codes depend on it, so it is \
-         not made anew. Bring it back from a backup, or restore all with `shunt restore`",
+        "{} is missing although a store is there; API keys and sealed codes depend on it, so it \
+         is not made anew. Bring it back from a backup, or restore the whole store with \
+         `shunt restore`",
         path.display()
     )]
     Lost { path: PathBuf },

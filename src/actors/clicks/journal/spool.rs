@@ -20,6 +20,8 @@ pub(super) const DAMAGED_FOLDER: &str = "damaged";
 const EXTENSION: &str = ".seg";
 /// Segments under construction; never hold clicks.
 const NEW_EXTENSION: &str = ".new";
+/// Unit of the epoch that a start takes from the clock, in milliseconds.
+const EPOCH_TICK_MS: i64 = 4;
 /// Low bits of a segment id: the number of the segment in its epoch.
 const NUMBER_BITS: u32 = 24;
 
@@ -112,7 +114,7 @@ impl Spool {
     pub(in super::super) fn next_id(&self) -> SegmentId {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         // More than 2^24 segments of one process carry into the epoch. That is fine: the next
-        // start takes an epoch above the clock's seconds and above every segment it finds.
+        // start takes an epoch above the clock and above every segment it finds.
         SegmentId((self.epoch << NUMBER_BITS) + number)
     }
 
@@ -311,8 +313,10 @@ fn raise_epoch(folder: &Path, newest_segment: u64, now: Timestamp) -> io::Result
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => return Err(error),
     };
-    let seconds = u64::try_from(now.as_millis() / 1_000).unwrap_or(0);
-    let epoch = (last.max(newest_segment) + 1).max(seconds);
+    // Finer than any restart, so that even a journal that somebody deleted does not come back
+    // under ids whose records the store has counted. 40 bits of it last until 2109.
+    let ticks = u64::try_from(now.as_millis() / EPOCH_TICK_MS).unwrap_or(0);
+    let epoch = (last.max(newest_segment) + 1).max(ticks);
     let new = folder.join("epoch.new");
     let mut file = File::create(&new)?;
     writeln!(file, "{epoch}")?;
