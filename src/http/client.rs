@@ -31,6 +31,13 @@ impl TrustedProxies {
         }
     }
 
+    /// The client at the other end of a connection, unless a trusted proxy is and may tell of
+    /// another with each request.
+    pub(crate) fn direct_client(&self, peer: Option<SocketAddr>) -> Option<IpAddr> {
+        let peer = peer?.ip().to_canonical();
+        (!self.trusts(peer)).then_some(peer)
+    }
+
     /// Follows the hops from the nearest one while each was told by somebody trusted.
     fn walk<'a>(
         &self,

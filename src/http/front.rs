@@ -1,4 +1,5 @@
-//! The hit: a known code, answered before any router, middleware or future exists.
+//! The hit: a known code, answered before any router, middleware or future exists, on connections
+//! that the direct way handed over.
 //!
 //! The front service wraps the actix-web application. It sees the bare request, and when that is a
 //! plain `GET` or `HEAD` of a link in memory, it answers: one map read, one decision, one record in
@@ -13,21 +14,16 @@ use actix_http::{Request, Response};
 use actix_service::{Service, ServiceFactory, forward_ready};
 use actix_web::Error;
 use actix_web::dev::{AppConfig, ServiceResponse};
-use actix_web::http::header::HeaderValue;
 use actix_web::http::{Method, Uri, header};
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, LocalBoxFuture, Map};
 
-use crate::domain::code::DomainId;
-use crate::domain::decide::{Decision, decide};
-use crate::domain::hot::HotLink;
 use crate::domain::limits::{CODE_BYTES_MAX, HEADERS_BYTES_MAX};
 use crate::http::headers::{
     VisitHeaders, X_REQUEST_ID, X_ROBOTS_TAG, given_request_id, noindex, nosniff, referrer_policy,
 };
 use crate::http::redirect::status_code;
 use crate::http::worker::Worker;
-use crate::telemetry::metrics::Outcome;
 
 /// Makes the front service of one worker around `app`.
 pub(crate) struct FrontFactory<A> {
@@ -101,56 +97,26 @@ fn hit(worker: &Worker, request: &Request) -> Option<Response<BoxBody>> {
         return None;
     }
     let domain = worker.hosts.exact(headers.host)?;
+    let given = headers.has_request_id.then_some(&head.headers).and_then(given_request_id);
 
     let started = worker.sample();
-    let visit = Visit { worker, request, headers, counts };
-    let response = visit.answer(domain, code)?;
+    let click = counts.then(|| headers.click(worker.client(request.peer_addr(), &head.headers)));
+    let response = worker.hit(domain, code, click, |target| {
+        let location = worker.header_value(target.location)?;
+        let mut response = Response::with_body(status_code(target.status), BoxBody::new(()));
+        let headers = response.headers_mut();
+        headers.insert(header::LOCATION, location);
+        headers.insert(header::CACHE_CONTROL, worker.rules.caching(target.status));
+        headers.insert(X_ROBOTS_TAG, noindex());
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff());
+        headers.insert(header::REFERRER_POLICY, referrer_policy());
+        headers.insert(X_REQUEST_ID, given.unwrap_or_else(|| worker.request_id()));
+        Some(response)
+    })?;
     if let Some(started) = started {
         worker.observe_sample(started);
     }
     Some(response)
-}
-
-/// One visit that the front service may be able to answer.
-struct Visit<'a> {
-    worker: &'a Worker,
-    request: &'a Request,
-    headers: VisitHeaders<'a>,
-    counts: bool,
-}
-
-impl Visit<'_> {
-    fn answer(&self, domain: DomainId, code: &[u8]) -> Option<Response<BoxBody>> {
-        let now = self.worker.clock.now();
-        self.worker.links.read(domain, code, |link| {
-            let Decision::Go(target) = decide(link, now) else { return None };
-            if has_click_limit(link) {
-                return None;
-            }
-            let location = self.worker.header_value(target.location)?;
-            if self.counts && target.counts {
-                let peer = self.request.peer_addr();
-                let address = self.worker.client(peer, &self.request.head().headers);
-                self.worker.record(self.headers.click(now, link.id(), address));
-            }
-            self.worker.stats.count(Outcome::Hit);
-
-            let mut response = Response::with_body(status_code(target.status), BoxBody::new(()));
-            let headers = response.headers_mut();
-            headers.insert(header::LOCATION, location);
-            headers.insert(header::CACHE_CONTROL, self.worker.rules.caching(target.status));
-            headers.insert(X_ROBOTS_TAG, noindex());
-            headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff());
-            headers.insert(header::REFERRER_POLICY, referrer_policy());
-            headers.insert(X_REQUEST_ID, self.request_id());
-            Some(response)
-        })?
-    }
-
-    fn request_id(&self) -> HeaderValue {
-        let given = self.headers.has_request_id.then_some(&self.request.head().headers);
-        given.and_then(given_request_id).unwrap_or_else(|| self.worker.request_id())
-    }
 }
 
 /// The path's only segment, if the target is nothing but that: no query, no host. Whether it is a
@@ -162,10 +128,6 @@ fn plain_code(uri: &Uri) -> Option<&[u8]> {
     let target = uri.path_and_query()?.as_str().as_bytes();
     let code = target.strip_prefix(b"/")?;
     (1..=CODE_BYTES_MAX).contains(&code.len()).then_some(code)
-}
-
-fn has_click_limit(link: &HotLink) -> bool {
-    link.rare().is_some_and(|rare| rare.allowance.is_some())
 }
 
 #[cfg(test)]

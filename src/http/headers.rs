@@ -12,7 +12,7 @@ pub(crate) const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-ta
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest request id taken from a client, in bytes; other ids are replaced.
-const REQUEST_ID_BYTES_MAX: usize = 128;
+pub(crate) const REQUEST_ID_BYTES_MAX: usize = 128;
 
 pub(crate) fn private_no_store() -> HeaderValue {
     const { HeaderValue::from_static("private, no-store") }
@@ -66,11 +66,11 @@ impl<'a> VisitHeaders<'a> {
         found
     }
 
-    /// The click that this visit is, without its query.
-    pub(crate) fn click(&self, at: Timestamp, link: Id, address: IpAddr) -> RawClick<'a> {
+    /// The click that this visit is, without its query, and before it is known of what and when.
+    pub(crate) fn click(&self, address: IpAddr) -> RawClick<'a> {
         RawClick {
-            at,
-            link,
+            at: Timestamp::default(),
+            link: Id::default(),
             address,
             flags: self.flags,
             user_agent: self.user_agent,
@@ -91,7 +91,7 @@ impl<'a> VisitHeaders<'a> {
         }
     }
 
-    fn flag_if(&mut self, condition: bool, flag: ClickFlags) {
+    pub(crate) fn flag_if(&mut self, condition: bool, flag: ClickFlags) {
         if condition {
             self.flags = self.flags.with(flag);
         }
@@ -150,7 +150,7 @@ fn wire_bytes(name: &HeaderName, value: &[u8]) -> usize {
 }
 
 /// `prefetch`, `prefetch;prerender`, `preview`: nobody is looking yet.
-fn is_speculative(value: &[u8]) -> bool {
+pub(crate) fn is_speculative(value: &[u8]) -> bool {
     ["prefetch", "prerender", "preview"].iter().any(|word| {
         value.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
     })

@@ -2,7 +2,8 @@
 //!
 //! | path | answers | where |
 //! |---|---|---|
-//! | `/{code}` in memory | the redirect | `front.rs`, before any route |
+//! | `/{code}` in memory | the redirect | `direct`, from the bytes of the connection |
+//! | the same on a connection that had other requests | the redirect | `front.rs`, before any route |
 //! | `/{code}` | the redirect, or why not | `redirect.rs` |
 //! | `/api/v1/…` | the API | `admin` |
 //! | `/`, `/health`, `/robots.txt`, `/favicon.ico` | what they are called | here |
@@ -12,6 +13,7 @@
 pub mod admin;
 mod client;
 mod cursor;
+mod direct;
 mod error;
 mod extract;
 mod front;

@@ -208,7 +208,7 @@ impl<'a> Visit<'a> {
     fn record(&self, link: Id) {
         let peer = self.request.peer_addr();
         let address = self.worker.client(peer, self.request.headers());
-        let click = self.headers.click(self.now, link, address);
+        let click = RawClick { at: self.now, link, ..self.headers.click(address) };
         self.worker.record(RawClick { query: self.query.as_bytes(), ..click });
     }
 

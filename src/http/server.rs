@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::KeepAlive;
-use actix_web::dev::ServerHandle;
-use actix_web::{HttpServer, web};
+use actix_http::{HttpService, KeepAlive};
+use actix_server::{Server, ServerHandle};
+use actix_service::map_config;
+use actix_web::dev::AppConfig;
+use actix_web::web;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -22,6 +24,7 @@ use crate::domain::time::Clock;
 use crate::domain::units::Span;
 use crate::http::application;
 use crate::http::client::TrustedProxies;
+use crate::http::direct::{DirectFactory, Handover, Timeouts};
 use crate::http::front::FrontFactory;
 use crate::http::listen::{ListenAddresses, Listeners, parse_public_url};
 use crate::http::ops::Readiness;
@@ -154,22 +157,32 @@ where
         pages: Arc::new(parts.pages),
         alive: alive.downgrade(),
     };
-    let mut server = HttpServer::new(move || {
-        let worker = Rc::new(Worker::new(&shared));
-        let app = application(Rc::clone(&worker), admin.clone());
-        FrontFactory { worker, app }
-    })
-    .workers(config.workers())
-    .max_connections(config.max_connections)
-    .keep_alive(KeepAlive::Timeout(config.keep_alive.0))
-    .client_request_timeout(HEADERS_WAIT_MAX)
-    .shutdown_timeout(config.shutdown_timeout.0.as_secs())
-    .tcp_nodelay(true)
-    .disable_signals();
+    let mut builder = Server::build()
+        .workers(config.workers())
+        .max_concurrent_connections(config.max_connections)
+        .shutdown_timeout(config.shutdown_timeout.0.as_secs())
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+    let timeouts = Timeouts { idle: config.keep_alive.0, head: HEADERS_WAIT_MAX };
     for socket in listeners.sockets {
-        server = server.listen(socket)?;
+        let (shared, admin, stopping) = (shared.clone(), admin.clone(), stopping.clone());
+        builder = builder.listen("public", socket, move || {
+            let worker = Rc::new(Worker::new(&shared));
+            let app = application(Rc::clone(&worker), admin.clone());
+            let front = FrontFactory { worker: Rc::clone(&worker), app };
+            let told = stopping.clone();
+            let http = HttpService::<Handover, _, _>::build()
+                .keep_alive(KeepAlive::Timeout(timeouts.idle))
+                .client_request_timeout(timeouts.head)
+                .graceful_shutdown_signal(move || {
+                    let told = told.clone();
+                    async move { told.notified().await }
+                })
+                .h1(map_config(front, |()| AppConfig::default()));
+            DirectFactory { worker, http, timeouts, stopping: stopping.clone() }
+        })?;
     }
-    let server = server.run();
+    let server = builder.run();
     Ok(RunningServer {
         addresses: listeners.addresses,
         public_url: listeners.public_url,

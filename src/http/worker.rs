@@ -13,12 +13,14 @@ use tokio::sync::mpsc::{Sender, WeakSender};
 use crate::actors::clicks::{ClickLane, ClickSink};
 use crate::actors::links::LinkTable;
 use crate::domain::click::{ClickFlags, RawClick};
+use crate::domain::code::DomainId;
+use crate::domain::decide::{Decision, Target, decide};
 use crate::domain::time::Clock;
 use crate::http::client::TrustedProxies;
 use crate::http::hosts::Hosts;
 use crate::http::pages::Pages;
 use crate::http::redirect::RedirectRules;
-use crate::telemetry::metrics::{Metrics, WorkerStats};
+use crate::telemetry::metrics::{Metrics, Outcome, WorkerStats};
 
 /// One hit in this many is timed; its time weighs as many.
 const SAMPLE_EVERY: u32 = 64;
@@ -87,7 +89,42 @@ impl Worker {
 
     /// A request id that no other request of this process has.
     pub(crate) fn request_id(&self) -> HeaderValue {
-        self.arena.header_value(&self.request_ids.next()).expect("hexadecimal digits are ASCII")
+        self.arena.header_value(&self.new_request_id()).expect("hexadecimal digits are ASCII")
+    }
+
+    /// The same as sixteen hexadecimal digits.
+    pub(crate) fn new_request_id(&self) -> [u8; 16] {
+        self.request_ids.next()
+    }
+
+    /// A visit of a link in memory, decided and recorded: what `render` makes of where it leads.
+    /// `None` when there is more to it: no such link here, a refusal, a click limit, or a target
+    /// that cannot be rendered.
+    pub(crate) fn hit<R>(
+        &self,
+        domain: DomainId,
+        code: &[u8],
+        click: Option<RawClick<'_>>,
+        render: impl FnOnce(&Target<'_>) -> Option<R>,
+    ) -> Option<R> {
+        let now = self.clock.now();
+        self.links.read(domain, code, |link| {
+            let Decision::Go(target) = decide(link, now) else { return None };
+            if link.rare().is_some_and(|rare| rare.allowance.is_some()) {
+                return None;
+            }
+            let answer = render(&target)?;
+            if let Some(click) = click.filter(|_| target.counts) {
+                self.record(RawClick { at: now, link: link.id(), ..click });
+            }
+            self.stats.count(Outcome::Hit);
+            Some(answer)
+        })?
+    }
+
+    /// The address that all visits of a connection count for, if the peer alone tells it.
+    pub(crate) fn direct_client(&self, peer: Option<SocketAddr>) -> Option<IpAddr> {
+        self.proxies.direct_client(peer)
     }
 
     /// The start of a visit, for one in [`SAMPLE_EVERY`].

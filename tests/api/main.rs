@@ -4,6 +4,7 @@ mod harness;
 
 mod clicks;
 mod command_line;
+mod connections;
 mod crash;
 mod keys;
 mod links;

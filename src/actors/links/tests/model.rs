@@ -107,7 +107,7 @@ proptest! {
             }
             for (round, steps) in (1..).zip(rounds) {
                 let take = |(n, step)| take(&table, &store, step, round * 100 + n);
-                let all = (1..).zip(steps).map(take);
+                let all = (1_u64..).zip(steps).map(take);
                 join_all(all).await;
                 compare(&table, &store).await;
             }

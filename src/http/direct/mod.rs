@@ -1,0 +1,251 @@
+//! The direct way: plain visits of links in memory, answered from the bytes of the connection.
+//!
+//! A connection starts here. As long as its requests are plain (`GET` or `HEAD` of one code, no
+//! query, no body, a served host) and hit, each is parsed, decided, recorded and answered by one
+//! copy of bytes, without a header map, a request or a response object. The first request that is
+//! anything else is handed over, with the connection and every byte not yet answered, to the HTTP
+//! implementation, where the front service and the application go on; it stays there. So this
+//! path may always say "not mine", and never has to be lenient.
+
+mod answer;
+mod handover;
+mod request;
+mod watch;
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use actix_server::GracefulShutdownSignal;
+use actix_service::{Service, ServiceFactory};
+use bytes::{Buf as _, BytesMut};
+use futures_util::future::LocalBoxFuture;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::http::direct::answer::Answers;
+use crate::http::direct::request::{Parsed, parse};
+use crate::http::direct::watch::{Life, Phase, Watch};
+use crate::http::worker::Worker;
+
+pub(crate) use handover::Handover;
+
+/// Room for reading; a plain visit takes some hundred bytes.
+const READ_BYTES: usize = 8 * 1_024;
+
+/// Makes the service of one worker's connections around the HTTP implementation.
+pub(crate) struct DirectFactory<H> {
+    pub worker: Rc<Worker>,
+    pub http: H,
+    pub timeouts: Timeouts,
+    pub stopping: GracefulShutdownSignal,
+}
+
+/// How long a connection may keep a worker waiting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// Between two requests.
+    pub idle: std::time::Duration,
+    /// From the first byte of a request's head to its last.
+    pub head: std::time::Duration,
+}
+
+/// The connections of one worker.
+pub(crate) struct Direct<H>(Rc<Shared<H>>);
+
+struct Shared<H> {
+    worker: Rc<Worker>,
+    http: H,
+    answers: Answers,
+    watch: Rc<Watch>,
+}
+
+impl<H> ServiceFactory<TcpStream> for DirectFactory<H>
+where
+    H: ServiceFactory<(Handover, Option<SocketAddr>), Config = (), Response = ()>,
+    H::Service: 'static,
+    H::Future: 'static,
+{
+    type Response = ();
+    type Error = ();
+    type Config = ();
+    type Service = Direct<H::Service>;
+    type InitError = ();
+    type Future = LocalBoxFuture<'static, Result<Self::Service, ()>>;
+
+    fn new_service(&self, (): ()) -> Self::Future {
+        let http = self.http.new_service(());
+        let worker = Rc::clone(&self.worker);
+        let (timeouts, stopping) = (self.timeouts, self.stopping.clone());
+        Box::pin(async move {
+            let http = http.await.map_err(|_| ())?;
+            let watch = Rc::new(Watch::new(timeouts));
+            let answers = Answers::new(&worker.rules);
+            Watch::start(&watch, stopping);
+            Ok(Direct(Rc::new(Shared { worker, http, answers, watch })))
+        })
+    }
+}
+
+impl<H> Service<TcpStream> for Direct<H>
+where
+    H: Service<(Handover, Option<SocketAddr>), Response = ()> + 'static,
+{
+    type Response = ();
+    type Error = ();
+    type Future = LocalBoxFuture<'static, Result<(), ()>>;
+
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        self.0.http.poll_ready(context).map_err(|_| ())
+    }
+
+    fn call(&self, stream: TcpStream) -> Self::Future {
+        let shared = Rc::clone(&self.0);
+        Box::pin(async move {
+            // A connection that breaks is the client's business.
+            let _ = stream.set_nodelay(true);
+            let peer = stream.peer_addr().ok();
+            let mut connection = Connection {
+                shared: &shared,
+                stream,
+                peer,
+                input: BytesMut::with_capacity(READ_BYTES),
+                output: Vec::new(),
+            };
+            let handed = match connection.run().await {
+                Ok(End::Closed) | Err(_) => None,
+                Ok(End::HandOver) => Some(Handover::new(connection.input, connection.stream)),
+            };
+            match handed {
+                Some(io) => shared.http.call((io, peer)).await.map_err(|_| ()),
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+/// One connection on the direct way.
+struct Connection<'a, H> {
+    shared: &'a Shared<H>,
+    stream: TcpStream,
+    peer: Option<SocketAddr>,
+    /// Bytes not yet answered.
+    input: BytesMut,
+    /// Answers not yet sent.
+    output: Vec<u8>,
+}
+
+/// How the direct way ends.
+enum End {
+    Closed,
+    HandOver,
+}
+
+/// What became of the bytes in `input`.
+enum Progress {
+    /// All complete requests are answered; more bytes are needed.
+    Wanting,
+    /// The next request is not for this path.
+    NotMine,
+}
+
+impl<H> Connection<'_, H> {
+    async fn run(&mut self) -> io::Result<End> {
+        let Some(address) = self.shared.worker.direct_client(self.peer) else {
+            return Ok(End::HandOver);
+        };
+        let watch = Rc::clone(&self.shared.watch);
+        let life = watch.enter();
+        loop {
+            let in_head = !self.input.is_empty();
+            if self.read(&life).await? == 0 {
+                return Ok(End::Closed);
+            }
+            let progress = self.answer_all(address);
+            let answered = !self.output.is_empty();
+            if answered {
+                self.stream.write_all(&self.output).await?;
+                self.output.clear();
+            }
+            match progress {
+                Progress::NotMine => return Ok(End::HandOver),
+                Progress::Wanting if self.input.is_empty() => {
+                    if watch.is_stopping() {
+                        return Ok(End::Closed);
+                    }
+                    life.wait(Phase::Idle);
+                }
+                // The deadline of a head begins with its first byte.
+                Progress::Wanting if in_head && !answered => (),
+                Progress::Wanting => life.wait(Phase::Head),
+            }
+        }
+    }
+
+    /// Reads what has come, at least a byte; 0 when the client closed. Fails when the connection
+    /// kept waiting too long, or is idle while the server stops.
+    async fn read(&mut self, life: &Life) -> io::Result<usize> {
+        if self.input.capacity() - self.input.len() < READ_BYTES / 4 {
+            self.input.reserve(READ_BYTES);
+        }
+        let Self { stream, input, .. } = self;
+        poll_fn(|context| {
+            let read = poll_read(stream, input, context);
+            if read.is_pending() && life.is_cut(context) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            read
+        })
+        .await
+    }
+
+    /// Answers every complete request. What one read brings is small, so `output` stays bounded.
+    fn answer_all(&mut self, address: IpAddr) -> Progress {
+        let Shared { worker, answers, watch, .. } = self.shared;
+        while !self.input.is_empty() {
+            let visit = match parse(&self.input) {
+                Parsed::Visit(visit) => visit,
+                Parsed::Partial => return Progress::Wanting,
+                Parsed::Other => return Progress::NotMine,
+            };
+            let Some(domain) = worker.hosts.exact(visit.headers.host) else {
+                return Progress::NotMine;
+            };
+            let started = worker.sample();
+            let output = &mut self.output;
+            let hit = worker.hit(domain, visit.code, visit.click(address), |target| {
+                let made;
+                let id = match visit.request_id {
+                    Some(id) => id,
+                    None => {
+                        made = worker.new_request_id();
+                        &made
+                    }
+                };
+                answers.write(output, target, id, &watch.date());
+                Some(())
+            });
+            if hit.is_none() {
+                return Progress::NotMine;
+            }
+            if let Some(started) = started {
+                worker.observe_sample(started);
+            }
+            let n_bytes = visit.n_bytes;
+            self.input.advance(n_bytes);
+        }
+        Progress::Wanting
+    }
+}
+
+/// Reads into the spare room of `input`, which is not cleared before.
+fn poll_read(
+    stream: &mut TcpStream,
+    input: &mut BytesMut,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    pin!(stream.read_buf(input)).poll(context)
+}
