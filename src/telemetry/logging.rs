@@ -7,8 +7,9 @@ use tracing_subscriber::EnvFilter;
 
 use serde::Serialize;
 
-/// Of the server library, starting and stopping of workers is no news.
-const LEVEL: &str = "info,actix_server=warn";
+/// What the HTTP library says above `debug` is no news: workers that start, and as an error
+/// whatever malformed bytes a stranger sends.
+const QUIET: &str = "actix_server=warn,actix_http::h1::dispatcher=off";
 
 /// `[log]`: what is written to standard error.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -16,7 +17,8 @@ const LEVEL: &str = "info,actix_server=warn";
 pub struct LogConfig {
     /// `text` or `json`. Unset: `text` on a terminal, else `json`.
     pub format: Option<LogFormat>,
-    /// `error`, `warn`, `info`, `debug` or `trace`, or filters such as `info,shunt::http=debug`.
+    /// `error`, `warn`, `info` or `debug`, or filters such as `info,shunt::http=debug`. Release
+    /// builds have no `trace`.
     /// Unset: `info`.
     pub level: Option<String>,
 }
@@ -30,9 +32,10 @@ pub enum LogFormat {
 
 /// Installs the process-wide subscriber. Fails on a filter that does not parse.
 pub fn install(config: &LogConfig) -> Result<(), String> {
-    let level = config.level.as_deref().unwrap_or(LEVEL);
-    let filter =
-        EnvFilter::try_new(level).map_err(|error| format!("`log.level` is {level:?}: {error}"))?;
+    let filter = match config.filter_problem() {
+        Some(problem) => return Err(problem),
+        None => EnvFilter::new(config.filter()),
+    };
     let on_terminal = std::io::stderr().is_terminal();
     let format =
         config.format.unwrap_or(if on_terminal { LogFormat::Text } else { LogFormat::Json });
@@ -45,6 +48,13 @@ pub fn install(config: &LogConfig) -> Result<(), String> {
 }
 
 impl LogConfig {
+    fn filter(&self) -> String {
+        match self.level.as_deref().unwrap_or("info") {
+            word @ ("error" | "warn" | "info") => format!("{word},{QUIET}"),
+            own => own.to_owned(),
+        }
+    }
+
     /// `Problems` lives in the domain, which telemetry does not know: the filter is tried instead.
     pub fn filter_problem(&self) -> Option<String> {
         let level = self.level.as_deref()?;
