@@ -42,7 +42,7 @@ pub trait LinkStore: Send + Sync + 'static {
 
     /// Puts new links at codes nobody ever had; one answer per link, in order. Durable when it
     /// returns. Two links of one call may not share a code: the second is `Taken`. An
-    /// `external_id` that its workspace already uses is `ExternalIdTaken`; a deleted link uses none.
+    /// `external_id` that its workspace already uses is `ExternalIdTaken`; a deleted link has none.
     async fn claim(&self, links: Vec<Link>) -> StorageResult<Vec<Claim>>;
 
     /// Replaces the link at its key if the stored version is `link.version - 1`.

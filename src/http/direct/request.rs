@@ -119,9 +119,11 @@ mod tests {
 
     #[test]
     fn a_plain_visit_is_read_with_what_a_click_keeps() {
-        let text = "GET /spring HTTP/1.1\r\nHost: go.example\r\nUSER-agent: probe/1\r\n\
+        let text = "GET /spring HTTP/1.1\r\nHost: go.example\r\n\
+                    USER-agent: probe/1\r\n\
                     Referer: https://a.example/\r\nAccept-Language: de\r\nDNT: 1\r\n\
-                    Sec-Purpose: prefetch\r\nX-Request-Id: abc\r\nConnection: Keep-Alive\r\n\r\nGET";
+                    Sec-Purpose: prefetch\r\nX-Request-Id: abc\r\n\
+                    Connection: Keep-Alive\r\n\r\nGET";
         let visit = visit(text).expect("a plain visit");
         assert_eq!(visit.code, b"spring");
         assert!(visit.counts);
