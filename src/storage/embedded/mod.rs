@@ -2,7 +2,7 @@
 //! readers.
 //!
 //! Any number of processes may have the same store open; SQLite's locks keep them apart. Who needs
-//! to be the only one (a server, an import into the store itself) takes a [`StoreLock`] besides.
+//! to be the only one (a server, an import into the store itself) takes a `StoreLock` besides.
 
 mod accounts;
 pub mod backup;
