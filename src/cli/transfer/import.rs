@@ -1,5 +1,6 @@
 //! The import loop: rows in, batches out, a report at the end.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,12 +14,32 @@ use super::{BATCH_ROWS, BatchOutcome, Format, ImportArgs, WrongUsage, progress};
 
 /// Refused lines that are printed; all are counted.
 const PROBLEMS_MAX: usize = 1_000;
+/// Batches under way at once. The embedded store makes all that wait durable together, which
+/// writes every page of its indexes once instead of once per batch.
+const UNDER_WAY_MAX: usize = 64;
+/// Bytes of cells under way at once: bounds the memory when rows are long.
+const UNDER_WAY_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 
 /// Takes rows: the store itself, or a running server.
 pub trait ImportTarget {
     /// Imports `rows` unless a batch with this digest was imported before.
     fn import(&mut self, digest: BatchDigest, rows: Vec<ImportRow>)
     -> anyhow::Result<BatchOutcome>;
+
+    /// Like [`import`](Self::import), but may answer `None`: [`finish`](Self::finish) tells the
+    /// outcome. Batches are imported in the order they were begun in.
+    fn begin(
+        &mut self,
+        digest: BatchDigest,
+        rows: Vec<ImportRow>,
+    ) -> anyhow::Result<Option<BatchOutcome>> {
+        self.import(digest, rows).map(Some)
+    }
+
+    /// Waits for the oldest batch that was begun and not finished.
+    fn finish(&mut self) -> anyhow::Result<BatchOutcome> {
+        anyhow::bail!("no batch is under way")
+    }
 }
 
 /// Judges rows and keeps none: the other end of a dry run.
@@ -54,8 +75,24 @@ pub struct ImportReport {
 /// Rows that go together.
 struct Batch {
     digest: BatchDigest,
+    /// Rows read, bad ones included.
+    n_read: usize,
+    n_bytes: usize,
+    /// Where the good rows begin.
     lines: Vec<u64>,
     rows: Vec<ImportRow>,
+    /// Rows with a bad cell.
+    refused: Vec<Problem>,
+}
+
+/// Batches that were begun, in order, and what came of those that are finished.
+struct UnderWay<'a> {
+    target: &'a mut dyn ImportTarget,
+    batches: VecDeque<(Batch, Option<BatchOutcome>)>,
+    n_bytes: usize,
+    /// Rows of finished batches.
+    n_done: u64,
+    report: ImportReport,
 }
 
 /// Imports a file, batch by batch; a dry run needs a [`Checker`] as target. Fails with
@@ -121,25 +158,87 @@ impl ImportReport {
         Ok(())
     }
 
-    fn refuse(&mut self, line: u64, reason: impl Into<String>) {
-        self.n_refused += 1;
-        if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem { line, reason: reason.into() });
+    /// Counts a batch.
+    fn settle(&mut self, batch: Batch, outcome: BatchOutcome) {
+        self.n_rows += batch.n_read as u64;
+        let mut refused = batch.refused;
+        match outcome {
+            BatchOutcome::DoneBefore(broken) => {
+                self.n_done_before += (batch.lines.len() - broken.len()) as u64;
+                let problem =
+                    |(place, reason): (usize, _)| Problem { line: batch.lines[place], reason };
+                refused.extend(broken.into_iter().map(problem));
+            }
+            BatchOutcome::Done(outcomes) => {
+                for (line, outcome) in batch.lines.into_iter().zip(outcomes) {
+                    if let Some(reason) = self.count(outcome) {
+                        refused.push(Problem { line, reason });
+                    }
+                }
+            }
         }
+        // Bad cells were found when a row was read, broken rules when its batch was sent.
+        refused.sort_by_key(|problem| problem.line);
+        self.n_refused += refused.len() as u64;
+        refused.truncate(PROBLEMS_MAX.saturating_sub(self.problems.len()));
+        self.problems.append(&mut refused);
     }
 
-    fn settle(&mut self, line: u64, outcome: RowOutcome) {
+    /// Counts a row that was taken, or says why it was refused.
+    fn count(&mut self, outcome: RowOutcome) -> Option<String> {
         match outcome {
             RowOutcome::Created => self.n_created += 1,
             RowOutcome::Unchanged => self.n_unchanged += 1,
-            RowOutcome::Taken => {
-                self.refuse(line, "`code` is or was in use by another link");
-            }
+            RowOutcome::Taken => return Some("`code` is or was in use by another link".into()),
             RowOutcome::ExternalIdTaken => {
-                self.refuse(line, "`external_id` belongs to another link");
+                return Some("`external_id` belongs to another link".into());
             }
-            RowOutcome::Invalid(reason) => self.refuse(line, reason),
+            RowOutcome::Invalid(reason) => return Some(reason),
         }
+        None
+    }
+}
+
+impl UnderWay<'_> {
+    /// Begins a batch, then finishes old ones until there is room for another.
+    fn begin(&mut self, mut batch: Batch) -> anyhow::Result<()> {
+        let rows = std::mem::take(&mut batch.rows);
+        let outcome = match rows.len() {
+            0 => Some(BatchOutcome::Done(Vec::new())),
+            _ => self.target.begin(batch.digest, rows)?,
+        };
+        self.n_bytes += batch.n_bytes;
+        self.batches.push_back((batch, outcome));
+        while self.batches.len() >= UNDER_WAY_MAX
+            || self.n_bytes >= UNDER_WAY_BYTES_MAX
+            || self.batches.front().is_some_and(|(_, outcome)| outcome.is_some())
+        {
+            self.finish_one()?;
+        }
+        Ok(())
+    }
+
+    fn finish_all(&mut self) -> anyhow::Result<()> {
+        while !self.batches.is_empty() {
+            self.finish_one()?;
+        }
+        Ok(())
+    }
+
+    fn finish_one(&mut self) -> anyhow::Result<()> {
+        let Some((batch, outcome)) = self.batches.pop_front() else { return Ok(()) };
+        self.n_bytes -= batch.n_bytes;
+        let outcome = match outcome {
+            Some(outcome) => outcome,
+            None => self.target.finish()?,
+        };
+        if let BatchOutcome::Done(outcomes) = &outcome {
+            let fits = outcomes.len() == batch.lines.len();
+            anyhow::ensure!(fits, "the answer does not fit the rows sent");
+        }
+        self.n_done += batch.n_read as u64;
+        self.report.settle(batch, outcome);
+        Ok(())
     }
 }
 
@@ -169,78 +268,65 @@ fn run(
     tell: &dyn Fn(u64),
 ) -> anyhow::Result<ImportReport> {
     let mut reader = RowReader::open(input, format, args.ignore_unknown)?;
-    let mut report = ImportReport { dry_run: args.dry_run, ..ImportReport::default() };
-    for index in 0_u64.. {
-        let done = report.n_rows;
-        let again = || match (done, args.dry_run) {
-            (0, _) | (_, true) => "nothing was imported".to_owned(),
-            _ => format!("{done} rows are done; run the same command again to go on"),
-        };
-        let Some(batch) = next_batch(&mut reader, index, &mut report).with_context(again)? else {
-            break;
-        };
-        let outcome = send(target, batch.digest, batch.rows).with_context(again)?;
-        match outcome {
-            BatchOutcome::DoneBefore(refused) => {
-                report.n_done_before += (batch.lines.len() - refused.len()) as u64;
-                for (place, reason) in refused {
-                    report.refuse(batch.lines[place], reason);
-                }
-            }
-            BatchOutcome::Done(outcomes) => {
-                for (line, outcome) in batch.lines.into_iter().zip(outcomes) {
-                    report.settle(line, outcome);
-                }
-            }
-        }
-        tell(report.n_rows);
-    }
-    // Bad cells are found when a row is read, broken rules when its batch was sent.
-    report.problems.sort_by_key(|problem| problem.line);
-    Ok(report)
+    let report = ImportReport { dry_run: args.dry_run, ..ImportReport::default() };
+    let batches = VecDeque::with_capacity(UNDER_WAY_MAX);
+    let mut under_way = UnderWay { target, batches, n_bytes: 0, n_done: 0, report };
+    let imported = import_all(&mut reader, &mut under_way, tell);
+    let n_done = under_way.n_done;
+    imported.with_context(|| match (n_done, args.dry_run) {
+        (0, _) | (_, true) => "nothing was imported".to_owned(),
+        _ => format!("{n_done} rows are done; run the same command again to go on"),
+    })?;
+    Ok(under_way.report)
 }
 
-fn send(
-    target: &mut dyn ImportTarget,
-    digest: BatchDigest,
-    rows: Vec<ImportRow>,
-) -> anyhow::Result<BatchOutcome> {
-    let n_rows = rows.len();
-    let outcome = match n_rows {
-        0 => BatchOutcome::Done(Vec::new()),
-        _ => target.import(digest, rows)?,
-    };
-    if let BatchOutcome::Done(outcomes) = &outcome {
-        anyhow::ensure!(outcomes.len() == n_rows, "the answer does not fit the rows sent");
+fn import_all(
+    reader: &mut RowReader<impl Read>,
+    under_way: &mut UnderWay<'_>,
+    tell: &dyn Fn(u64),
+) -> anyhow::Result<()> {
+    for index in 0_u64.. {
+        match next_batch(reader, index) {
+            Ok(Some(batch)) => under_way.begin(batch)?,
+            Ok(None) => break,
+            Err(error) => {
+                // What stands before the unreadable place is imported, and counted.
+                under_way.finish_all()?;
+                return Err(error);
+            }
+        }
+        tell(under_way.n_done);
     }
-    Ok(outcome)
+    under_way.finish_all()
 }
 
 /// Reads the rows of one batch, bad ones included: they are refused here and counted in the
 /// digest. The digest names the place of the batch in the file and all of its bytes, so that a
 /// file that was corrected at one place is imported again there only.
-fn next_batch(
-    reader: &mut RowReader<impl Read>,
-    index: u64,
-    report: &mut ImportReport,
-) -> anyhow::Result<Option<Batch>> {
+fn next_batch(reader: &mut RowReader<impl Read>, index: u64) -> anyhow::Result<Option<Batch>> {
     let mut hasher = blake3::Hasher::new_derive_key("shunt 2026 batch of an import");
     hasher.update(&index.to_le_bytes());
     reader.begin(&mut hasher);
-    let mut batch = Batch { digest: BatchDigest::default(), lines: Vec::new(), rows: Vec::new() };
-    let mut n_read = 0;
-    while n_read < BATCH_ROWS {
-        let Some(ReadRow { line, row }) = reader.next(&mut hasher)? else { break };
-        n_read += 1;
+    let mut batch = Batch {
+        digest: BatchDigest::default(),
+        n_read: 0,
+        n_bytes: 0,
+        lines: Vec::new(),
+        rows: Vec::new(),
+        refused: Vec::new(),
+    };
+    while batch.n_read < BATCH_ROWS {
+        let Some(ReadRow { line, n_bytes, row }) = reader.next(&mut hasher)? else { break };
+        batch.n_read += 1;
+        batch.n_bytes += n_bytes;
         match row {
             Ok(row) => {
                 batch.lines.push(line);
                 batch.rows.push(row);
             }
-            Err(reason) => report.refuse(line, reason),
+            Err(reason) => batch.refused.push(Problem { line, reason }),
         }
     }
-    report.n_rows += n_read as u64;
     hasher.finalize_xof().fill(&mut batch.digest);
-    Ok((n_read > 0).then_some(batch))
+    Ok((batch.n_read > 0).then_some(batch))
 }

@@ -12,6 +12,8 @@ use super::{Format, ROW_BYTES_MAX, WrongUsage};
 /// One row and where it began, counted from 1.
 pub(super) struct ReadRow {
     pub(super) line: u64,
+    /// Bytes of its cells.
+    pub(super) n_bytes: usize,
     /// The row, or what is wrong with it.
     pub(super) row: Result<ImportRow, String>,
 }
@@ -116,7 +118,7 @@ impl<R: Read> CsvRows<R> {
                 format!("{reason} (the row takes {n_lines} lines: is a quotation mark left open?)")
             }
         });
-        Ok(Some(ReadRow { line: before, row }))
+        Ok(Some(ReadRow { line: before, n_bytes: self.record.as_slice().len(), row }))
     }
 
     /// The line that the next row begins in.
@@ -161,7 +163,7 @@ impl<R: Read> NdjsonRows<R> {
             } else {
                 Err(format!("the line is longer than {ROW_BYTES_MAX} bytes"))
             };
-            return Ok(Some(ReadRow { line: self.line, row }));
+            return Ok(Some(ReadRow { line: self.line, n_bytes: text.len(), row }));
         }
     }
 

@@ -1,15 +1,20 @@
 //! The store itself as the other end. No server may hold it meanwhile.
 
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use anyhow::Context;
+use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
 use tokio::runtime::Runtime;
 
 use crate::domain::id::Id;
 use crate::service::import::{
     BatchDigest, ImportContext, ImportRow, Names, PreparedBatch, digest_in,
 };
-use crate::storage::{ClickStore, LinkStore, Stores};
+use crate::storage::{ClickStore, Imported, LinkStore, StorageResult, Stores};
 
 use super::{BATCH_ROWS, BatchOutcome, ExportSource, ImportTarget};
 
@@ -20,9 +25,13 @@ pub struct StoreEnd<'a> {
     clicks: Arc<dyn ClickStore>,
     context: ImportContext,
     names: Arc<dyn Names>,
+    /// Batches that were begun, in order.
+    under_way: VecDeque<(PreparedBatch, Answer)>,
     /// The last link that was exported.
     after: Id,
 }
+
+type Answer = MaybeDone<BoxFuture<'static, StorageResult<Option<Vec<Imported>>>>>;
 
 impl<'a> StoreEnd<'a> {
     /// `context` names the workspace that imported links belong to.
@@ -33,7 +42,8 @@ impl<'a> StoreEnd<'a> {
         names: Arc<dyn Names>,
     ) -> Self {
         let (links, clicks) = (Arc::clone(&stores.links), Arc::clone(&stores.clicks));
-        Self { runtime, links, clicks, context, names, after: Id(0) }
+        let under_way = VecDeque::new();
+        Self { runtime, links, clicks, context, names, under_way, after: Id(0) }
     }
 }
 
@@ -43,22 +53,46 @@ impl ImportTarget for StoreEnd<'_> {
         digest: BatchDigest,
         rows: Vec<ImportRow>,
     ) -> anyhow::Result<BatchOutcome> {
-        self.runtime.block_on(async {
-            let mut batch = PreparedBatch::new(rows, &self.context, self.names.as_ref())
-                .await
-                .map_err(|error| anyhow::anyhow!(error))
-                .context("cannot name new links")?;
-            let digest = digest_in(self.context.workspace, &digest);
-            let answers = self
-                .links
-                .import(digest, batch.take_links())
-                .await
-                .context("cannot write to the store")?;
-            let refused = batch.refused();
-            Ok(match batch.settle(answers) {
-                Some(outcomes) => BatchOutcome::Done(outcomes),
-                None => BatchOutcome::DoneBefore(refused),
-            })
+        self.begin(digest, rows)?;
+        self.finish()
+    }
+
+    /// Judges the rows while the store writes those that were begun before.
+    fn begin(
+        &mut self,
+        digest: BatchDigest,
+        rows: Vec<ImportRow>,
+    ) -> anyhow::Result<Option<BatchOutcome>> {
+        let mut batch = self
+            .runtime
+            .block_on(PreparedBatch::new(rows, &self.context, self.names.as_ref()))
+            .map_err(|error| anyhow::anyhow!(error))
+            .context("cannot name new links")?;
+        let digest = digest_in(self.context.workspace, &digest);
+        let (links, entries) = (Arc::clone(&self.links), batch.take_links());
+        let import: BoxFuture<'static, _> =
+            Box::pin(async move { links.import(digest, entries).await });
+        let mut answer = maybe_done(import);
+        // The store queues the batch when it is polled first, and goes on by itself.
+        self.runtime.block_on(poll_fn(|task| {
+            let _ = Pin::new(&mut answer).poll(task);
+            Poll::Ready(())
+        }));
+        self.under_way.push_back((batch, answer));
+        Ok(None)
+    }
+
+    fn finish(&mut self) -> anyhow::Result<BatchOutcome> {
+        let (batch, mut answer) = self.under_way.pop_front().context("no batch is under way")?;
+        self.runtime.block_on(&mut answer);
+        let answers = Pin::new(&mut answer)
+            .take_output()
+            .context("the store gave no answer")?
+            .context("cannot write to the store")?;
+        let refused = batch.refused();
+        Ok(match batch.settle(answers) {
+            Some(outcomes) => BatchOutcome::Done(outcomes),
+            None => BatchOutcome::DoneBefore(refused),
         })
     }
 }

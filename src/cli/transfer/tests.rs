@@ -52,6 +52,39 @@ impl ImportTarget for Shelf {
     }
 }
 
+/// A shelf that answers when it is asked to finish, as the store does.
+#[derive(Default)]
+struct SlowShelf {
+    shelf: Shelf,
+    begun: std::collections::VecDeque<(BatchDigest, Vec<ImportRow>)>,
+    most_begun: usize,
+}
+
+impl ImportTarget for SlowShelf {
+    fn import(
+        &mut self,
+        digest: BatchDigest,
+        rows: Vec<ImportRow>,
+    ) -> anyhow::Result<BatchOutcome> {
+        self.shelf.import(digest, rows)
+    }
+
+    fn begin(
+        &mut self,
+        digest: BatchDigest,
+        rows: Vec<ImportRow>,
+    ) -> anyhow::Result<Option<BatchOutcome>> {
+        self.begun.push_back((digest, rows));
+        self.most_begun = self.most_begun.max(self.begun.len());
+        Ok(None)
+    }
+
+    fn finish(&mut self) -> anyhow::Result<BatchOutcome> {
+        let (digest, rows) = self.begun.pop_front().unwrap();
+        self.shelf.import(digest, rows)
+    }
+}
+
 /// Gives the rows of a shelf in pages of two.
 struct Pages(Vec<ImportRow>);
 
@@ -338,6 +371,28 @@ fn an_import_that_was_stopped_goes_on_without_doubling() {
     let report = import(&args(&path), &mut shelf).unwrap();
     assert_eq!((report.n_done_before, report.n_created), (3_500, 0));
     assert_eq!(shelf.rows.len(), 3_500);
+}
+
+#[test]
+fn batches_are_begun_ahead_and_only_answered_ones_are_called_done() {
+    let mut csv = "destination,max_clicks\n".to_owned();
+    for n in 0..5_500 {
+        let clicks = if n % 1_000 == 0 { "bad" } else { "" };
+        let _ = writeln!(csv, "https://a.example/{n},{clicks}");
+    }
+    let (_folder, path) = file("l.csv", csv);
+    let mut slow = SlowShelf::default();
+    slow.shelf.breaks_after = Some(2);
+    let error = import(&args(&path), &mut slow).unwrap_err();
+    assert!(error.to_string().contains("2000 rows are done"), "{error:#}");
+    assert!(slow.most_begun > 1);
+
+    slow.shelf.breaks_after = None;
+    slow.begun.clear();
+    let report = import(&args(&path), &mut slow).unwrap();
+    assert_eq!((report.n_rows, report.n_done_before, report.n_created), (5_500, 1_998, 3_496));
+    assert_eq!(lines(&report), [2, 1_002, 2_002, 3_002, 4_002, 5_002]);
+    assert_eq!(slow.shelf.rows.len(), 5_494);
 }
 
 #[test]
