@@ -110,12 +110,12 @@ async fn recovery_waits_for_a_store_that_is_away() {
 async fn epochs_rise_when_the_clock_went_back() {
     let (_home, journal) = folder();
     std::fs::create_dir(&journal).unwrap();
-    std::fs::write(journal.join("epoch"), "99000000000\n").unwrap();
+    std::fs::write(journal.join("epoch"), "990000000000\n").unwrap();
     let process = Process::start(&journal, &FakeStore::new());
     let lane = process.lane();
     lane.record(&click(1));
     let epoch = std::fs::read_to_string(journal.join("epoch")).unwrap();
-    assert_eq!(epoch.trim(), "99000000001");
+    assert_eq!(epoch.trim(), "990000000001");
     assert_eq!(process.total(1).await, 1);
 }
 
