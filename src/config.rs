@@ -18,6 +18,7 @@ use crate::service::bootstrap::AuthConfig;
 use crate::service::codes::CodesConfig;
 use crate::service::destinations::DestinationsConfig;
 use crate::service::node::NodeConfig;
+use crate::service::planned::{AnonymousConfig, LimitsConfig, RedisConfig};
 use crate::storage::config::StorageConfig;
 use crate::telemetry::logging::LogConfig;
 
@@ -75,6 +76,12 @@ sections! {
     clicks: ClicksConfig,
     /// Who may use the API.
     auth: AuthConfig,
+    /// Default limits.
+    limits: LimitsConfig,
+    /// Anonymous links.
+    anonymous: AnonymousConfig,
+    /// Redis.
+    redis: RedisConfig,
     /// Logs.
     log: LogConfig,
 }

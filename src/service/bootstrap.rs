@@ -18,6 +18,19 @@ pub struct AuthConfig {
     /// The owner key of the first start, `shunt_…`, when the operator wants to choose it. Unset:
     /// one is made. Without effect on a store that has a workspace. A secret.
     pub bootstrap_key: Option<String>,
+    /// Who may register an account: `open`, `invite` or `closed`. This version has no accounts
+    /// beside the operator's, so nobody can.
+    pub registration: Registration,
+}
+
+/// `auth.registration`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Registration {
+    #[default]
+    Open,
+    Invite,
+    Closed,
 }
 
 impl AuthConfig {
@@ -40,7 +53,10 @@ impl AuthConfig {
 impl fmt::Debug for AuthConfig {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let masked = self.bootstrap_key.as_ref().map(|_| "…");
-        out.debug_struct("AuthConfig").field("bootstrap_key", &masked).finish()
+        out.debug_struct("AuthConfig")
+            .field("bootstrap_key", &masked)
+            .field("registration", &self.registration)
+            .finish()
     }
 }
 

@@ -9,4 +9,5 @@ pub mod import;
 pub mod keys;
 pub mod links;
 pub mod node;
+pub mod planned;
 pub mod validate;

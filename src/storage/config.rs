@@ -14,6 +14,9 @@ use crate::storage::embedded::EmbeddedConfig;
 pub struct StorageConfig {
     /// Folder of the embedded store, the click journal and the keys of this node. Made if absent.
     pub path: PathBuf,
+    /// Contact points of a CQL database, used instead of the embedded store. Must be empty: not in
+    /// this version.
+    pub cql: Vec<String>,
     /// Threads for short reads, 1 to 32. Loads of links that are not in memory wait for these.
     pub short_readers: usize,
     /// Threads for lists, searches and scans, 1 to 32.
@@ -26,7 +29,8 @@ pub struct StorageConfig {
 impl Default for StorageConfig {
     fn default() -> Self {
         let EmbeddedConfig { short_readers, long_readers, size_max } = EmbeddedConfig::default();
-        Self { path: PathBuf::from("./data"), short_readers, long_readers, size_max }
+        let (path, cql) = (PathBuf::from("./data"), Vec::new());
+        Self { path, cql, short_readers, long_readers, size_max }
     }
 }
 
@@ -35,6 +39,9 @@ impl StorageConfig {
     pub fn check(&self, problems: &mut Problems) {
         if self.path.as_os_str().is_empty() {
             problems.add("`storage.path` is empty; it must name a folder");
+        }
+        if !self.cql.is_empty() {
+            problems.add("`storage.cql` is not empty; this version has the embedded store only");
         }
         problems.range("storage.short_readers", self.short_readers, 1..=32);
         problems.range("storage.long_readers", self.long_readers, 1..=32);

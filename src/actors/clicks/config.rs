@@ -1,6 +1,7 @@
 //! `[clicks]`: how clicks travel from the redirect to the store.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -19,6 +20,10 @@ const SPOOL_SEGMENTS_MIN: u64 = 4;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClicksConfig {
+    /// MaxMind databases that tell where a visitor is. Must be empty: not in this version.
+    pub geoip: Vec<PathBuf>,
+    /// How long single clicks are kept. This version keeps counts only.
+    pub events_retention: Span,
     /// False: redirects are not counted at all, and no journal is opened.
     pub enabled: bool,
     /// Bytes of one journal segment, 64KiB to 1GiB. Disk space is taken in these units: three per
@@ -56,6 +61,8 @@ pub enum FreeDisk {
 impl Default for ClicksConfig {
     fn default() -> Self {
         Self {
+            geoip: Vec::new(),
+            events_retention: Span::from_secs(90 * 86_400),
             enabled: true,
             segment_size: Size::mib(64),
             segment_age_max: Span::from_secs(60),
@@ -71,6 +78,9 @@ impl Default for ClicksConfig {
 
 impl ClicksConfig {
     pub fn check(&self, problems: &mut Problems) {
+        if !self.geoip.is_empty() {
+            problems.add("`clicks.geoip` is not empty; this version cannot tell countries");
+        }
         span(problems, "clicks.segment_age_max", self.segment_age_max, 1_000..=3_600_000);
         span(problems, "clicks.sync_interval", self.sync_interval, 1..=10_000);
         span(problems, "clicks.read_interval", self.read_interval, 1..=1_000);

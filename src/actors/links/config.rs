@@ -18,6 +18,10 @@ pub struct LinksConfig {
     /// way and are loaded again when asked for. Unset: a quarter of the machine's memory.
     pub memory_max: Option<Size>,
 
+    /// How long the last known target is served while store and change feed are away. A node that
+    /// owns its store alone has nothing newer to wait for and serves it for as long as it runs.
+    pub stale_max: Span,
+
     /// Slices of the table, a power of two from 1 to 64. Each has an owner that does its changes.
     pub shards: usize,
 
@@ -49,6 +53,7 @@ impl Default for LinksConfig {
     fn default() -> Self {
         Self {
             memory_max: None,
+            stale_max: Span::from_secs(86_400),
             shards: 4,
             threads: 1,
             load_wait_max: Span::from_millis(250),

@@ -1,0 +1,100 @@
+//! Settings of the operator's contract whose features this version does not have yet. They are
+//! known, so that a configuration may name them; a value that would have to change something is
+//! refused by name instead of being ignored.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::problems::Problems;
+
+/// `[redis]`: the cache and change feed between nodes. Not in this version, which runs one node.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedisConfig {
+    /// Must be unset.
+    pub url: Option<String>,
+}
+
+/// `[anonymous]`: links without an account. Not in this version.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AnonymousConfig {
+    /// Must be false.
+    pub enabled: bool,
+}
+
+/// `[limits]`: default limits of workspaces. The workspace of the first start is the operator's
+/// own and has none of them; in this version there is no other.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Links that an account may create per hour; 0 is unlimited.
+    pub link_creates_per_hour: u32,
+    /// Requests per hour and API key; 0 is unlimited.
+    pub key_requests_per_hour: u32,
+    /// Requests per minute and workspace; 0 is unlimited.
+    pub workspace_requests_per_minute: u32,
+    /// Unknown codes per minute and client network; 0 is unlimited, and must be given.
+    pub unknown_codes_per_minute: u32,
+}
+
+impl RedisConfig {
+    /// Adds a line for a value that this version cannot honour.
+    pub fn check(&self, problems: &mut Problems) {
+        if self.url.is_some() {
+            problems.add("`redis.url` is set; this version runs one node and has no use for Redis");
+        }
+    }
+}
+
+impl AnonymousConfig {
+    /// Adds a line for a value that this version cannot honour.
+    pub fn check(&self, problems: &mut Problems) {
+        if self.enabled {
+            problems.add("`anonymous.enabled` is true; this version has no anonymous links");
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            link_creates_per_hour: 100,
+            key_requests_per_hour: 1_000,
+            workspace_requests_per_minute: 600,
+            unknown_codes_per_minute: 0,
+        }
+    }
+}
+
+impl LimitsConfig {
+    /// Adds a line for a value that this version cannot honour.
+    pub fn check(&self, problems: &mut Problems) {
+        if self.unknown_codes_per_minute != 0 {
+            problems
+                .add("`limits.unknown_codes_per_minute` is not 0; this version has no such limit");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_honoured_is_named_and_defaults_are_fine() {
+        let mut problems = Problems::default();
+        RedisConfig::default().check(&mut problems);
+        AnonymousConfig::default().check(&mut problems);
+        LimitsConfig::default().check(&mut problems);
+        assert!(problems.is_empty(), "{problems}");
+
+        RedisConfig { url: Some("redis://127.0.0.1/".to_owned()) }.check(&mut problems);
+        AnonymousConfig { enabled: true }.check(&mut problems);
+        LimitsConfig { unknown_codes_per_minute: 5, ..LimitsConfig::default() }
+            .check(&mut problems);
+        let text = problems.to_string();
+        for key in ["redis.url", "anonymous.enabled", "limits.unknown_codes_per_minute"] {
+            assert!(text.contains(key), "{key} is not named in {text}");
+        }
+    }
+}
