@@ -11,6 +11,9 @@ use crate::domain::time::Timestamp;
 pub(crate) const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Headers by which browsers say that nobody is looking yet.
+const SPECULATION: [&str; 4] = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
+
 /// Longest request id taken from a client, in bytes; other ids are replaced.
 pub(crate) const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -56,14 +59,27 @@ impl<'a> VisitHeaders<'a> {
             found.bytes += wire_bytes(name, value);
             match *name {
                 header::HOST => found.host = value,
-                header::USER_AGENT => found.user_agent = value,
-                header::REFERER => found.referrer = value,
-                header::ACCEPT_LANGUAGE => found.language = value,
-                header::DNT => found.flag_if(value == b"1", ClickFlags::PRIVATE),
-                _ => found.take_uncommon(name.as_str(), value),
+                _ if name.as_str() == "x-request-id" => found.has_request_id = true,
+                _ => found.take(name.as_str(), value),
             }
         }
         found
+    }
+
+    /// Keeps what a click keeps of one header; names in any case.
+    pub(crate) fn take(&mut self, name: &str, value: &'a [u8]) {
+        let is = |word: &str| name.eq_ignore_ascii_case(word);
+        match name.len() {
+            3 if is("dnt") => self.flag_if(value == b"1", ClickFlags::PRIVATE),
+            7 if is("referer") => self.referrer = value,
+            7 if is("sec-gpc") => self.flag_if(value == b"1", ClickFlags::PRIVATE),
+            10 if is("user-agent") => self.user_agent = value,
+            15 if is("accept-language") => self.language = value,
+            5 | 7 | 9 | 11 if SPECULATION.iter().any(|word| is(word)) => {
+                self.flag_if(is_speculative(value), ClickFlags::PREFETCH);
+            }
+            _ => (),
+        }
     }
 
     /// The click that this visit is, without its query, and before it is known of what and when.
@@ -80,18 +96,7 @@ impl<'a> VisitHeaders<'a> {
         }
     }
 
-    fn take_uncommon(&mut self, name: &str, value: &[u8]) {
-        match name {
-            "sec-gpc" => self.flag_if(value == b"1", ClickFlags::PRIVATE),
-            "sec-purpose" | "purpose" | "x-purpose" | "x-moz" => {
-                self.flag_if(is_speculative(value), ClickFlags::PREFETCH);
-            }
-            "x-request-id" => self.has_request_id = true,
-            _ => (),
-        }
-    }
-
-    pub(crate) fn flag_if(&mut self, condition: bool, flag: ClickFlags) {
+    fn flag_if(&mut self, condition: bool, flag: ClickFlags) {
         if condition {
             self.flags = self.flags.with(flag);
         }
@@ -150,7 +155,7 @@ fn wire_bytes(name: &HeaderName, value: &[u8]) -> usize {
 }
 
 /// `prefetch`, `prefetch;prerender`, `preview`: nobody is looking yet.
-pub(crate) fn is_speculative(value: &[u8]) -> bool {
+fn is_speculative(value: &[u8]) -> bool {
     ["prefetch", "prerender", "preview"].iter().any(|word| {
         value.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
     })

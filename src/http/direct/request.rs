@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use httparse::{Header, Request, Status};
 
-use crate::domain::click::{ClickFlags, RawClick};
+use crate::domain::click::RawClick;
 use crate::domain::limits::{CODE_BYTES_MAX, HEADERS_BYTES_MAX};
-use crate::http::headers::{REQUEST_ID_BYTES_MAX, VisitHeaders, is_speculative};
+use crate::http::headers::{REQUEST_ID_BYTES_MAX, VisitHeaders};
 
 /// A request with more headers than this is not plain.
 const HEADERS_MAX: usize = 32;
@@ -77,24 +77,15 @@ fn read_headers<'a>(headers: &[Header<'a>]) -> Option<(VisitHeaders<'a>, Option<
     for &Header { name, value } in headers {
         let is = |word: &str| name.eq_ignore_ascii_case(word);
         match name.len() {
-            3 if is("dnt") => found.flag_if(value == b"1", ClickFlags::PRIVATE),
             4 if is("host") && found.host.is_empty() => found.host = value,
             4 if is("host") => return None,
-            5 if is("x-moz") => found.flag_if(is_speculative(value), ClickFlags::PREFETCH),
             6 if is("expect") => return None,
-            7 if is("referer") => found.referrer = value,
-            7 if is("sec-gpc") => found.flag_if(value == b"1", ClickFlags::PRIVATE),
             7 if is("upgrade") => return None,
-            7 if is("purpose") => found.flag_if(is_speculative(value), ClickFlags::PREFETCH),
-            9 if is("x-purpose") => found.flag_if(is_speculative(value), ClickFlags::PREFETCH),
-            10 if is("user-agent") => found.user_agent = value,
             10 if is("connection") && !value.eq_ignore_ascii_case(b"keep-alive") => return None,
-            11 if is("sec-purpose") => found.flag_if(is_speculative(value), ClickFlags::PREFETCH),
             12 if is("x-request-id") => request_id = Some(plain_id(value, request_id)?),
             14 if is("content-length") => return None,
-            15 if is("accept-language") => found.language = value,
             17 if is("transfer-encoding") => return None,
-            _ => (),
+            _ => found.take(name, value),
         }
     }
     (!found.host.is_empty()).then_some((found, request_id))
@@ -109,6 +100,7 @@ fn plain_id<'a>(value: &'a [u8], before: Option<&[u8]>) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::click::ClickFlags;
 
     fn visit(text: &str) -> Option<PlainVisit<'_>> {
         match parse(text.as_bytes()) {
