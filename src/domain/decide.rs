@@ -2,6 +2,7 @@
 
 use crate::domain::hot::HotLink;
 use crate::domain::link::{LinkStatus, RedirectStatus};
+use crate::domain::location::Location;
 use crate::domain::time::Timestamp;
 
 /// The answer to a visit.
@@ -14,7 +15,7 @@ pub enum Decision<'a> {
 /// Where to send the visitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
-    pub location: &'a [u8],
+    pub location: Location<'a>,
     pub status: RedirectStatus,
     /// False for the way out of an expired link, which is not a click.
     pub counts: bool,
@@ -69,7 +70,8 @@ pub fn exhausted(link: &HotLink) -> Decision<'_> {
 
 fn way_out(link: &HotLink, refusal: Refusal) -> Decision<'_> {
     match link.rare().and_then(|rare| rare.expired_url.as_deref()) {
-        Some(location) => {
+        Some(url) => {
+            let location = Location::from_bytes(url);
             Decision::Go(Target { location, status: RedirectStatus::Found, counts: false })
         }
         None => Decision::Refuse(refusal),
@@ -129,7 +131,7 @@ mod tests {
             let or_way_out = |refusal| match &link.expired_url {
                 None => Decision::Refuse(refusal),
                 Some(url) => Decision::Go(Target {
-                    location: url.as_str().as_bytes(),
+                    location: Location::of(url.as_str()),
                     status: RedirectStatus::Found,
                     counts: false,
                 }),
@@ -137,7 +139,7 @@ mod tests {
             let expected = match link.state(NOW, clicks) {
                 _ if link.status == LinkStatus::Deleted => Decision::Refuse(Refusal::Unknown),
                 LinkState::Active => Decision::Go(Target {
-                    location: b"https://example.com/",
+                    location: Location::of("https://example.com/"),
                     status: RedirectStatus::Found,
                     counts: true,
                 }),

@@ -6,11 +6,16 @@ use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use crate::domain::destination::DestinationPolicy;
 use crate::domain::id::Id;
 use crate::domain::link::{Link, LinkStatus, RedirectStatus};
+use crate::domain::location::{Location, Prefix};
 use crate::domain::time::Timestamp;
 
 /// Bytes of a [`HotLink`] without what it owns: five million of them are held in memory.
 const HOT_LINK_BYTES_MAX: usize = 40;
 const _: () = assert!(size_of::<HotLink>() <= HOT_LINK_BYTES_MAX);
+/// Bits of `flags`: the prefix in the low ones, this above.
+const FORWARD_QUERY: u8 = 4;
+const HTTP: u8 = Prefix::Http as u8;
+const HTTPS: u8 = Prefix::Https as u8;
 /// The two counters in front of what an `Arc` shares.
 const ARC_BYTES: usize = 2 * size_of::<usize>();
 
@@ -18,13 +23,15 @@ const ARC_BYTES: usize = 2 * size_of::<usize>();
 /// allowance ever change after it was built.
 #[derive(Debug)]
 pub struct HotLink {
-    target: Box<[u8]>,
+    /// Destination without its prefix.
+    rest: Box<[u8]>,
     rare: Option<Box<Rare>>,
     id: Id,
     version: u32,
     status: LinkStatus,
     redirect_status: RedirectStatus,
-    forward_query: bool,
+    /// The prefix of the destination, and `FORWARD_QUERY`.
+    flags: u8,
     /// Set by readers when it is clear, cleared by the evicting owner (CLOCK).
     visited: AtomicU8,
 }
@@ -86,14 +93,16 @@ impl HotLink {
                 unservable,
             })
         });
+        let target = Location::of(link.destination.as_str());
+        let forward_query = if link.forward_query { FORWARD_QUERY } else { 0 };
         Self {
-            target: link.destination.as_str().as_bytes().into(),
+            rest: target.rest.into(),
             rare,
             id: link.id,
             version: link.version,
             status: link.status,
             redirect_status: link.redirect_status,
-            forward_query: link.forward_query,
+            flags: target.prefix as u8 | forward_query,
             visited: AtomicU8::new(0),
         }
     }
@@ -115,12 +124,22 @@ impl HotLink {
     }
 
     pub fn forward_query(&self) -> bool {
-        self.forward_query
+        self.flags & FORWARD_QUERY != 0
     }
 
-    /// Destination bytes, ready for a `Location` header.
-    pub fn target(&self) -> &[u8] {
-        &self.target
+    /// Destination, ready for a `Location` header.
+    pub fn target(&self) -> Location<'_> {
+        let prefix = match self.flags & !FORWARD_QUERY {
+            HTTPS => Prefix::Https,
+            HTTP => Prefix::Http,
+            _ => Prefix::None,
+        };
+        Location { prefix, rest: &self.rest }
+    }
+
+    /// Bytes of the destination that this link keeps.
+    pub fn target_bytes(&self) -> usize {
+        self.rest.len()
     }
 
     pub fn rare(&self) -> Option<&Rare> {
@@ -147,7 +166,7 @@ impl HotLink {
                 rare.allowance.as_ref().map_or(0, |_| ARC_BYTES + size_of::<Allowance>());
             size_of::<Rare>() + rare.expired_url.as_ref().map_or(0, |url| url.len()) + allowance
         });
-        self.target.len() + rare
+        self.rest.len() + rare
     }
 }
 
@@ -165,9 +184,9 @@ mod tests {
     #[test]
     fn a_plain_link_owns_its_target_and_nothing_else() {
         let hot = HotLink::new(&link(), &DestinationPolicy::default(), None);
-        assert_eq!(hot.target(), b"https://example.com/");
+        assert_eq!(hot.target(), Location::of("https://example.com/"));
         assert!(hot.rare().is_none());
-        assert_eq!(hot.heap_bytes(), 20);
+        assert_eq!(hot.heap_bytes(), "example.com/".len());
         assert_eq!((hot.id(), hot.version()), (link().id, link().version));
     }
 
@@ -177,7 +196,7 @@ mod tests {
         link.expires_at = Some(Timestamp(5));
         let hot = HotLink::new(&link, &DestinationPolicy::default(), None);
         assert_eq!(hot.rare().unwrap().expires_at, Some(Timestamp(5)));
-        assert_eq!(hot.heap_bytes(), 20 + size_of::<Rare>());
+        assert_eq!(hot.heap_bytes(), "example.com/".len() + size_of::<Rare>());
     }
 
     #[test]
@@ -189,6 +208,21 @@ mod tests {
         assert!(hot.rare().unwrap().expired_url.is_some());
         let hot = HotLink::new(&link, &own("other.example"), None);
         assert!(hot.rare().is_none());
+    }
+
+    #[test]
+    fn the_destination_and_the_forwarding_of_queries_do_not_disturb_each_other() {
+        for url in ["https://example.com/x", "http://example.com/x"] {
+            for forward_query in [false, true] {
+                let destination = Destination::from_stored(url).unwrap();
+                let link = Link { destination, forward_query, ..link() };
+                let hot = HotLink::new(&link, &DestinationPolicy::default(), None);
+                assert_eq!(
+                    (hot.target().to_vec(), hot.forward_query()),
+                    (url.into(), forward_query)
+                );
+            }
+        }
     }
 
     #[test]

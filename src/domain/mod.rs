@@ -10,6 +10,7 @@ pub mod hot;
 pub mod id;
 pub mod limits;
 pub mod link;
+pub mod location;
 pub mod problems;
 pub mod query;
 pub mod scheme;

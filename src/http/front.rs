@@ -102,7 +102,7 @@ fn hit(worker: &Worker, request: &Request) -> Option<Response<BoxBody>> {
     let started = worker.sample();
     let click = counts.then(|| headers.click(worker.client(request.peer_addr(), &head.headers)));
     let response = worker.hit(domain, code, click, |target| {
-        let location = worker.header_value(target.location)?;
+        let location = worker.header_value(&target.location.parts())?;
         let mut response = Response::with_body(status_code(target.status), BoxBody::new(()));
         let headers = response.headers_mut();
         headers.insert(header::LOCATION, location);

@@ -17,6 +17,7 @@ use crate::domain::decide::{Decision, Refusal, Target, decide, exhausted};
 use crate::domain::hot::HotLink;
 use crate::domain::id::Id;
 use crate::domain::link::RedirectStatus;
+use crate::domain::location::Location;
 use crate::domain::problems::Problems;
 use crate::domain::query::{has_parameter, merge_query};
 use crate::domain::time::Timestamp;
@@ -190,8 +191,8 @@ impl<'a> Visit<'a> {
     fn go(&self, link: &HotLink, target: Target<'_>) -> Verdict {
         let forwards = link.forward_query() && target.counts && !self.query.is_empty();
         let location = if forwards { self.merged(target.location) } else { None };
-        let bytes = location.as_deref().map_or(target.location, str::as_bytes);
-        let Some(location) = self.worker.header_value(bytes) else {
+        let location = location.as_deref().map_or(target.location, Location::of);
+        let Some(location) = self.worker.header_value(&location.parts()) else {
             return Verdict::Refused(Refusal::Unservable);
         };
         if self.counts && target.counts {
@@ -213,8 +214,8 @@ impl<'a> Visit<'a> {
     }
 
     /// The location with what the visitor brought along.
-    fn merged(&self, location: &[u8]) -> Option<String> {
-        let location = std::str::from_utf8(location).ok()?;
+    fn merged(&self, location: Location<'_>) -> Option<String> {
+        let location = &String::from_utf8(location.to_vec()).ok()?;
         let no_track = &self.worker.rules.config.no_track_param;
         if !self.headers.flags.has(ClickFlags::QR) {
             return Some(merge_query(location, self.query, no_track));

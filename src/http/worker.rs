@@ -82,14 +82,14 @@ impl Worker {
         }
     }
 
-    /// A header value with these bytes; `None` when they cannot be one.
-    pub(crate) fn header_value(&self, bytes: &[u8]) -> Option<HeaderValue> {
-        self.arena.header_value(bytes)
+    /// A header value of these parts; `None` when they cannot be one.
+    pub(crate) fn header_value(&self, parts: &[&[u8]]) -> Option<HeaderValue> {
+        self.arena.header_value(parts)
     }
 
     /// A request id that no other request of this process has.
     pub(crate) fn request_id(&self) -> HeaderValue {
-        self.arena.header_value(&self.new_request_id()).expect("hexadecimal digits are ASCII")
+        self.arena.header_value(&[&self.new_request_id()]).expect("hexadecimal digits are ASCII")
     }
 
     /// The same as sixteen hexadecimal digits.
@@ -166,13 +166,14 @@ pub(crate) fn nanos_since(started: Instant) -> u64 {
 struct Arena(RefCell<BytesMut>);
 
 impl Arena {
-    fn header_value(&self, bytes: &[u8]) -> Option<HeaderValue> {
+    fn header_value(&self, parts: &[&[u8]]) -> Option<HeaderValue> {
         let mut chunk = self.0.borrow_mut();
-        if chunk.capacity() < bytes.len() {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        if chunk.capacity() < len {
             // Takes the chunk again from its start when no value cut from it is left.
-            chunk.reserve(bytes.len().max(CHUNK_BYTES));
+            chunk.reserve(len.max(CHUNK_BYTES));
         }
-        chunk.extend_from_slice(bytes);
+        parts.iter().for_each(|part| chunk.extend_from_slice(part));
         HeaderValue::from_maybe_shared(chunk.split().freeze()).ok()
     }
 }
@@ -220,12 +221,12 @@ mod tests {
     fn header_values_keep_their_bytes_while_chunks_are_used_again() {
         let arena = Arena::default();
         let long = vec![b'x'; 3 * CHUNK_BYTES];
-        let kept = arena.header_value(b"https://kept.example/").unwrap();
+        let kept = arena.header_value(&[b"https://", b"kept.example/"]).unwrap();
         for round in 0..5_000 {
             let text = format!("https://{round}.example/");
-            assert_eq!(arena.header_value(text.as_bytes()).unwrap(), text);
+            assert_eq!(arena.header_value(&[text.as_bytes()]).unwrap(), text);
         }
-        assert_eq!(arena.header_value(&long).unwrap().as_bytes(), long);
+        assert_eq!(arena.header_value(&[&long]).unwrap().as_bytes(), long);
         assert_eq!(kept, "https://kept.example/");
     }
 
@@ -233,17 +234,17 @@ mod tests {
     fn bytes_that_would_end_a_header_never_become_one() {
         let arena = Arena::default();
         for bytes in [&b"https://a.example/\r\nSet-Cookie: a=b"[..], b"a\nb", b"a\0b", b"a\x7fb"] {
-            assert_eq!(arena.header_value(bytes), None);
+            assert_eq!(arena.header_value(&[bytes]), None);
         }
-        assert_eq!(arena.header_value(b"https://a.example/").unwrap(), "https://a.example/");
+        assert_eq!(arena.header_value(&[b"https://a.example/"]).unwrap(), "https://a.example/");
     }
 
     #[test]
     fn a_used_up_chunk_is_taken_again_when_its_values_are_gone() {
         let arena = Arena::default();
-        let first = arena.header_value(b"first").unwrap().as_bytes().as_ptr();
+        let first = arena.header_value(&[b"first"]).unwrap().as_bytes().as_ptr();
         for _ in 0..CHUNK_BYTES {
-            arena.header_value(b"0123456789").unwrap();
+            arena.header_value(&[b"0123456789"]).unwrap();
         }
         let chunk = arena.0.borrow();
         let distance = (chunk.as_ptr() as usize).wrapping_sub(first as usize);

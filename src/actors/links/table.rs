@@ -196,7 +196,7 @@ pub(super) fn weigh(key_bytes: usize, link: &HotLink) -> usize {
     // A long key is boxed twice: in the map and in the ring.
     let key = if key_bytes == 0 { 0 } else { 2 * block(key_bytes) };
     let ring = size_of::<ShortKey>();
-    block(entry) + block(link.target().len()) + rare + key + ring + SLOT_BYTES
+    block(entry) + block(link.target_bytes()) + rare + key + ring + SLOT_BYTES
 }
 
 /// What the allocator takes for `bytes`: sixteen-byte steps up to 128 bytes, then four steps per

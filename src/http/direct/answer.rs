@@ -21,7 +21,8 @@ impl Answers {
         const DATE: &[u8] = b"\r\ndate: ";
         const END: &[u8] = b"\r\n\r\n";
         let head = &self.0[target.status as usize];
-        let parts = [head, target.location, ID, id, DATE, date, END];
+        let [prefix, rest] = target.location.parts();
+        let parts = [head, prefix, rest, ID, id, DATE, date, END];
         out.reserve(parts.iter().map(|part| part.len()).sum());
         for part in parts {
             out.extend_from_slice(part);
