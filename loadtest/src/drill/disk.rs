@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
 use super::load::check_targets;
-use super::trial::{Canary, START_WITHIN, Trial};
+use super::trial::{Canary, SEGMENT_BYTES, START_WITHIN, Trial};
 use super::watch::Watch;
 use crate::process::pause;
 use crate::say;
@@ -78,7 +78,7 @@ pub fn run(arguments: &DiskArgs) -> Result<ExitCode> {
     spec.workers = 1;
     let setting = |name: &str, text: &str| (format!("SHUNT_CLICKS__{name}"), text.to_owned());
     spec.environment = vec![
-        setting("SEGMENT_SIZE", "1MiB"),
+        setting("SEGMENT_SIZE", &format!("{}KiB", SEGMENT_BYTES >> 10)),
         setting("SPOOL_MAX", "64MiB"),
         // Nothing stays free, so that the journal and the store both meet the end of the disk.
         setting("FREE_DISK_MIN", "0%"),
@@ -86,16 +86,20 @@ pub fn run(arguments: &DiskArgs) -> Result<ExitCode> {
         setting("READ_INTERVAL", "1s"),
     ];
     let mut trial = Trial::prepare(spec, arguments.connections, arguments.seed)?;
+    let outcome = all_rounds(&mut trial, &disk, arguments);
+    trial.verdict(outcome)
+}
+
+fn all_rounds(trial: &mut Trial, disk: &Disk, arguments: &DiskArgs) -> Result<()> {
     for round in 1..=arguments.rounds {
-        trial.under_load(|watch| starve(watch, &disk, arguments))?;
+        trial.under_load(|watch| starve(watch, disk, arguments))?;
         if round == 1 {
             trial.lie(arguments.canary);
         }
         trial.check_accounts()?;
     }
     trial.check_links()?;
-    kill_while_full(&mut trial, &disk, arguments)?;
-    trial.verdict()
+    kill_while_full(trial, disk, arguments)
 }
 
 /// Calm, full, calm again.
@@ -104,7 +108,7 @@ fn starve(watch: &Watch<'_>, disk: &Disk, arguments: &DiskArgs) -> Result<()> {
     let filler = fill(watch, disk)?;
     watch.hold(Duration::from_secs_f64(arguments.seconds))?;
     let creations = watch.creations();
-    filler.stop()?;
+    filler.rest()?.remove()?;
     let took = watch.recover(Duration::from_secs_f64(arguments.recover_seconds))?;
     watch.hold(Duration::from_secs(1))?;
     say(&format!(
@@ -141,6 +145,9 @@ fn kill_while_full(trial: &mut Trial, disk: &Disk, arguments: &DiskArgs) -> Resu
         watch.hold(span)?;
         Ok(filler)
     })?;
+    // Nobody is there to take what the process gives back while it starts: SQLite makes its shared
+    // memory anew, in the space that the old one had.
+    let filling = filler.rest()?;
     trial.kill()?;
     // The journal is read again, links are served; what needs the disk waits for it.
     let mut shunt = trial.spec.spawn()?;
@@ -151,13 +158,15 @@ fn kill_while_full(trial: &mut Trial, disk: &Disk, arguments: &DiskArgs) -> Resu
             say("          started on the full disk, every link was there")?;
         }
         Err(error) => {
-            let text = format!("no start on a full disk: {error:#}");
+            let log = fs::read_to_string(&trial.spec.log).unwrap_or_default();
+            let last = log.lines().last().unwrap_or_default();
+            let text = format!("no start on a full disk: {error:#}; it said {last:?}");
             trial.ledger.deviations.add(text);
         }
     }
     // HEAD is not counted, so this process owes no click.
     shunt.server.kill()?;
-    filler.stop()?;
+    filling.remove()?;
     trial.restart()?;
     trial.under_load(|watch| watch.hold(Duration::from_secs(1)))?;
     trial.check_accounts()?;
@@ -243,11 +252,22 @@ impl Filler {
         Ok(Self { stop, thread, file })
     }
 
-    /// Gives all the space back.
-    fn stop(self) -> Result<()> {
+    /// Takes no more, but gives nothing back.
+    fn rest(self) -> Result<Filling> {
         self.stop.store(true, Ordering::Relaxed);
-        let filled = self.thread.join().map_err(|_| anyhow::anyhow!("the filler panicked"))?;
-        fs::remove_file(&self.file).context("give the space back")?;
-        filled
+        self.thread.join().map_err(|_| anyhow::anyhow!("the filler panicked"))??;
+        Ok(Filling { file: self.file })
+    }
+}
+
+/// The file that takes all the space.
+struct Filling {
+    file: PathBuf,
+}
+
+impl Filling {
+    /// Gives all the space back.
+    fn remove(self) -> Result<()> {
+        fs::remove_file(&self.file).context("give the space back")
     }
 }

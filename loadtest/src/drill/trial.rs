@@ -30,6 +30,11 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 /// A redirect that takes longer hangs: it waits for the disk.
 const REDIRECT_WITHIN: Duration = Duration::from_secs(5);
 
+/// Journal segments of the server under test: small, so that they come and go.
+pub const SEGMENT_BYTES: u64 = 1 << 20;
+/// One in use and two spare.
+const SEGMENTS_PER_WORKER: u64 = 3;
+
 /// A lie that the checker has to notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Canary {
@@ -151,13 +156,14 @@ impl Trial {
         }
     }
 
-    /// With nothing under way: the journal empties itself, the accounts close, no click is
-    /// missing but those the server said it dropped.
+    /// With nothing under way: the journal empties itself and gives its space back, the accounts
+    /// close, no click is missing but those the server said it dropped.
     pub fn check_accounts(&mut self) -> Result<()> {
         let answered = self.answered as f64;
+        let bytes_max = (self.spec.workers as u64 * SEGMENTS_PER_WORKER * SEGMENT_BYTES) as f64;
         let drained =
             self.running()?.wait_for_metrics(DRAIN_WITHIN, "empty its journal", |scrape| {
-                scrape.total("shunt_clicks_in_journal") == 0.0
+                scrape.total("shunt_clicks_in_journal") == 0.0 && scrape.total("shunt_journal_bytes") <= bytes_max
             });
         let scrape = match drained {
             Ok(scrape) => scrape,
@@ -238,7 +244,14 @@ impl Trial {
     }
 
     /// Says how it went, after a stop in good order.
-    pub fn verdict(mut self) -> Result<ExitCode> {
+    pub fn verdict(mut self, outcome: Result<()>) -> Result<ExitCode> {
+        if let Err(error) = outcome {
+            // With a promise broken already, what fails after it is a consequence.
+            if self.ledger.deviations.n == 0 {
+                return Err(error);
+            }
+            self.ledger.deviations.add(format!("and then: {error:#}"));
+        }
         if let Some(shunt) = self.running.take() {
             let status = shunt.server.terminate(STOP_WITHIN)?;
             if !status.success() {
