@@ -2,7 +2,7 @@
 
 
 outside_checks() {
-  ensure_packages wrk=wrk curl=curl python3=python3
+  ensure_packages wrk=wrk curl=curl python3=python3 unshare=util-linux mount=mount
   python3 -c 'import ensurepip' 2>/dev/null || ensure_packages no-such-command=python3-venv
   cargo build --quiet --workspace --bins
   binary=$root/target/debug/shunt
