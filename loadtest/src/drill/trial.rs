@@ -163,7 +163,8 @@ impl Trial {
         let bytes_max = (self.spec.workers as u64 * SEGMENTS_PER_WORKER * SEGMENT_BYTES) as f64;
         let drained =
             self.running()?.wait_for_metrics(DRAIN_WITHIN, "empty its journal", |scrape| {
-                scrape.total("shunt_clicks_in_journal") == 0.0 && scrape.total("shunt_journal_bytes") <= bytes_max
+                scrape.total("shunt_clicks_in_journal") == 0.0
+                    && scrape.total("shunt_journal_bytes") <= bytes_max
             });
         let scrape = match drained {
             Ok(scrape) => scrape,
