@@ -40,8 +40,16 @@ pub struct Opened {
     pub metrics: Arc<Metrics>,
     /// Set when this is the first start: to be shown once.
     pub owner_key: Option<KeyText>,
+    embedded: Embedded,
     /// Held until everything else is closed.
     _lock: Option<StoreLock>,
+}
+
+impl Opened {
+    /// Closes the store, also when somebody on another thread still holds a port of it.
+    pub fn close(self) {
+        self.embedded.close();
+    }
 }
 
 /// Opens the store at `storage.path`, and makes it what a first start makes it if it is new. With
@@ -75,7 +83,7 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
         .await
         .context("making the first workspace and its key")?;
     let sealer = Sealer::new(secrets.seal.clone());
-    Ok(Opened { stores, secrets, sealer, ids, clock, metrics, owner_key, _lock: lock })
+    Ok(Opened { stores, secrets, sealer, ids, clock, metrics, owner_key, embedded, _lock: lock })
 }
 
 /// Where a journal is, a store was. To make an empty one in its place would answer every link with

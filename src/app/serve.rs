@@ -151,7 +151,7 @@ impl Node {
         }
         self.clicks.drain().await;
         self.ops.stop().await;
-        drop(self.opened);
+        self.opened.close();
         info!("stopped");
     }
 }

@@ -112,6 +112,23 @@ async fn a_store_that_was_replaced_below_the_server_takes_no_writes() {
 }
 
 #[tokio::test]
+async fn a_stop_in_good_order_leaves_the_store_in_its_one_file() {
+    let app = TestApp::start().await;
+    let target = "https://shop.example/whole";
+    for _ in 0..40 {
+        app.create(json!({"destination": target})).await;
+    }
+    let data = app.data();
+    let _kept = app.finish_and_keep().await;
+    assert!(!data.join("shunt.db-wal").exists(), "the store was not closed");
+    let copy = tempfile::tempdir().expect("a folder");
+    fs::copy(data.join("shunt.db"), copy.path().join("shunt.db")).expect("copy the one file");
+    fs::copy(data.join("keys.toml"), copy.path().join("keys.toml")).expect("copy the keys");
+    let exported = shunt(copy.path(), &["links", "export", "-", "--format", "ndjson"]);
+    assert_eq!(String::from_utf8_lossy(&exported.stdout).matches(target).count(), 40);
+}
+
+#[tokio::test]
 async fn what_cannot_be_opened_is_named() {
     let (app, _) = server_with_links(1).await;
     let data = app.data();
@@ -143,6 +160,10 @@ async fn pages_overwritten_below_a_running_server_never_lead_astray() {
         assert_all_redirect(&app, &links).await;
         let data = app.data();
         let killed = app.kill();
+        // The log beside the file may hold sound copies of the pages: it goes as well.
+        for beside in ["shunt.db-wal", "shunt.db-shm"] {
+            fs::remove_file(data.join(beside)).expect("the log of a killed server");
+        }
         assert_eq!(shunt(&data, &["verify"]).status.code(), Some(1), "seed {seed}");
         refused += u64::from(serves_right_or_refuses(killed, &links).await);
     }

@@ -128,6 +128,15 @@ impl Embedded {
         }
     }
 
+    /// Finishes what waits and closes the file, whoever still holds the store: what they ask for
+    /// later is refused as `Unavailable`. The write-ahead log is written back, so that the one
+    /// file is whole. Blocks.
+    pub fn close(&self) {
+        self.inner.readers.close();
+        // The last connection writes the log back.
+        self.inner.writer.close();
+    }
+
     /// Folds all clicks and indexes all texts now, instead of bit by bit when nothing else is to be
     /// done. Nothing depends on it but speed; for measurements and tests.
     pub async fn settle(&self) -> StorageResult<()> {
