@@ -60,6 +60,10 @@ enum Command {
     Instructions(bench::instructions::InstructionsArgs),
     /// Kills the server at random moments and holds it to its promises
     DrillKill(drill::kill::KillArgs),
+    /// Lets the file system of the store run full and gives the space back
+    DrillDisk(drill::disk::DiskArgs),
+    /// Lets the disk refuse to write and to write through
+    DrillEio(drill::eio::EioArgs),
     /// Tries unknown codes and looks for store reads and growing memory
     DrillUnknown(drill::unknown::UnknownArgs),
 }
@@ -138,6 +142,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Memory(arguments) => return bench::memory::run(&arguments),
         Command::Instructions(arguments) => return bench::instructions::run(&arguments),
         Command::DrillKill(arguments) => return drill::kill::run(&arguments),
+        Command::DrillDisk(arguments) => return drill::disk::run(&arguments),
+        Command::DrillEio(arguments) => return drill::eio::run(&arguments),
         Command::DrillUnknown(arguments) => return drill::unknown::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

@@ -2,7 +2,7 @@
 
 
 outside_checks() {
-  ensure_packages wrk=wrk curl=curl python3=python3
+  ensure_packages wrk=wrk curl=curl python3=python3 unshare=util-linux mount=mount
   python3 -c 'import ensurepip' 2>/dev/null || ensure_packages no-such-command=python3-venv
   cargo build --quiet --workspace --bins
   binary=$root/target/debug/shunt
@@ -17,6 +17,10 @@ outside_checks() {
   check "a graceful stop exits 0" stop_shunt
   check "kill -9 loses nothing" scripts/drill kill --rounds 3 --binary "$binary"
   check "the kill drill can fail" canary_fails
+  check "a full disk costs no redirect and no link" drill_shortly disk --file-system tmpfs --size-mib 64 --rounds 1 --recover-seconds 20
+  check "the disk drill can fail" ends_with 1 drill_shortly disk --file-system tmpfs --size-mib 64 --rounds 1 --recover-seconds 20 --canary link
+  check "a failing disk costs no redirect and no link" drill_shortly eio --recover-seconds 20
+  check "the eio drill can fail" ends_with 1 drill_shortly eio --canary durable --recover-seconds 3
 }
 
 create_link() {
@@ -61,5 +65,18 @@ clicks_are_exact() {
 }
 
 drained() { [ "$(metric shunt_clicks_in_journal)" = 0 ]; }
+
+# Short faults, and patience with a slow machine. What cannot be run (exit 2) is a failure too.
+drill_shortly() {
+  scripts/drill "$@" --seconds 1 --connections 8 --binary "$binary"
+}
+
+# ends_with CODE COMMAND… : succeeds when the command ends with exactly this exit code.
+ends_with() {
+  local expected=$1 code=0
+  shift
+  "$@" || code=$?
+  [ "$code" -eq "$expected" ]
+}
 
 canary_fails() { ! scripts/drill kill --rounds 1 --canary --binary "$binary" >/dev/null 2>&1; }

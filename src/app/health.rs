@@ -9,14 +9,16 @@ use crate::actors::clicks::ClickSink;
 use crate::actors::links::LinkTable;
 use crate::app::Opened;
 use crate::http::{Dependency, Report};
+use crate::storage::StorageError;
 
-/// The store must answer; a journal that has to help itself is a warning.
+/// The store must answer and take writes; a journal that has to help itself is a warning.
 pub(super) fn dependencies(opened: &Opened, clicks: &ClickSink) -> Vec<Dependency> {
-    let links = Arc::clone(&opened.stores.links);
+    let (links, nodes) = (Arc::clone(&opened.stores.links), Arc::clone(&opened.stores.nodes));
     let store = move || {
-        let links = Arc::clone(&links);
+        let (links, nodes) = (Arc::clone(&links), Arc::clone(&nodes));
         let check = async move {
-            let count = links.count().await.map_err(|error| error.to_string())?;
+            let count = links.count().await.map_err(in_words)?;
+            nodes.check_writes().await.map_err(in_words)?;
             Ok(format!("{count} links"))
         };
         check.boxed_local()
@@ -36,6 +38,11 @@ pub(super) fn dependencies(opened: &Opened, clicks: &ClickSink) -> Vec<Dependenc
         Dependency { name: "store", vital: true, check: Arc::new(store) },
         Dependency { name: "journal", vital: false, check: Arc::new(journal) },
     ]
+}
+
+/// The operations listener is for operators: they may read the cause.
+fn in_words(error: StorageError) -> String {
+    format!("{:#}", anyhow::Error::from(error))
 }
 
 /// Every actor with its mailbox, what it owns and how far behind it is.

@@ -1,5 +1,6 @@
 //! Opens the store of this node: for the server, and for commands that work on it directly.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -11,11 +12,14 @@ use crate::domain::seal::Sealer;
 use crate::domain::time::Clock;
 use crate::service::bootstrap::bootstrap;
 use crate::service::ids::IdSource;
-use crate::storage::embedded::{Embedded, Mode};
+use crate::storage::embedded::{Embedded, Mode, database_file};
 use crate::storage::lock::StoreLock;
 use crate::storage::secrets::Secrets;
 use crate::storage::{Stores, layers};
 use crate::telemetry::metrics::Metrics;
+
+/// The journal of clicks, in the folder of the store.
+pub(super) const JOURNAL_FOLDER: &str = "journal";
 
 /// Whether others may have the store open at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +40,16 @@ pub struct Opened {
     pub metrics: Arc<Metrics>,
     /// Set when this is the first start: to be shown once.
     pub owner_key: Option<KeyText>,
+    embedded: Embedded,
     /// Held until everything else is closed.
     _lock: Option<StoreLock>,
+}
+
+impl Opened {
+    /// Closes the store, also when somebody on another thread still holds a port of it.
+    pub fn close(self) {
+        self.embedded.close();
+    }
 }
 
 /// Opens the store at `storage.path`, and makes it what a first start makes it if it is new. With
@@ -52,6 +64,9 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
         Sharing::Alone => Mode::Create,
         Sharing::WithServer => Mode::Existing,
     };
+    if mode == Mode::Create {
+        refuse_lost_store(path)?;
+    }
     let metrics = Metrics::new();
     let secrets =
         if mode == Mode::Existing { Secrets::open(path) } else { Secrets::open_or_create(path) };
@@ -68,7 +83,22 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
         .await
         .context("making the first workspace and its key")?;
     let sealer = Sealer::new(secrets.seal.clone());
-    Ok(Opened { stores, secrets, sealer, ids, clock, metrics, owner_key, _lock: lock })
+    Ok(Opened { stores, secrets, sealer, ids, clock, metrics, owner_key, embedded, _lock: lock })
+}
+
+/// Where a journal is, a store was. To make an empty one in its place would answer every link with
+/// 404, and give its code to others.
+fn refuse_lost_store(path: &Path) -> Result<()> {
+    let (file, journal) = (database_file(path), path.join(JOURNAL_FOLDER));
+    if journal.exists() && !file.exists() {
+        bail!(
+            "{} is missing although a server ran here; bring the store back with \
+             `shunt restore`, or move {} away to begin with an empty store",
+            file.display(),
+            journal.display()
+        );
+    }
+    Ok(())
 }
 
 fn take_lock(settings: &Settings) -> Result<StoreLock> {

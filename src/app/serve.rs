@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::actors::clicks::{ClickSink, ClickSinkParts};
 use crate::actors::links::{LinkTable, LinkTableParts};
+use crate::app::open::JOURNAL_FOLDER;
 use crate::app::{Opened, Sharing, health, open};
 use crate::config::Settings;
 use crate::domain::destination::DestinationPolicy;
@@ -150,7 +151,7 @@ impl Node {
         }
         self.clicks.drain().await;
         self.ops.stop().await;
-        drop(self.opened);
+        self.opened.close();
         info!("stopped");
     }
 }
@@ -158,7 +159,7 @@ impl Node {
 fn start_clicks(settings: &Settings, opened: &Opened) -> Result<ClickSink> {
     let parts = ClickSinkParts {
         config: settings.clicks.clone(),
-        folder: settings.storage.path.join("journal"),
+        folder: settings.storage.path.join(JOURNAL_FOLDER),
         store: Arc::clone(&opened.stores.clicks),
         metrics: Arc::clone(&opened.metrics),
         clock: Arc::clone(&opened.clock),

@@ -273,6 +273,12 @@ pub trait NodeStore: Send + Sync + 'static {
 
     /// Raises the mark; a lower value changes nothing.
     async fn raise_clock_mark(&self, node: u16, mark: Timestamp) -> StorageResult<()>;
+
+    /// Whether the store takes writes, as far as is known; fails with what keeps it from that. For
+    /// probes: cheap while all is well. A store that can always be written to needs no more.
+    async fn check_writes(&self) -> StorageResult<()> {
+        Ok(())
+    }
 }
 
 /// Answers kept for `Idempotency-Key`.

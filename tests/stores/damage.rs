@@ -72,6 +72,25 @@ fn a_file_that_is_no_database_is_named_with_its_remedy() {
 }
 
 #[tokio::test]
+async fn a_store_whose_file_is_gone_takes_no_writes_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    store_with_links(folder.path(), 1).await;
+    let stores = Embedded::open(folder.path(), Mode::Existing).unwrap().stores();
+    stores.nodes.check_writes().await.unwrap();
+    let (file, aside) = (database_file(folder.path()), folder.path().join("aside"));
+    std::fs::rename(&file, &aside).unwrap();
+    let error = stores.links.claim(vec![link("late")]).await.unwrap_err();
+    assert_eq!(error.kind, StorageErrorKind::Unavailable);
+    let told = stores.nodes.check_writes().await.unwrap_err().source.unwrap().to_string();
+    assert!(told.contains(file.to_str().unwrap()) && told.contains("shunt restore"), "{told}");
+    assert!(stores.links.fetch(&key("code-0")).await.unwrap().is_some(), "reads go on");
+    assert!(stores.links.fetch(&key("late")).await.unwrap().is_none(), "it was written");
+    std::fs::rename(&aside, &file).unwrap();
+    stores.links.claim(vec![link("late")]).await.unwrap();
+    stores.nodes.check_writes().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_newer_layout_and_other_programs_are_refused_untouched() {
     let folder = tempfile::tempdir().unwrap();
     store_with_links(folder.path(), 1).await;

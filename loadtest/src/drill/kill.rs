@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::ledger::{Ledger, Promised};
-use super::load::{Asking, Creator};
+use super::load::{Asking, Creator, check_targets};
 use crate::api::Api;
 use crate::client::{self, Load, Pace};
 use crate::metrics::Scrape;
@@ -226,32 +226,13 @@ impl<'a> Drill<'a> {
         Ok(())
     }
 
-    /// Every link of this round and some older ones lead where they were promised to lead. HEAD
-    /// is not counted, so the check does not disturb what it checks.
+    /// Every link of this round and some older ones lead where they were promised to lead.
     fn check_links(&mut self, n_links_before: usize) -> Result<()> {
         let n_older = N_OLD_SAMPLE.min(n_links_before);
         let older: Vec<usize> = (0..n_older).map(|_| self.rng.below(n_links_before)).collect();
         let newer = n_links_before..self.ledger.links.len();
-        self.check_targets(older.into_iter().chain(newer))
-    }
-
-    fn check_targets(&mut self, indices: impl Iterator<Item = usize>) -> Result<()> {
-        let mut api = Api::with_key(self.running()?.public, "");
-        for index in indices {
-            let link = &self.ledger.links[index];
-            let reply = api.head(&format!("/{}", link.code))?;
-            let target = reply.location.as_deref();
-            if reply.status != 302 || target != Some(&link.destination) {
-                self.ledger.deviations.add(format!(
-                    "/{}: promised {}, answered {} {}",
-                    link.code,
-                    link.destination,
-                    reply.status,
-                    target.unwrap_or("without a target"),
-                ));
-            }
-        }
-        Ok(())
+        let public = self.running()?.public;
+        check_targets(&mut self.ledger, public, older.into_iter().chain(newer))
     }
 
     /// The clicks of every link asked for in this round fit what was observed.
@@ -348,7 +329,8 @@ impl<'a> Drill<'a> {
         }
         self.running = Some(self.spec.start(START_WITHIN).context("restart after SIGTERM")?);
         self.check_clicks(round)?;
-        self.check_targets(0..self.ledger.links.len())?;
+        let (public, all) = (self.running()?.public, 0..self.ledger.links.len());
+        check_targets(&mut self.ledger, public, all)?;
         say(&format!(" calm | {answered} answered, {accepted} accepted, stopped and restarted"))
     }
 
@@ -404,7 +386,8 @@ pub fn create(api: &mut Api, destination: &str) -> Result<Promised> {
     Ok(Promised::new(code.to_owned(), destination.to_owned()))
 }
 
-fn clicks(api: &mut Api, code: &str) -> Result<u64> {
+/// Clicks of a link as the API tells them; zero when it knows no such link.
+pub fn clicks(api: &mut Api, code: &str) -> Result<u64> {
     let reply = api.get(&format!("/api/v1/links/{code}"))?;
     if reply.status == 404 {
         // A lost link has lost its clicks too; the check of targets names it.

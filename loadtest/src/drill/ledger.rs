@@ -40,6 +40,10 @@ impl Deviations {
             self.examples.push(text);
         }
     }
+
+    pub fn add_all(&mut self, texts: impl IntoIterator<Item = String>) {
+        texts.into_iter().for_each(|text| self.add(text));
+    }
 }
 
 impl Promised {

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Result;
+
 use super::kill::{N_HOT, create};
 use super::ledger::{Ledger, Promised};
 use crate::answer::Answer;
@@ -77,6 +79,31 @@ impl Workload for Asking<'_> {
     fn unanswered(&mut self, index: u32) {
         self.ledger.links[index as usize].n_in_flight += 1;
     }
+}
+
+/// Holds the server to the targets of these links. HEAD is not counted, so the check does not
+/// disturb what is checked.
+pub fn check_targets(
+    ledger: &mut Ledger,
+    public: SocketAddr,
+    indices: impl Iterator<Item = usize>,
+) -> Result<()> {
+    let mut api = Api::with_key(public, "");
+    for index in indices {
+        let link = &ledger.links[index];
+        let reply = api.head(&format!("/{}", link.code))?;
+        let target = reply.location.as_deref();
+        if reply.status != 302 || target != Some(&link.destination) {
+            ledger.deviations.add(format!(
+                "/{}: promised {}, answered {} {}",
+                link.code,
+                link.destination,
+                reply.status,
+                target.unwrap_or("without a target"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Somebody who creates links while others use them.

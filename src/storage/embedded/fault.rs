@@ -35,6 +35,11 @@ impl Fault {
         }
     }
 
+    /// What this says about the store as a whole; nothing when only the command was wrong.
+    pub(super) fn trouble(&self) -> Option<String> {
+        (self.kind() != StorageErrorKind::Invalid).then(|| self.to_string())
+    }
+
     /// The error a caller gets. Damage names the file and what an operator can do about it.
     pub(super) fn into_error(self, op: Op, file: &Path) -> StorageError {
         let kind = self.kind();
@@ -70,6 +75,11 @@ fn kind_of(error: &rusqlite::Error) -> StorageErrorKind {
         | Error::Utf8Error(..)
         | Error::InvalidColumnType(..) => return StorageErrorKind::Corrupt,
         _ => (),
+    }
+    // What SQLite calls an I/O error here is that there is no space for its shared memory.
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    if code == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) {
+        return StorageErrorKind::Full;
     }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StorageErrorKind::Full,

@@ -10,6 +10,7 @@ mod clicks;
 mod deltas;
 mod fault;
 mod fold;
+mod health;
 mod links;
 mod list;
 mod load;
@@ -126,6 +127,15 @@ impl Embedded {
             nodes: Arc::clone(&this) as _,
             replays: this,
         }
+    }
+
+    /// Finishes what waits and closes the file, whoever still holds the store: what they ask for
+    /// later is refused as `Unavailable`. The write-ahead log is written back, so that the one
+    /// file is whole. Blocks.
+    pub fn close(&self) {
+        self.inner.readers.close();
+        // The last connection writes the log back.
+        self.inner.writer.close();
     }
 
     /// Folds all clicks and indexes all texts now, instead of bit by bit when nothing else is to be

@@ -7,7 +7,7 @@ use super::Embedded;
 use super::fault::Fault;
 use super::readers::Lane;
 use crate::domain::time::Timestamp;
-use crate::storage::{NodeStore, StorageResult};
+use crate::storage::{NodeStore, Op, StorageError, StorageErrorKind, StorageResult};
 
 #[async_trait]
 impl NodeStore for Embedded {
@@ -47,5 +47,18 @@ impl NodeStore for Embedded {
             Ok(())
         })
         .await
+    }
+
+    /// As long as writes go well there is nothing to try out. After one that did not, a small one
+    /// is tried, so that a store without visitors gets well again too.
+    async fn check_writes(&self) -> StorageResult<()> {
+        const OP: Op = "check_writes";
+        match self.inner.writer.trouble() {
+            None => Ok(()),
+            Some(trouble) if trouble.recent() => {
+                Err(StorageError::new(StorageErrorKind::Unavailable, OP, trouble.text))
+            }
+            Some(_) => self.write(OP, |conn| super::count_up(conn, "write_checks", 1)).await,
+        }
     }
 }

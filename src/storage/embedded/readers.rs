@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(super) struct Readers {
     short: Arc<Queue<Job>>,
     long: Arc<Queue<Job>>,
     file: Arc<Path>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Readers {
@@ -45,11 +45,11 @@ impl Readers {
         long: Vec<Connection>,
         file: Arc<Path>,
     ) -> std::io::Result<Self> {
-        let mut readers = Self {
+        let readers = Self {
             short: Arc::new(Queue::new(QUEUE_MAX)),
             long: Arc::new(Queue::new(QUEUE_MAX)),
             file,
-            threads: Vec::new(),
+            threads: Mutex::default(),
         };
         for (queue, conns) in [(readers.short.clone(), short), (readers.long.clone(), long)] {
             for conn in conns {
@@ -57,7 +57,7 @@ impl Readers {
                 let thread = std::thread::Builder::new()
                     .name("store-reader".into())
                     .spawn(move || serve(&conn, &queue))?;
-                readers.threads.push(thread);
+                readers.threads().push(thread);
             }
         }
         Ok(readers)
@@ -96,15 +96,26 @@ impl Readers {
     }
 }
 
-impl Drop for Readers {
-    fn drop(&mut self) {
+impl Readers {
+    /// Finishes what waits and closes the connections. What comes later is refused.
+    pub(super) fn close(&self) {
         self.short.close();
         self.long.close();
-        for thread in self.threads.drain(..) {
+        for thread in self.threads().drain(..) {
             if thread.join().is_err() {
                 error!("a reader thread of the store panicked");
             }
         }
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 use super::fault::{Fault, Outcome, kind_of_commit};
+use super::health::{Health, Trouble};
 use super::queue::{Popped, Queue};
 use super::upkeep::Upkeep;
 use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult};
@@ -26,6 +27,7 @@ const BATCH_MAX: usize = 512;
 pub(super) struct Writer {
     queue: Arc<Queue<Box<dyn Job>>>,
     file: Arc<Path>,
+    health: Arc<Health>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -37,12 +39,15 @@ trait Job: Send {
 }
 
 /// The command failed; its fault is kept for the caller.
-struct Ran;
+struct Ran {
+    /// What it says about the store, if it was the store's fault.
+    trouble: Option<String>,
+}
 
 /// Why a whole batch failed.
-struct Lost {
-    kind: StorageErrorKind,
-    text: String,
+pub(super) struct Lost {
+    pub(super) kind: StorageErrorKind,
+    pub(super) text: String,
 }
 
 struct Call<F, T> {
@@ -59,12 +64,18 @@ impl Writer {
         file: Arc<Path>,
     ) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::new(QUEUE_MAX));
-        let served = Arc::clone(&queue);
+        let health = Arc::new(Health::of(Arc::clone(&file))?);
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn({
-            let file = Arc::clone(&file);
-            move || serve(&conn, &served, upkeep, &file)
+            let (file, health, queue) =
+                (Arc::clone(&file), Arc::clone(&health), Arc::clone(&queue));
+            move || serve(&conn, &queue, upkeep, &file, &health)
         })?;
-        Ok(Self { queue, file, thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue, file, health, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Why the last write failed; nothing when it did not.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.health.trouble()
     }
 
     /// Runs `work` in a transaction. Durable when it returns. Goes on when the caller is dropped.
@@ -85,15 +96,22 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
+impl Writer {
+    /// Finishes what waits and closes the connection. What comes later is refused.
+    pub(super) fn close(&self) {
         self.queue.close();
-        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
             error!("the store's writer thread panicked");
         }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -104,11 +122,14 @@ where
 {
     fn run(&mut self, conn: &Connection) -> Result<(), Ran> {
         let Some(work) = self.work.take() else {
-            return Err(Ran);
+            return Err(Ran { trouble: None });
         };
         let outcome = catch_unwind(AssertUnwindSafe(|| work(conn)))
             .unwrap_or_else(|_| Err(Fault::Invalid("the operation panicked".into())));
-        let ran = if outcome.is_ok() { Ok(()) } else { Err(Ran) };
+        let ran = match &outcome {
+            Ok(_) => Ok(()),
+            Err(fault) => Err(Ran { trouble: fault.trouble() }),
+        };
         self.outcome = Some(outcome);
         ran
     }
@@ -125,32 +146,50 @@ where
     }
 }
 
-fn serve(conn: &Connection, queue: &Queue<Box<dyn Job>>, mut upkeep: Upkeep, file: &Path) {
+fn serve(
+    conn: &Connection,
+    queue: &Queue<Box<dyn Job>>,
+    mut upkeep: Upkeep,
+    file: &Path,
+    health: &Health,
+) {
     loop {
         match queue.pop(BATCH_MAX, upkeep.patience()) {
             Popped::Closed => break,
             Popped::Idle => upkeep.idle(conn),
             Popped::Work(jobs) => {
-                commit(conn, jobs, file);
+                commit(conn, jobs, file, health);
                 upkeep.after_batch(conn);
             }
         }
     }
 }
 
-/// Runs a batch and answers it.
-fn commit(conn: &Connection, mut jobs: Vec<Box<dyn Job>>, file: &Path) {
-    let lost = transact(conn, &mut jobs).err();
+/// Runs a batch and answers it. Nothing is answered well that the next start would not find.
+fn commit(conn: &Connection, mut jobs: Vec<Box<dyn Job>>, file: &Path, health: &Health) {
+    let done = health.find_file().and_then(|()| {
+        let trouble = transact(conn, &mut jobs)?;
+        // It took effect, but in a file that may be gone: nobody knows what the next start finds.
+        health.find_file().map_err(|lost| Lost { kind: StorageErrorKind::Timeout, ..lost })?;
+        Ok(trouble)
+    });
+    let lost = done.as_ref().err();
+    health.note(match &done {
+        Ok(trouble) => trouble.clone(),
+        Err(lost) => Some(lost.text.clone()),
+    });
     for job in jobs {
-        job.settle(lost.as_ref(), file);
+        job.settle(lost, file);
     }
 }
 
-fn transact(conn: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), Lost> {
+/// Answers what a command that failed alone says about the store.
+fn transact(conn: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<Option<String>, Lost> {
+    let mut trouble = None;
     let began = step(conn, "BEGIN IMMEDIATE").map_err(|fault| lost(&fault, fault.kind()));
     let done = began.and_then(|()| {
         for job in jobs.iter_mut() {
-            run_in_savepoint(conn, job.as_mut())?;
+            trouble = trouble.take().or(run_in_savepoint(conn, job.as_mut())?);
         }
         step(conn, "COMMIT").map_err(|fault| {
             let kind = match &fault {
@@ -164,10 +203,10 @@ fn transact(conn: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), Lost> {
         // Nothing can be done about a failure here: the next BEGIN fails and is reported.
         let _ = step(conn, "ROLLBACK");
     }
-    done
+    done.map(|()| trouble)
 }
 
-fn run_in_savepoint(conn: &Connection, job: &mut dyn Job) -> Result<(), Lost> {
+fn run_in_savepoint(conn: &Connection, job: &mut dyn Job) -> Result<Option<String>, Lost> {
     let fail = |fault: Fault| lost(&fault, fault.kind());
     step(conn, "SAVEPOINT command").map_err(fail)?;
     let ran = job.run(conn);
@@ -179,10 +218,13 @@ fn run_in_savepoint(conn: &Connection, job: &mut dyn Job) -> Result<(), Lost> {
                 .into(),
         });
     }
-    if ran.is_err() {
+    let mut trouble = None;
+    if let Err(failed) = ran {
         step(conn, "ROLLBACK TO command").map_err(fail)?;
+        trouble = failed.trouble;
     }
-    step(conn, "RELEASE command").map_err(fail)
+    step(conn, "RELEASE command").map_err(fail)?;
+    Ok(trouble)
 }
 
 fn lost(fault: &Fault, kind: StorageErrorKind) -> Lost {

@@ -156,6 +156,7 @@ metered_ports! {
         "lease_block" = lease_block(space: &str, size: u64) -> u64;
         "clock_mark" = clock_mark(node: u16) -> Timestamp;
         "raise_clock_mark" = raise_clock_mark(node: u16, mark: Timestamp) -> ();
+        "check_writes" = check_writes() -> ();
     }
     Replays wraps ReplayStore {
         "begin_replay" = begin(

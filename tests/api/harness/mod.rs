@@ -32,6 +32,24 @@ pub(crate) struct TestApp {
     finished: bool,
 }
 
+/// What a killed server leaves.
+pub(crate) struct Killed {
+    folder: Arc<TempDir>,
+    environment: Vec<(String, String)>,
+    key: String,
+}
+
+impl Killed {
+    pub(crate) async fn start(self) -> TestApp {
+        TestApp::launch(self.folder, self.environment, Some(self.key)).await
+    }
+
+    /// As `start`; what the server said if it gives up.
+    pub(crate) async fn try_start(self) -> Result<TestApp, String> {
+        TestApp::try_launch(self.folder, self.environment, Some(self.key)).await
+    }
+}
+
 /// What a server is started with.
 #[derive(Default)]
 pub(crate) struct Builder {
@@ -65,6 +83,15 @@ impl TestApp {
         environment: Vec<(String, String)>,
         key: Option<String>,
     ) -> Self {
+        let launched = Self::try_launch(folder, environment, key).await;
+        launched.unwrap_or_else(|seen| panic!("the server exited:\n{seen}"))
+    }
+
+    async fn try_launch(
+        folder: Arc<TempDir>,
+        environment: Vec<(String, String)>,
+        key: Option<String>,
+    ) -> Result<Self, String> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_shunt"))
             .arg("serve")
             .current_dir(folder.path())
@@ -88,7 +115,7 @@ impl TestApp {
             let line: Value = serde_json::from_str(line).ok()?;
             (line["message"] == "ready").then_some(line)
         })
-        .await;
+        .await?;
         let address = |name: &str| format!("http://{}", ready[name].as_str().expect("an address"));
         let key = match key {
             Some(key) => key,
@@ -96,7 +123,7 @@ impl TestApp {
                 wait_for_line(&output, &mut child, |line| {
                     line.strip_prefix("owner API key: ").map(str::to_owned)
                 })
-                .await
+                .await?
             }
         };
         let client = reqwest::Client::builder()
@@ -104,7 +131,7 @@ impl TestApp {
             .no_proxy()
             .build()
             .expect("a client");
-        Self {
+        Ok(Self {
             url: address("http"),
             ops: address("ops"),
             key,
@@ -114,7 +141,7 @@ impl TestApp {
             log,
             client,
             finished: false,
-        }
+        })
     }
 
     pub(crate) fn data(&self) -> std::path::PathBuf {
@@ -185,14 +212,20 @@ impl TestApp {
     }
 
     /// SIGKILL, then a new process on the same store.
-    pub(crate) async fn kill_and_restart(mut self) -> Self {
+    pub(crate) async fn kill_and_restart(self) -> Self {
+        self.kill().start().await
+    }
+
+    /// SIGKILL. What lies on the disk stays.
+    pub(crate) fn kill(mut self) -> Killed {
         self.child.kill().expect("the server can be killed");
         self.child.wait().expect("the server is gone");
         self.finished = true;
-        let (folder, environment) = (Arc::clone(&self.folder), self.environment.clone());
-        let key = self.key.clone();
-        drop(self);
-        Self::launch(folder, environment, Some(key)).await
+        Killed {
+            folder: Arc::clone(&self.folder),
+            environment: self.environment.clone(),
+            key: self.key.clone(),
+        }
     }
 
     /// A graceful stop, then a new process on the same store.
@@ -268,20 +301,24 @@ fn collect(pipe: impl std::io::Read + Send + 'static, lines: Arc<Mutex<Vec<Strin
     });
 }
 
+/// Fails with all lines when the process ends before there is one.
 async fn wait_for_line<T>(
-    lines: &Mutex<Vec<String>>,
+    lines: &Arc<Mutex<Vec<String>>>,
     child: &mut Child,
     find: impl Fn(&str) -> Option<T>,
-) -> T {
+) -> Result<T, String> {
     let deadline = Instant::now() + START_MAX;
     loop {
         let exited = child.try_wait().expect("the server can be waited for");
         let found = lines.lock().expect("lines").iter().find_map(|line| find(line));
         if let Some(found) = found {
-            return found;
+            return Ok(found);
         }
         let seen = || lines.lock().map(|lines| lines.join("\n")).unwrap_or_default();
-        assert!(exited.is_none(), "the server exited ({exited:?}):\n{}", seen());
+        // Whoever collects lets go of them at the end of the output.
+        if exited.is_some() && Arc::strong_count(lines) == 1 {
+            return Err(seen());
+        }
         assert!(Instant::now() < deadline, "the server does not get ready:\n{}", seen());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

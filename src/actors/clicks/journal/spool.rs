@@ -198,7 +198,7 @@ impl Spool {
                 && lock(&self.idle).len() + to_wipe.len() < idle_max;
             match self.remove(&segment, reuse) {
                 Ok(idle) => {
-                    gone.push(segment.id);
+                    gone.push(segment);
                     to_wipe.extend(idle);
                 }
                 Err(error) => {
@@ -207,10 +207,16 @@ impl Spool {
                 }
             }
         }
-        sync_folder(&self.folder)?;
+        if let Err(error) = sync_folder(&self.folder) {
+            // They may come back with a loss of power: all of them are tried again.
+            outcome = Err(error);
+            failed.append(&mut gone);
+        }
         lock(&self.spent).extend(failed);
+        let gone: Vec<SegmentId> = gone.into_iter().map(|segment| segment.id).collect();
         lock(&self.sizes).retain(|id, _| !gone.contains(id));
         lock(&self.deleted).extend(gone);
+        // Also those that may come back: wiped they hold nothing to count.
         for path in to_wipe {
             self.make_idle(path);
         }
@@ -402,13 +408,39 @@ fn raise_epoch(folder: &Path, newest_segment: u64, now: Timestamp) -> io::Result
     // under ids whose records the store has counted. 40 bits of it last until 2109.
     let ticks = u64::try_from(now.as_millis() / EPOCH_TICK_MS).unwrap_or(0);
     let epoch = (last.max(newest_segment) + 1).max(ticks);
+    let text = format!("{epoch}\n");
+    match replace(folder, &path, &text) {
+        // A node that cannot start redirects nobody; a full disk is no reason for that.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            overwrite(&path, &text).map_err(|_| error)?;
+        }
+        replaced => replaced?,
+    }
+    Ok(epoch)
+}
+
+/// A new file in the place of the old one: after a crash there is either.
+fn replace(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
     let new = folder.join("epoch.new");
     let mut file = File::create(&new)?;
-    writeln!(file, "{epoch}")?;
-    file.sync_all()?;
-    fs::rename(&new, &path)?;
-    sync_folder(folder)?;
-    Ok(epoch)
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // The error of the write says more than that of cleaning up after it.
+        let _ = fs::remove_file(&new);
+    }
+    written?;
+    fs::rename(&new, path)?;
+    sync_folder(folder)
+}
+
+/// New bytes in the blocks of the old ones. Only for as many bytes, which then lie in one sector.
+fn overwrite(path: &Path, text: &str) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    if file.metadata()?.len() != text.len() as u64 {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    std::os::unix::fs::FileExt::write_all_at(&file, text.as_bytes(), 0)?;
+    file.sync_data()
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
