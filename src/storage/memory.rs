@@ -282,7 +282,8 @@ impl LinkStore for MemoryStore {
         let mut take = |entry: ImportedLink| {
             let (id, key) = (entry.link.id, entry.link.key());
             let same = state.at(&key).is_some_and(|there| {
-                there.destination == entry.link.destination
+                there.workspace == entry.link.workspace
+                    && there.destination == entry.link.destination
                     && deleted(there) == deleted(&entry.link)
             });
             let outcome = match state.claim(entry.link) {

@@ -85,8 +85,8 @@ pub trait LinkStore: Send + Sync + 'static {
     async fn count(&self) -> StorageResult<u64>;
 
     /// Imports one batch, exactly once: when a batch with this `digest` was imported before, it
-    /// answers `None` and changes nothing. A code in use by a link with the same destination is
-    /// `Unchanged`; by another, `Taken`. Clicks of new links are added to their totals. Batches
+    /// answers `None` and changes nothing. A code in use by a link of the same workspace with the
+    /// same destination is `Unchanged`; by another, `Taken`. Clicks of new links are added to their totals. Batches
     /// under way at once are imported in the order in which their calls were first polled.
     async fn import(
         &self,

@@ -10,3 +10,4 @@ mod keys;
 mod links;
 mod operations;
 mod redirects;
+mod workspaces;

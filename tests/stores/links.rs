@@ -168,9 +168,11 @@ pub(crate) async fn an_import_tells_apart_unchanged_and_taken(stores: Stores) {
     claim(&stores, &there).await;
     let elsewhere = Link { destination: url("https://example.com/else"), ..link("there") };
     let deleted = Link { status: LinkStatus::Deleted, ..link("there") };
+    let of_another = Link { workspace: Id(78), ..link("there") };
     let same_external_id = Link { external_id: Some("e".into()), ..link("new") };
     let batch = vec![
         imported(link("there")),
+        imported(of_another),
         imported(elsewhere),
         imported(deleted),
         imported(same_external_id),
@@ -179,7 +181,7 @@ pub(crate) async fn an_import_tells_apart_unchanged_and_taken(stores: Stores) {
     ];
     let outcomes = stores.links.import([3; 16], batch).await.unwrap().unwrap();
     use Imported::{Created, ExternalIdTaken, Taken, Unchanged};
-    assert_eq!(outcomes, [Unchanged, Taken, Taken, ExternalIdTaken, Created, Unchanged]);
+    assert_eq!(outcomes, [Unchanged, Taken, Taken, Taken, ExternalIdTaken, Created, Unchanged]);
     assert_eq!(stores.links.fetch(&key("there")).await.unwrap(), Some(there));
 }
 

@@ -277,10 +277,12 @@ fn import(
     Ok(Some(outcomes))
 }
 
-/// The same target; a deleted link is not the same as a living one.
+/// The same owner and target; a deleted link is not the same as a living one.
 fn is_same(there: &Link, wanted: &Link) -> bool {
     let deleted = |link: &Link| link.status == LinkStatus::Deleted;
-    there.destination == wanted.destination && deleted(there) == deleted(wanted)
+    there.workspace == wanted.workspace
+        && there.destination == wanted.destination
+        && deleted(there) == deleted(wanted)
 }
 
 enum Inserted {

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::Value;
+use shunt::storage::Stores;
+use shunt::storage::embedded::{Embedded, Mode};
 use tempfile::TempDir;
 
 pub(crate) use answer::Answer;
@@ -158,6 +160,18 @@ impl TestApp {
         }
     }
 
+    /// Imports rows through the API as the batch `name`, and answers what the server says.
+    pub(crate) async fn import(&self, name: u128, rows: &[Value]) -> Value {
+        let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        let request = self
+            .request(Method::POST, "/api/v1/links/import")
+            .bearer_auth(&self.key)
+            .header("Idempotency-Key", format!("{name:032x}"))
+            .header("Content-Type", "application/x-ndjson")
+            .body(lines);
+        self.send(request).await.assert_status(200).json()
+    }
+
     /// A metric, summed over its labels.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let text = self.client.get(format!("{}/metrics", self.ops)).send().await;
@@ -196,8 +210,16 @@ impl TestApp {
     }
 
     /// A graceful stop, then a new process on the same store.
-    pub(crate) async fn restart(mut self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
+        self.restart_after(async |_stores| ()).await
+    }
+
+    /// A graceful stop, work on the ports of the store, then a new process on what that left.
+    pub(crate) async fn restart_after(mut self, edit: impl AsyncFnOnce(Stores)) -> Self {
         self.stop().await;
+        let store = Embedded::open(&self.data(), Mode::Existing).expect("the store opens");
+        edit(store.stores()).await;
+        drop(store);
         let (folder, environment) = (Arc::clone(&self.folder), self.environment.clone());
         let key = self.key.clone();
         drop(self);
