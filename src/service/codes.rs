@@ -24,6 +24,9 @@ const SEALED_SPACE: &str = "sealed";
 const REFILL_BELOW: u64 = ID_BLOCK_SIZE / 4;
 /// Random bytes per character: one in four is rejected to keep characters equally likely.
 const ENTROPY_BYTES: usize = 4 * CODE_BYTES_MAX;
+/// Hash codes tried for one link before a random one is taken: a URL may be shortened any number of
+/// times, and the row of its hashes is walked from the start each time.
+const HASHES_MAX: u32 = 2 * CODE_COLLISIONS_MAX;
 /// Draws of one random or hashed code before giving up on finding an allowed one.
 const DRAWS_MAX: u32 = 16;
 
@@ -124,6 +127,7 @@ impl CodeMaker {
             }
             CodeScheme::Snowflake => Ok(snowflake_code(id.0)),
             CodeScheme::Random => draw_random(length),
+            CodeScheme::Hash if attempt >= HASHES_MAX => draw_random(length),
             // Each refused draw and each collision has its own place in the row of attempts.
             CodeScheme::Hash => (0..DRAWS_MAX)
                 .map(|draw| hash_code(destination.as_str(), attempt * DRAWS_MAX + draw, length))

@@ -10,4 +10,5 @@ mod keys;
 mod links;
 mod operations;
 mod redirects;
+mod schemes;
 mod workspaces;
