@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod blocked;
 mod clicks;
 mod command_line;
 mod connections;
