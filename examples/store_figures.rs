@@ -59,6 +59,7 @@ async fn import(stores: &Stores, n: u64) {
             clicks: 0,
             last_clicked_at: None,
             foreign_sealed: false,
+            series: None,
         });
         let digest = u128::from(first).to_le_bytes();
         stores.links.import(digest, batch.collect()).await.unwrap();

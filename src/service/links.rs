@@ -13,20 +13,20 @@ use super::codes::{CodeFault, CodeMaker, CodePlan};
 use super::draft::{FieldError, LinkDraft};
 use super::ids::{IdSource, IdSourceError};
 use super::import::{
-    BatchDigest, ImportContext, ImportRow, Names, NamingError, PreparedBatch, RowOutcome, digest_in,
+    BatchDigest, ImportContext, ImportRow, Names, NamingError, NewCode, PreparedBatch, RowOutcome,
+    Settled, digest_in,
 };
 use super::validate::{Edit, Rules, judge_change};
 use crate::actors::clicks::ClickSink;
 use crate::actors::links::{LinkTable, LoadError};
-use crate::domain::code::{Code, DomainId, LinkKey};
+use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::destination::Destination;
 use crate::domain::id::Id;
+use crate::domain::limits::CODE_ATTEMPTS_MAX;
 use crate::domain::link::{CreatedVia, Link, LinkStatus};
 use crate::domain::time::{Clock, Timestamp};
 use crate::storage::{LinkStore, Replace, StorageError};
 
-/// Codes tried for one link before giving up: enough for a random code to grow twice.
-const CODE_ATTEMPTS_MAX: u32 = 16;
 /// Times a change without `If-Match` is made again after somebody else was faster.
 const LOST_RACES_MAX: u32 = 5;
 
@@ -114,14 +114,14 @@ impl LinkService {
         if link.status == LinkStatus::Deleted { Err(LinkError::NotFound) } else { Ok(link) }
     }
 
-    /// Imports a batch of rows, exactly once: `None` when this one was imported before. A row that
-    /// could not be read comes as the reason why, and has its outcome like the others.
+    /// Imports a batch of rows, exactly once: one that was imported before has the outcomes of then.
+    /// A row that could not be read comes as the reason why, and has its outcome like the others.
     pub async fn import(
         &self,
         author: Author,
         digest: &BatchDigest,
         rows: Vec<Result<ImportRow, String>>,
-    ) -> Result<Option<Vec<RowOutcome>>, LinkError> {
+    ) -> Result<Settled, LinkError> {
         let rules = &self.0.rules;
         let context = ImportContext {
             workspace: author.workspace,
@@ -146,10 +146,10 @@ impl LinkService {
             PreparedBatch::new(readable, &context, self).await.map_err(LinkError::Naming)?;
         let digest = digest_in(author.workspace, digest);
         let answers = self.0.table.import(digest, batch.take_links()).await?;
-        let Some(outcomes) = batch.settle(answers) else { return Ok(None) };
+        let Settled { outcomes, replayed } = batch.settle(&answers);
         let mut outcomes = outcomes.into_iter();
         let fill = |outcome: Option<_>| outcome.or_else(|| outcomes.next());
-        Ok(Some(unread.into_iter().filter_map(fill).collect()))
+        Ok(Settled { outcomes: unread.into_iter().filter_map(fill).collect(), replayed })
     }
 
     /// Changes a link of `workspace`; moves it if the draft has another alias. Without a
@@ -272,10 +272,10 @@ impl Names for LinkService {
         Ok(self.0.ids.next().await?)
     }
 
-    async fn code(&self, id: Id, destination: &Destination) -> Result<Code, NamingError> {
+    async fn code(&self, id: Id, destination: &Destination) -> Result<NewCode, NamingError> {
         let codes = &self.0.rules.codes;
         let plan = CodePlan { scheme: codes.scheme, length: codes.length };
-        Ok(self.0.codes.make(plan, id, destination, 0).await?)
+        NewCode::make(&self.0.codes, plan, id, destination).await
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn next(link: &Link) -> Link {
 }
 
 pub(crate) fn imported(link: Link) -> ImportedLink {
-    ImportedLink { link, clicks: 0, last_clicked_at: None, foreign_sealed: false }
+    ImportedLink { link, clicks: 0, last_clicked_at: None, foreign_sealed: false, series: None }
 }
 
 pub(crate) fn workspace(id: Id) -> Workspace {

@@ -1,9 +1,10 @@
 //! Creating links: drafts are judged, named and claimed, many with as few writes as possible.
 
-use super::{Author, CODE_ATTEMPTS_MAX, LinkError, LinkService};
+use super::{Author, LinkError, LinkService};
 use crate::domain::code::{Code, DomainId};
 use crate::domain::destination::Destination;
 use crate::domain::id::Id;
+use crate::domain::limits::CODE_ATTEMPTS_MAX;
 use crate::domain::link::{Link, LinkState, LinkStatus, RedirectStatus};
 use crate::domain::scheme::CodeScheme;
 use crate::domain::time::Timestamp;

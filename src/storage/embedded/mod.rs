@@ -10,6 +10,7 @@ mod clicks;
 mod deltas;
 mod fault;
 mod fold;
+mod imports;
 mod links;
 mod list;
 mod nodes;

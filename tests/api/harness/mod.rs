@@ -3,7 +3,7 @@
 mod answer;
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -119,7 +119,7 @@ impl TestApp {
         }
     }
 
-    pub(crate) fn data(&self) -> std::path::PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
@@ -211,15 +211,22 @@ impl TestApp {
 
     /// A graceful stop, then a new process on the same store.
     pub(crate) async fn restart(self) -> Self {
-        self.restart_after(async |_stores| ()).await
+        self.restart_after_closing(async |_data| ()).await
     }
 
     /// A graceful stop, work on the ports of the store, then a new process on what that left.
-    pub(crate) async fn restart_after(mut self, edit: impl AsyncFnOnce(Stores)) -> Self {
+    pub(crate) async fn restart_after(self, edit: impl AsyncFnOnce(Stores)) -> Self {
+        self.restart_after_closing(async |data| {
+            let store = Embedded::open(&data, Mode::Existing).expect("the store opens");
+            edit(store.stores()).await;
+        })
+        .await
+    }
+
+    /// A graceful stop, work in the folder of the store, then a new process on what that left.
+    pub(crate) async fn restart_after_closing(mut self, edit: impl AsyncFnOnce(PathBuf)) -> Self {
         self.stop().await;
-        let store = Embedded::open(&self.data(), Mode::Existing).expect("the store opens");
-        edit(store.stores()).await;
-        drop(store);
+        edit(self.data()).await;
         let (folder, environment) = (Arc::clone(&self.folder), self.environment.clone());
         let key = self.key.clone();
         drop(self);
