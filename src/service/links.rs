@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use create::Made;
+pub use create::{CreateIds, Made};
 
 use super::codes::{CodeFault, CodeMaker, CodePlan};
 use super::draft::{FieldError, LinkDraft};

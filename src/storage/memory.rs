@@ -1,5 +1,7 @@
 //! The shortest correct store, for tests.
 
+mod replays;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,15 +10,15 @@ use async_trait::async_trait;
 
 use super::text::{fold, link_holds};
 use super::{
-    AccountStore, BatchAnswer, Claim, ClickStore, Imported, ImportedLink, KeptAnswer, LinkPage,
-    LinkQuery, LinkSort, LinkStore, NodeStore, PageMark, Replace, Replay, ReplayKey, ReplayStore,
-    SortValue, StorageError, StorageErrorKind, StorageResult, Stores, Workspace,
+    AccountStore, BatchAnswer, Claim, ClickStore, Imported, ImportedLink, LinkPage, LinkQuery,
+    LinkSort, LinkStore, NodeStore, PageMark, Replace, ReplayKey, SortValue, StorageError,
+    StorageErrorKind, StorageResult, Stores, Workspace,
 };
-use crate::domain::api_key::{ApiKey, KeyDigest};
+use crate::domain::api_key::ApiKey;
 use crate::domain::click::{ClickTotals, Granularity, SegmentCounts, SegmentId};
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
-use crate::domain::limits::{CODE_ATTEMPTS_MAX, IDEMPOTENCY_RESERVATION_MS, IDEMPOTENCY_WINDOW_MS};
+use crate::domain::limits::CODE_ATTEMPTS_MAX;
 use crate::domain::link::{Link, LinkStatus};
 use crate::domain::scheme::CodeSeries;
 use crate::domain::time::Timestamp;
@@ -39,7 +41,7 @@ struct State {
     keys_epoch: u64,
     blocks: HashMap<String, u64>,
     marks: HashMap<u16, Timestamp>,
-    replays: HashMap<ReplayKey, (KeyDigest, Timestamp, Option<KeptAnswer>)>,
+    replays: HashMap<ReplayKey, replays::Kept>,
 }
 
 impl MemoryStore {
@@ -448,51 +450,6 @@ impl NodeStore for MemoryStore {
         let mut state = self.lock();
         let kept = state.marks.entry(node).or_default();
         *kept = mark.max(*kept);
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl ReplayStore for MemoryStore {
-    async fn begin(
-        &self,
-        key: &ReplayKey,
-        fingerprint: KeyDigest,
-        now: Timestamp,
-    ) -> StorageResult<Replay> {
-        let mut state = self.lock();
-        if let Some((kept, at, answer)) = state.replays.get(key) {
-            let window =
-                if answer.is_some() { IDEMPOTENCY_WINDOW_MS } else { IDEMPOTENCY_RESERVATION_MS };
-            if now.0.saturating_sub(at.0) <= window {
-                return Ok(match answer {
-                    _ if *kept != fingerprint => Replay::Mismatch,
-                    Some(answer) => Replay::Answered(answer.clone()),
-                    None => Replay::InProgress,
-                });
-            }
-        }
-        state.replays.insert(key.clone(), (fingerprint, now, None));
-        Ok(Replay::Reserved)
-    }
-
-    async fn finish(
-        &self,
-        key: &ReplayKey,
-        answer: KeptAnswer,
-        now: Timestamp,
-    ) -> StorageResult<()> {
-        if let Some(kept) = self.lock().replays.get_mut(key) {
-            (kept.1, kept.2) = (now, Some(answer));
-        }
-        Ok(())
-    }
-
-    async fn abandon(&self, key: &ReplayKey) -> StorageResult<()> {
-        let mut state = self.lock();
-        if state.replays.get(key).is_some_and(|(_, _, answer)| answer.is_none()) {
-            state.replays.remove(key);
-        }
         Ok(())
     }
 }

@@ -293,13 +293,15 @@ pub trait NodeStore: Send + Sync + 'static {
 /// Answers kept for `Idempotency-Key`.
 #[async_trait]
 pub trait ReplayStore: Send + Sync + 'static {
-    /// Reserves a key for a request with this `fingerprint`, or says what is known of it.
-    /// Reservations older than a minute without an answer, and answers older than
-    /// `IDEMPOTENCY_WINDOW_MS`, count as absent.
+    /// Reserves a key for a request with this `fingerprint`, or says what is known of it. `ids` are
+    /// those that the request will give to what it makes: when its outcome was never kept, the same
+    /// request gets them back and can find what it made. Reservations older than a minute without
+    /// an answer hold the key no longer; answers older than `IDEMPOTENCY_WINDOW_MS` count as absent.
     async fn begin(
         &self,
         key: &ReplayKey,
         fingerprint: KeyDigest,
+        ids: &[Id],
         now: Timestamp,
     ) -> StorageResult<Replay>;
 
@@ -311,7 +313,8 @@ pub trait ReplayStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> StorageResult<()>;
 
-    /// Gives the key free again, after a request that changed nothing.
+    /// Gives the key free again, after a request without an answer to keep. Its ids stay: the same
+    /// request may have made something all the same.
     async fn abandon(&self, key: &ReplayKey) -> StorageResult<()>;
 }
 
@@ -327,6 +330,9 @@ pub struct ReplayKey {
 pub enum Replay {
     /// The caller may go on; it must call `finish` or `abandon`.
     Reserved,
+    /// Like `Reserved`, but an earlier try of the same request had these ids and may have used
+    /// them: what carries them is found, not made again.
+    Resumed(Vec<Id>),
     InProgress,
     /// The key was used with another body.
     Mismatch,

@@ -111,5 +111,6 @@ suite! {
         a_reservation_without_an_answer_lapses,
         an_abandoned_key_is_free_again,
         an_idempotency_key_belongs_to_its_workspace,
+        a_request_without_an_outcome_gets_its_ids_back,
     }
 }

@@ -14,7 +14,7 @@ use crate::http::json::{self, Reader};
 use crate::http::openapi::{BodyProblems, CommonProblems, CreateProblems, shapes};
 use crate::http::wire::{BulkItem, BulkView, LinkView, link_draft};
 use crate::service::draft::{Field, FieldCode, LinkDraft};
-use crate::service::links::{Author, LinkError, Made};
+use crate::service::links::{Author, CreateIds, LinkError, Made};
 
 /// Create up to 1,000 links
 #[utoipa::path(
@@ -42,8 +42,9 @@ pub(in crate::http) async fn create(
     let author = Author { workspace: caller.workspace(), key: caller.key(), via: CreatedVia::Bulk };
 
     to_the_end(async move {
-        let work = async {
-            let results = state.links.create_many(author, drafts).await?;
+        let n_links = drafts.len();
+        let work = async |ids: CreateIds| {
+            let results = state.links.create_many(author, drafts, &ids).await?;
             let now = state.clock.now();
             let count = |what: fn(&Result<Made, LinkError>) -> bool| {
                 results.iter().filter(|result| what(result)).count() as u64
@@ -68,7 +69,7 @@ pub(in crate::http) async fn create(
             });
             answer::json(200, &BulkView { results: results.collect(), created, failed })
         };
-        once(&state, idempotency, work).await
+        once(&state, idempotency, n_links, work).await
     })
     .await
 }

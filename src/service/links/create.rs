@@ -21,6 +21,26 @@ pub struct Made {
     pub found: bool,
 }
 
+/// The ids of the links that a request makes, in the order of its drafts.
+#[derive(Clone, Debug)]
+pub enum CreateIds {
+    /// Taken as links are made.
+    Fresh,
+    /// Those noted down for the request beforehand.
+    Given(Vec<Id>),
+    /// Those of an earlier try of the same request, which may have used them.
+    Earlier(Vec<Id>),
+}
+
+impl CreateIds {
+    fn of(&self, index: usize) -> Option<Id> {
+        match self {
+            Self::Fresh => None,
+            Self::Given(ids) | Self::Earlier(ids) => ids.get(index).copied(),
+        }
+    }
+}
+
 /// A link on its way into the table.
 struct Candidate {
     /// Place of its draft in the request.
@@ -32,8 +52,13 @@ struct Candidate {
 
 impl LinkService {
     /// Creates one link.
-    pub async fn create(&self, author: Author, draft: LinkDraft) -> Result<Made, LinkError> {
-        let mut results = self.create_many(author, vec![draft]).await?;
+    pub async fn create(
+        &self,
+        author: Author,
+        draft: LinkDraft,
+        ids: &CreateIds,
+    ) -> Result<Made, LinkError> {
+        let mut results = self.create_many(author, vec![draft], ids).await?;
         results.pop().unwrap_or(Err(LinkError::NoFreeCode))
     }
 
@@ -43,6 +68,7 @@ impl LinkService {
         &self,
         author: Author,
         draft: LinkDraft,
+        ids: &CreateIds,
     ) -> Result<Made, LinkError> {
         let now = self.0.clock.now();
         let (destination, ..) =
@@ -59,7 +85,7 @@ impl LinkService {
                 return Ok(Made { link, found: true });
             }
         }
-        self.create(author, draft).await
+        self.create(author, draft, ids).await
     }
 
     /// Creates many links with as few store writes as possible; one answer per draft, in order.
@@ -68,14 +94,22 @@ impl LinkService {
         &self,
         author: Author,
         drafts: Vec<LinkDraft>,
+        ids: &CreateIds,
     ) -> Result<Vec<Result<Made, LinkError>>, LinkError> {
         let now = self.0.clock.now();
         let mut results: Vec<Option<Result<Made, LinkError>>> = Vec::with_capacity(drafts.len());
         let mut waiting = Vec::with_capacity(drafts.len());
         for (index, draft) in drafts.into_iter().enumerate() {
+            if let Some(made) = self.made_before(author, ids, index).await? {
+                results.push(Some(Ok(made)));
+                continue;
+            }
             match judge_new(draft, &self.0.rules, now) {
                 Ok((destination, edit, plan)) => {
-                    let id = self.0.ids.next().await?;
+                    let id = match ids.of(index) {
+                        Some(id) => id,
+                        None => self.0.ids.next().await?,
+                    };
                     let plan = edit.alias.is_none().then_some(plan);
                     // The code stands in until one is made below.
                     let code = match edit.alias {
@@ -149,6 +183,33 @@ impl LinkService {
             results[candidate.index] = Some(result);
         }
         Ok(())
+    }
+
+    /// Ids for the links of a request that is to be done once.
+    pub async fn new_ids(&self, n_links: usize) -> Result<Vec<Id>, LinkError> {
+        let mut ids = Vec::with_capacity(n_links);
+        for _ in 0..n_links {
+            ids.push(self.0.ids.next().await?);
+        }
+        Ok(ids)
+    }
+
+    /// The link that an earlier try of the same request made for the draft at `index`.
+    async fn made_before(
+        &self,
+        author: Author,
+        ids: &CreateIds,
+        index: usize,
+    ) -> Result<Option<Made>, LinkError> {
+        let CreateIds::Earlier(earlier) = ids else { return Ok(None) };
+        let Some(id) = earlier.get(index) else { return Ok(None) };
+        let next = self.0.store.scan(Id(id.0.saturating_sub(1)), 1).await?.pop();
+        match next.filter(|link| link.id == *id && link.workspace == author.workspace) {
+            // It was made, and somebody deleted it since: it is not made again.
+            Some(link) if link.status == LinkStatus::Deleted => Err(LinkError::Conflict),
+            Some(link) => Ok(Some(Made { link, found: false })),
+            None => Ok(None),
+        }
     }
 
     /// The link at the candidate's hash code, if it does what this one was meant to do: the same

@@ -161,6 +161,7 @@ metered_ports! {
         "begin_replay" = begin(
             key: &ReplayKey,
             fingerprint: KeyDigest,
+            ids: &[Id],
             now: Timestamp,
         ) -> Replay;
         "finish_replay" = finish(key: &ReplayKey, answer: KeptAnswer, now: Timestamp) -> ();
