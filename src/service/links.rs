@@ -114,8 +114,9 @@ impl LinkService {
         if link.status == LinkStatus::Deleted { Err(LinkError::NotFound) } else { Ok(link) }
     }
 
-    /// Imports a batch of rows, exactly once: one that was imported before has the outcomes of then.
-    /// A row that could not be read comes as the reason why, and has its outcome like the others.
+    /// Imports a batch of rows, exactly once: one that was imported before has the outcomes of
+    /// then. A row that could not be read comes as the reason why, and has its outcome like the
+    /// others.
     pub async fn import(
         &self,
         author: Author,

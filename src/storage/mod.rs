@@ -86,10 +86,10 @@ pub trait LinkStore: Send + Sync + 'static {
     async fn count(&self) -> StorageResult<u64>;
 
     /// Imports one batch, exactly once: when a batch with this `digest` was imported before, it
-    /// answers what became of it then and changes nothing. A code in use by a link of the same workspace with the
-    /// same destination is `Unchanged`; by another, `Taken`, unless the entry has a
-    /// series: then its next codes are tried. Clicks of new links are added to their totals. Batches
-    /// under way at once are imported in the order in which their calls were first polled.
+    /// answers what became of it then and changes nothing. A code in use by a link of the same
+    /// workspace with the same destination is `Unchanged`; by another, `Taken`, unless the entry
+    /// has a series: then its next codes are tried. Clicks of new links are added to their totals.
+    /// Batches under way at once are imported in the order in which their calls were first polled.
     async fn import(
         &self,
         digest: [u8; 16],
@@ -296,7 +296,8 @@ pub trait ReplayStore: Send + Sync + 'static {
     /// Reserves a key for a request with this `fingerprint`, or says what is known of it. `ids` are
     /// those that the request will give to what it makes: when its outcome was never kept, the same
     /// request gets them back and can find what it made. Reservations older than a minute without
-    /// an answer hold the key no longer; answers older than `IDEMPOTENCY_WINDOW_MS` count as absent.
+    /// an answer hold the key no longer; answers older than `IDEMPOTENCY_WINDOW_MS` count as
+    /// absent.
     async fn begin(
         &self,
         key: &ReplayKey,

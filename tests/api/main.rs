@@ -11,6 +11,7 @@ mod imports;
 mod keys;
 mod links;
 mod operations;
+mod problems;
 mod redirects;
 mod schemes;
 mod workspaces;

@@ -6,6 +6,8 @@
 use utoipa::openapi::{RefOr, schema};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::http::wire::ProblemView;
+
 /// A link to create.
 #[derive(ToSchema)]
 pub(crate) struct CreateLink {
@@ -330,12 +332,25 @@ pub(crate) struct HealthView {
         (status = 303, description = "See other", headers(("Location" = String))),
         (status = 307, description = "Temporary redirect", headers(("Location" = String))),
         (status = 308, description = "Permanent redirect", headers(("Location" = String))),
-        (status = 400, description = "The path is malformed", content_type = "text/html"),
-        (status = 403, description = "Blocked", content_type = "text/html"),
-        (status = 404, description = "There is no such link", content_type = "text/html"),
-        (status = 410, description = "Expired, exhausted, disabled or archived",
-            content_type = "text/html"),
-        (status = 503, description = "Try again in a moment", content_type = "text/html"),
+        (status = 400, description = "The path is malformed", content(
+            (String = "text/html"), (ProblemView = "application/problem+json"),
+        )),
+        (status = 403, description = "Blocked", content(
+            (String = "text/html"), (ProblemView = "application/problem+json"),
+        )),
+        (status = 404, description = "There is no such link", content(
+            (String = "text/html"), (ProblemView = "application/problem+json"),
+        )),
+        (status = 410, description = "Expired, exhausted, disabled or archived", content(
+            (String = "text/html"), (ProblemView = "application/problem+json"),
+        )),
+        (status = 414, description = "The request target is too long",
+            body = ProblemView, content_type = "application/problem+json"),
+        (status = 431, description = "The request headers are too large",
+            body = ProblemView, content_type = "application/problem+json"),
+        (status = 503, description = "Try again in a moment", content(
+            (String = "text/html"), (ProblemView = "application/problem+json"),
+        )),
     ),
 )]
 pub(in crate::http) fn redirect() {}

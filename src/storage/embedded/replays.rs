@@ -57,7 +57,8 @@ impl ReplayStore for Embedded {
         let key = key.clone();
         self.write("abandon_replay", move |conn| {
             conn.prepare_cached(
-                "UPDATE replays SET at = at - ?3 WHERE workspace = ?1 AND key = ?2 AND status IS NULL",
+                "UPDATE replays SET at = at - ?3
+                 WHERE workspace = ?1 AND key = ?2 AND status IS NULL",
             )?
             .execute((signed(key.workspace), &key.key, IDEMPOTENCY_RESERVATION_MS + 1))?;
             Ok(())

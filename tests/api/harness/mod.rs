@@ -198,6 +198,13 @@ impl TestApp {
         }
     }
 
+    /// SIGKILL and nothing after it: for servers that cannot stop in good order.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("the server can be killed");
+        self.child.wait().expect("the server is gone");
+        self.finished = true;
+    }
+
     /// SIGKILL, then a new process on the same store.
     pub(crate) async fn kill_and_restart(mut self) -> Self {
         self.child.kill().expect("the server can be killed");
