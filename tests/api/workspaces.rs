@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use shunt::domain::code::{Code, DomainId, LinkKey};
 use shunt::domain::destination::Destination;
 use shunt::domain::id::Id;
-use shunt::domain::link::{CreatedVia, Link, LinkStatus, RedirectStatus};
-use shunt::domain::time::Timestamp;
+use shunt::domain::link::Link;
 use shunt::storage::Claim;
 
 use crate::harness::{Answer, TestApp};
@@ -21,28 +20,12 @@ fn key(code: &str) -> LinkKey {
 }
 
 fn their_link() -> Link {
+    let destination = Destination::from_stored(THEIR_TARGET).expect("a destination");
     Link {
-        id: Id(4_711),
-        workspace: Id(77),
-        domain: DomainId::DEFAULT,
-        code: key("theirs").code,
-        destination: Destination::from_stored(THEIR_TARGET).expect("a destination"),
         title: "Their title".to_owned(),
-        notes: String::new(),
         tags: vec!["their-tag".to_owned()],
-        status: LinkStatus::Active,
-        redirect_status: RedirectStatus::Found,
-        starts_at: None,
-        expires_at: None,
-        expired_url: None,
-        max_clicks: None,
-        forward_query: true,
         external_id: Some("their-id".to_owned()),
-        created_via: CreatedVia::Api,
-        created_by: None,
-        created_at: Timestamp(1_780_000_000_000),
-        updated_at: Timestamp(1_780_000_000_000),
-        version: 1,
+        ..Link::plain(Id(4_711), Id(77), key("theirs"), destination)
     }
 }
 

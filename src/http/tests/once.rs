@@ -204,6 +204,17 @@ async fn a_link_whose_answer_was_lost_is_found_and_not_made_again() {
 }
 
 #[actix_web::test]
+async fn a_link_that_was_made_is_not_called_found_by_the_request_that_made_it() {
+    let setup = Setup::new().await;
+    let (path, body) = ("/links?find_if_exists=true", json!({"destination": "https://a.example/"}));
+    let (status, _, first) = setup.post(path, &body).await;
+    assert_eq!(status, 201);
+    setup.pass(LAPSED_MS);
+    let (status, _, again) = setup.post(path, &body).await;
+    assert_eq!((status, &again), (201, &first));
+}
+
+#[actix_web::test]
 async fn a_bulk_whose_answer_was_lost_makes_what_is_missing_only() {
     let setup = Setup::new().await;
     let body = json!({"links": [

@@ -1,11 +1,11 @@
 //! Creating links: drafts are judged, named and claimed, many with as few writes as possible.
 
 use super::{Author, LinkError, LinkService};
-use crate::domain::code::{Code, DomainId};
+use crate::domain::code::{Code, DomainId, LinkKey};
 use crate::domain::destination::Destination;
 use crate::domain::id::Id;
 use crate::domain::limits::CODE_ATTEMPTS_MAX;
-use crate::domain::link::{Link, LinkState, LinkStatus, RedirectStatus};
+use crate::domain::link::{Link, LinkState, LinkStatus};
 use crate::domain::scheme::CodeScheme;
 use crate::domain::time::Timestamp;
 use crate::service::codes::CodePlan;
@@ -70,6 +70,9 @@ impl LinkService {
         draft: LinkDraft,
         ids: &CreateIds,
     ) -> Result<Made, LinkError> {
+        if let Some(made) = self.made_before(author, ids, 0).await? {
+            return Ok(made);
+        }
         let now = self.0.clock.now();
         let (destination, ..) =
             judge_new(draft.clone(), &self.0.rules, now).map_err(LinkError::Invalid)?;
@@ -247,27 +250,12 @@ fn serves(there: &Link, wanted: &Link) -> bool {
 }
 
 fn blank(id: Id, author: Author, code: Code, destination: Destination, now: Timestamp) -> Link {
+    let key = LinkKey::new(DomainId::DEFAULT, code);
     Link {
-        id,
-        workspace: author.workspace,
-        domain: DomainId::DEFAULT,
-        code,
-        destination,
-        title: String::new(),
-        notes: String::new(),
-        tags: Vec::new(),
-        status: LinkStatus::Active,
-        redirect_status: RedirectStatus::default(),
-        starts_at: None,
-        expires_at: None,
-        expired_url: None,
-        max_clicks: None,
-        forward_query: true,
-        external_id: None,
         created_via: author.via,
         created_by: Some(author.key),
         created_at: now,
         updated_at: now,
-        version: 1,
+        ..Link::plain(id, author.workspace, key, destination)
     }
 }

@@ -60,7 +60,11 @@ impl ReplayStore for Embedded {
                 "UPDATE replays SET at = at - ?3
                  WHERE workspace = ?1 AND key = ?2 AND status IS NULL",
             )?
-            .execute((signed(key.workspace), &key.key, IDEMPOTENCY_RESERVATION_MS + 1))?;
+            .execute((
+                signed(key.workspace),
+                &key.key,
+                IDEMPOTENCY_RESERVATION_MS + 1,
+            ))?;
             Ok(())
         })
         .await
