@@ -7,10 +7,10 @@ use std::io::Write;
 use std::time::Instant;
 
 use shunt::domain::click::{BucketCount, Granularity, SegmentCounts, SegmentId};
-use shunt::domain::code::{Code, DomainId};
+use shunt::domain::code::{Code, DomainId, LinkKey};
 use shunt::domain::destination::Destination;
 use shunt::domain::id::Id;
-use shunt::domain::link::{CreatedVia, Link, LinkState, LinkStatus, RedirectStatus};
+use shunt::domain::link::{CreatedVia, Link, LinkState};
 use shunt::domain::time::Timestamp;
 use shunt::storage::embedded::{Embedded, Mode, backup, database_file};
 use shunt::storage::secrets::Secrets;
@@ -59,6 +59,7 @@ async fn import(stores: &Stores, n: u64) {
             clicks: 0,
             last_clicked_at: None,
             foreign_sealed: false,
+            series: None,
         });
         let digest = u128::from(first).to_le_bytes();
         stores.links.import(digest, batch.collect()).await.unwrap();
@@ -175,32 +176,19 @@ fn link(n: u64) -> Link {
     let scrambled = (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let code = format!("{}{:07x}", n % 10, scrambled >> 36);
     let at = START.plus_millis(n as i64 / 4);
+    let key = LinkKey::new(DomainId::DEFAULT, Code::parse(&code.as_bytes()[..8]).unwrap());
+    let target = format!(
+        "https://shop.example.com/campaign-{}/item-{n}?ref={scrambled:x}&utm_source=mail",
+        n % 100
+    );
     Link {
-        id: id(n),
-        workspace: HOME,
-        domain: DomainId::DEFAULT,
-        code: Code::parse(&code.as_bytes()[..8]).unwrap(),
-        destination: Destination::from_stored(&format!(
-            "https://shop.example.com/campaign-{}/item-{n}?ref={scrambled:x}&utm_source=mail",
-            n % 100
-        ))
-        .unwrap(),
         title: format!("Item {n}"),
-        notes: String::new(),
         tags: vec![format!("tag-{}", n % 100)],
-        status: LinkStatus::Active,
-        redirect_status: RedirectStatus::Found,
-        starts_at: None,
-        expires_at: None,
-        expired_url: None,
-        max_clicks: None,
-        forward_query: false,
-        external_id: None,
         created_via: CreatedVia::Import,
         created_by: Some(Id(3)),
         created_at: at,
         updated_at: at,
-        version: 1,
+        ..Link::plain(id(n), HOME, key, Destination::from_stored(&target).unwrap())
     }
 }
 

@@ -52,6 +52,8 @@ pub const CLICK_FIELD_BYTES_MAX: usize = 1_024;
 pub const ID_BLOCK_SIZE: u64 = 65_536;
 /// Attempts before a random or hashed code grows longer.
 pub const CODE_COLLISIONS_MAX: u32 = 5;
+/// Codes tried for one link before giving up: enough for a random code to grow three times.
+pub const CODE_ATTEMPTS_MAX: u32 = 16;
 
 // An alias must fit into a code, and a bulk body must be able to hold its links.
 const _: () = assert!(ALIAS_BYTES_MIN <= CODE_BYTES_MAX);

@@ -81,6 +81,34 @@ pub struct Link {
 }
 
 impl Link {
+    /// An active link at version 1 to which nothing was added: no text, no time, no limit. It comes
+    /// from the API and from the beginning of time.
+    pub fn plain(id: Id, workspace: Id, key: LinkKey, destination: Destination) -> Self {
+        Self {
+            id,
+            workspace,
+            domain: key.domain,
+            code: key.code,
+            destination,
+            title: String::new(),
+            notes: String::new(),
+            tags: Vec::new(),
+            status: LinkStatus::Active,
+            redirect_status: RedirectStatus::default(),
+            starts_at: None,
+            expires_at: None,
+            expired_url: None,
+            max_clicks: None,
+            forward_query: true,
+            external_id: None,
+            created_via: CreatedVia::Api,
+            created_by: None,
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+            version: 1,
+        }
+    }
+
     pub fn key(&self) -> LinkKey {
         LinkKey::new(self.domain, self.code)
     }
@@ -169,29 +197,9 @@ pub(crate) mod tests {
 
     /// An active link without anything rare.
     pub(crate) fn link() -> Link {
-        Link {
-            id: Id(7),
-            workspace: Id(1),
-            domain: DomainId::DEFAULT,
-            code: Code::parse(b"spring").unwrap(),
-            destination: Destination::from_stored("https://example.com/").unwrap(),
-            title: String::new(),
-            notes: String::new(),
-            tags: Vec::new(),
-            status: LinkStatus::Active,
-            redirect_status: RedirectStatus::Found,
-            starts_at: None,
-            expires_at: None,
-            expired_url: None,
-            max_clicks: None,
-            forward_query: true,
-            external_id: None,
-            created_via: CreatedVia::Api,
-            created_by: None,
-            created_at: Timestamp(0),
-            updated_at: Timestamp(0),
-            version: 1,
-        }
+        let key = LinkKey::new(DomainId::DEFAULT, Code::parse(b"spring").unwrap());
+        let destination = Destination::from_stored("https://example.com/").unwrap();
+        Link::plain(Id(7), Id(1), key, destination)
     }
 
     #[test]

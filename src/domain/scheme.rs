@@ -5,12 +5,17 @@
 
 use crate::domain::base62;
 use crate::domain::code::{Code, is_reserved};
-use crate::domain::limits::CODE_BYTES_MAX;
+use crate::domain::limits::{CODE_BYTES_MAX, CODE_COLLISIONS_MAX};
 
 /// Characters of a Snowflake id in base 62: 62^11 is above 2^64.
 const SNOWFLAKE_BYTES: usize = 11;
 /// What a collision appends to a destination before it is hashed again.
 const COLLISION: &[u8] = b"\0collision";
+/// Hash codes tried for one link before a drawn one is taken: a URL may be shortened any number of
+/// times, and the row of its hashes is walked from the start each time.
+const HASHES_MAX: u32 = 2 * CODE_COLLISIONS_MAX;
+/// Binds a seed to this use.
+const SEED_CONTEXT: &str = "shunt 2026 codes of one link, drawn one after the other";
 
 /// `codes.scheme`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,22 +51,47 @@ pub fn snowflake_code(id: u64) -> Code {
     Code::parse(&text).expect("base 62 is within the alphabet of codes")
 }
 
-/// `length` characters of base 62 from `entropy` (at least one byte per character is consumed,
-/// rejection-sampled so that every character is equally likely). Codes that must not be given out
-/// are skipped. `None` when entropy ran out: ask again with fresh bytes. Twice `length` bytes are
-/// enough all but always. A length outside 1 to 50 is taken as the nearest of these.
-pub fn random_code(length: usize, entropy: &[u8]) -> Option<Code> {
-    sampled(length, entropy.iter().copied())
-}
-
 /// The code of a destination: base 62 of a digest. `attempt` counts collisions; each appends a
-/// constant (with its number) and hashes again. Lengths as in [`random_code`].
+/// constant (with its number) and hashes again. A length outside 1 to 50 is taken as the nearest
+/// of these.
 pub fn hash_code(destination: &str, attempt: u32, length: usize) -> Code {
     let mut hasher = blake3::Hasher::new();
     hasher.update(destination.as_bytes());
     if attempt > 0 {
         hasher.update(COLLISION).update(&attempt.to_le_bytes());
     }
+    drawn(length, &hasher)
+}
+
+/// The codes to try for one link, one after the other, until one is free. All follow from what is
+/// in here, so that whoever finds one taken can go on without asking back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeSeries {
+    /// The first ones are hashes of the destination.
+    pub hashed: bool,
+    /// Characters of the first one.
+    pub length: usize,
+    /// Random bytes that nobody knows.
+    pub seed: [u8; 16],
+}
+
+impl CodeSeries {
+    /// The code for the link to `destination` after `attempt` others were taken. Every fifth
+    /// collision makes it a character longer.
+    pub fn code(&self, destination: &str, attempt: u32) -> Code {
+        let grown = self.length.saturating_add((attempt / CODE_COLLISIONS_MAX) as usize);
+        let length = grown.min(CODE_BYTES_MAX);
+        if self.hashed && attempt < HASHES_MAX {
+            return hash_code(destination, attempt, length);
+        }
+        let mut hasher = blake3::Hasher::new_derive_key(SEED_CONTEXT);
+        hasher.update(&self.seed).update(&attempt.to_le_bytes());
+        drawn(length, &hasher)
+    }
+}
+
+/// The first code that may be given out, from an endless digest.
+fn drawn(length: usize, hasher: &blake3::Hasher) -> Code {
     let mut digest = hasher.finalize_xof();
     let endless = std::iter::repeat_with(move || {
         let mut block = [0; 64];
@@ -71,7 +101,8 @@ pub fn hash_code(destination: &str, attempt: u32, length: usize) -> Code {
     sampled(length, endless.flatten()).expect("an endless digest does not run out")
 }
 
-/// The first code that may be given out, from a stream of random bytes.
+/// The first code that may be given out, from a stream of random bytes, rejection-sampled so that
+/// every character is equally likely. `None` when the bytes ran out.
 fn sampled(length: usize, bytes: impl Iterator<Item = u8>) -> Option<Code> {
     let length = length.clamp(1, CODE_BYTES_MAX);
     let mut characters = bytes.filter_map(base62::sample);
@@ -96,6 +127,10 @@ mod tests {
 
     use super::*;
 
+    fn from_bytes(length: usize, bytes: &[u8]) -> Option<Code> {
+        sampled(length, bytes.iter().copied())
+    }
+
     proptest! {
         #[test]
         fn snowflake_codes_carry_the_id(id: u64) {
@@ -106,8 +141,8 @@ mod tests {
         }
 
         #[test]
-        fn random_codes_are_well_formed_or_absent(length in 0_usize..60, entropy: Vec<u8>) {
-            if let Some(code) = random_code(length, &entropy) {
+        fn sampled_codes_are_well_formed_or_absent(length in 0_usize..60, entropy: Vec<u8>) {
+            if let Some(code) = from_bytes(length, &entropy) {
                 prop_assert_eq!(code.as_bytes().len(), length.clamp(1, CODE_BYTES_MAX));
                 prop_assert!(code.as_bytes().len() <= entropy.len());
                 prop_assert!(!code.has_sealed_shape() && !is_reserved(code.as_str()));
@@ -127,19 +162,38 @@ mod tests {
     fn the_class_of_sealed_codes_and_reserved_names_are_skipped() {
         // Eight zeros make 00000000, which looks sealed; the eight after them make AAAAAAAA.
         let entropy: Vec<u8> = [[0; 8], [10; 8]].concat();
-        assert_eq!(random_code(8, &entropy).unwrap().as_str(), "AAAAAAAA");
+        assert_eq!(from_bytes(8, &entropy).unwrap().as_str(), "AAAAAAAA");
         let spelled = |text: &str| -> Vec<u8> {
             text.bytes().map(|byte| base62::decode(&[byte]).unwrap() as u8).collect()
         };
         let entropy = [spelled("LoGin"), spelled("spRng")].concat();
-        assert_eq!(random_code(5, &entropy).unwrap().as_str(), "spRng");
-        assert_eq!(random_code(5, &spelled("LoGin")), None);
+        assert_eq!(from_bytes(5, &entropy).unwrap().as_str(), "spRng");
+        assert_eq!(from_bytes(5, &spelled("LoGin")), None);
     }
 
     #[test]
     fn bytes_that_would_favour_some_characters_are_not_used() {
-        assert_eq!(random_code(4, &[255, 248, 0, 250, 1, 2, 3]).unwrap().as_str(), "0123");
-        assert_eq!(random_code(4, &[255; 64]), None);
+        assert_eq!(from_bytes(4, &[255, 248, 0, 250, 1, 2, 3]).unwrap().as_str(), "0123");
+        assert_eq!(from_bytes(4, &[255; 64]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_series_grows_never_repeats_and_stays_in_its_class(
+            hashed: bool, length in 5_usize..=32, seed: [u8; 16],
+        ) {
+            let series = CodeSeries { hashed, length, seed };
+            let url = "https://example.com/";
+            let codes: Vec<Code> = (0..16).map(|attempt| series.code(url, attempt)).collect();
+            for (attempt, code) in codes.iter().enumerate() {
+                prop_assert_eq!(code.as_bytes().len(), length + attempt / 5);
+                prop_assert!(!code.has_sealed_shape() && !is_reserved(code.as_str()));
+            }
+            prop_assert_eq!(codes.iter().collect::<HashSet<_>>().len(), 16);
+            prop_assert_eq!(codes[0] == hash_code(url, 0, length), hashed);
+            let other = CodeSeries { seed: [seed[0] ^ 1; 16], ..series };
+            prop_assert_ne!(codes[15], other.code(url, 15));
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Problems of the JSON API: the only place that knows their status codes. A problem says what a
-//! client needs; its cause is logged once, here, and never sent.
+//! Problems of the JSON API. A problem says what a client needs; its cause is logged once, here,
+//! and never sent.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,6 +8,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use tracing::{error, warn};
 
+pub(crate) use super::problem::ProblemCode;
 use super::wire::{FaultView, ProblemView};
 use crate::actors::links::LoadError;
 use crate::service::draft::{FieldCode, FieldError};
@@ -19,96 +20,6 @@ use crate::storage::{StorageError, StorageErrorKind};
 const RETRY_AFTER_SECS: u32 = 1;
 /// Faults listed in one answer; more help nobody.
 const FAULTS_MAX: usize = 50;
-
-/// What went wrong, as programs read it: `code` and `status` of a problem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ProblemCode {
-    InvalidRequest,
-    InvalidUrl,
-    InvalidAlias,
-    InvalidCursor,
-    Unauthenticated,
-    InvalidApiKey,
-    Forbidden,
-    InsufficientScope,
-    QuotaExceeded,
-    NotFound,
-    MethodNotAllowed,
-    AliasTaken,
-    Conflict,
-    IdempotencyInProgress,
-    PreconditionFailed,
-    BodyTooLarge,
-    UnsupportedMediaType,
-    IdempotencyMismatch,
-    Unavailable,
-}
-
-impl ProblemCode {
-    pub(crate) const ALL: &[Self] = &[
-        Self::InvalidRequest,
-        Self::InvalidUrl,
-        Self::InvalidAlias,
-        Self::InvalidCursor,
-        Self::Unauthenticated,
-        Self::InvalidApiKey,
-        Self::Forbidden,
-        Self::InsufficientScope,
-        Self::QuotaExceeded,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::AliasTaken,
-        Self::Conflict,
-        Self::IdempotencyInProgress,
-        Self::PreconditionFailed,
-        Self::BodyTooLarge,
-        Self::UnsupportedMediaType,
-        Self::IdempotencyMismatch,
-        Self::Unavailable,
-    ];
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        self.row().0
-    }
-
-    pub(crate) const fn status(self) -> u16 {
-        self.row().1
-    }
-
-    pub(crate) const fn title(self) -> &'static str {
-        self.row().2
-    }
-
-    const fn row(self) -> (&'static str, u16, &'static str) {
-        match self {
-            Self::InvalidRequest => ("invalid_request", 400, "The request is not valid"),
-            Self::InvalidUrl => ("invalid_url", 400, "The URL cannot be a destination"),
-            Self::InvalidAlias => ("invalid_alias", 400, "The alias cannot be chosen"),
-            Self::InvalidCursor => ("invalid_cursor", 400, "The cursor does not fit this list"),
-            Self::Unauthenticated => ("unauthenticated", 401, "A credential is needed"),
-            Self::InvalidApiKey => ("invalid_api_key", 401, "The API key is not valid"),
-            Self::Forbidden => ("forbidden", 403, "This is not allowed"),
-            Self::InsufficientScope => ("insufficient_scope", 403, "The credential lacks a scope"),
-            Self::QuotaExceeded => ("quota_exceeded", 403, "The quota is used up"),
-            Self::NotFound => ("not_found", 404, "There is no such thing"),
-            Self::MethodNotAllowed => ("method_not_allowed", 405, "The method is not allowed"),
-            Self::AliasTaken => ("alias_taken", 409, "The alias is taken"),
-            Self::Conflict => ("conflict", 409, "The request conflicts with another"),
-            Self::IdempotencyInProgress => {
-                ("idempotency_in_progress", 409, "The first request is still under way")
-            }
-            Self::PreconditionFailed => ("precondition_failed", 412, "The link has changed"),
-            Self::BodyTooLarge => ("body_too_large", 413, "The body is too large"),
-            Self::UnsupportedMediaType => {
-                ("unsupported_media_type", 415, "The body has a type that is not taken here")
-            }
-            Self::IdempotencyMismatch => {
-                ("idempotency_mismatch", 422, "The idempotency key belongs to another request")
-            }
-            Self::Unavailable => ("unavailable", 503, "The service is not available right now"),
-        }
-    }
-}
 
 /// A refusal on its way to the client.
 #[derive(Clone, Debug)]

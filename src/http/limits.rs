@@ -13,6 +13,7 @@ use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, web};
 use crate::domain::limits::{HEADERS_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::http::headers::{X_REQUEST_ID, given_request_id, nosniff, referrer_policy, total_bytes};
 use crate::http::pages::{method_not_allowed, problem};
+use crate::http::problem::ProblemCode;
 use crate::http::worker::Worker;
 use crate::telemetry::metrics::HttpLabels;
 
@@ -79,20 +80,12 @@ fn refusal(request: &ServiceRequest) -> Option<HttpResponse> {
     }
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > TARGET_BYTES_MAX {
-        return Some(problem(
-            StatusCode::URI_TOO_LONG,
-            "uri_too_long",
-            "URI too long",
-            "The request target has more than 8,192 bytes.",
-        ));
+        let reason = "The request target has more than 8,192 bytes.";
+        return Some(problem(ProblemCode::UriTooLong, reason));
     }
     if total_bytes(request.headers()) > HEADERS_BYTES_MAX {
-        return Some(problem(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "headers_too_large",
-            "Headers too large",
-            "The request headers have more than 16,384 bytes.",
-        ));
+        let reason = "The request headers have more than 16,384 bytes.";
+        return Some(problem(ProblemCode::HeadersTooLarge, reason));
     }
     None
 }

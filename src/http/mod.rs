@@ -25,6 +25,7 @@ mod listen;
 mod openapi;
 mod ops;
 mod pages;
+mod problem;
 mod redirect;
 mod server;
 mod wire;

@@ -38,6 +38,8 @@ problems! {
     400 "The request is not valid",
     401 "No key, or none in force",
     403 "The key may not do this",
+    414 "The request target is too long",
+    431 "The request headers are too large",
     503 "Try again in a moment",
 }
 problems! {
@@ -111,8 +113,11 @@ impl Modify for Details {
         if let Some(RefOr::T(schema::Schema::Object(problem))) =
             components.schemas.get_mut("Problem")
         {
-            let codes: Vec<_> = ProblemCode::ALL.iter().map(|code| code.as_str()).collect();
-            problem.description = Some(format!("A refusal. Codes: {}.", codes.join(", ")));
+            let codes = ProblemCode::ALL.iter().map(|code| code.as_str().into());
+            if let Some(RefOr::T(schema::Schema::Object(code))) = problem.properties.get_mut("code")
+            {
+                code.enum_values = Some(codes.collect());
+            }
         }
         for name in ["CreateLink", "ChangeLink", "CreateLinks", "CreateApiKey"] {
             if let Some(RefOr::T(schema::Schema::Object(object))) = components.schemas.get_mut(name)
@@ -171,6 +176,14 @@ mod tests {
             let pointer = reference.split('"').next().unwrap();
             assert!(document.pointer(pointer).is_some(), "{pointer} leads nowhere");
         }
+    }
+
+    #[test]
+    fn every_problem_code_is_listed() {
+        let document = parsed();
+        let listed = &document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
+        let codes: Vec<_> = ProblemCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(*listed, serde_json::json!(codes));
     }
 
     #[test]

@@ -278,7 +278,7 @@ pub(crate) enum BulkItem {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = ImportAnswer)]
 pub(crate) struct ImportView {
-    /// One per row; empty when the batch was imported before.
+    /// One per row, the same again when the batch is sent again.
     pub(crate) results: Vec<ImportItem>,
     /// The batch was imported before; nothing was done now.
     pub(crate) replayed: bool,

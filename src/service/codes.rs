@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::domain::code::{Code, is_reserved};
+use crate::domain::code::Code;
 use crate::domain::destination::Destination;
 use crate::domain::id::Id;
-use crate::domain::limits::{CODE_BYTES_MAX, CODE_COLLISIONS_MAX, ID_BLOCK_SIZE};
+use crate::domain::limits::ID_BLOCK_SIZE;
 use crate::domain::problems::Problems;
-use crate::domain::scheme::{CodeScheme, hash_code, random_code, snowflake_code};
+use crate::domain::scheme::{CodeScheme, CodeSeries, snowflake_code};
 use crate::domain::seal::{SEALED_IDS_MAX, Sealer};
 use crate::storage::{NodeStore, StorageError};
 
@@ -22,10 +22,6 @@ pub const CODE_LENGTH_MAX: usize = 32;
 const SEALED_SPACE: &str = "sealed";
 /// Ids left in a block when the next one is taken ahead of need.
 const REFILL_BELOW: u64 = ID_BLOCK_SIZE / 4;
-/// Random bytes per character: one in four is rejected to keep characters equally likely.
-const ENTROPY_BYTES: usize = 4 * CODE_BYTES_MAX;
-/// Draws of one random or hashed code before giving up on finding an allowed one.
-const DRAWS_MAX: u32 = 16;
 
 /// `[codes]`: how new codes look.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -73,8 +69,6 @@ pub enum CodeFault {
     SpaceUsedUp,
     #[error("no random bytes: {0}")]
     Entropy(getrandom::Error),
-    #[error("no allowed code was found in {DRAWS_MAX} draws")]
-    NoLuck,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -116,20 +110,26 @@ impl CodeMaker {
         destination: &Destination,
         attempt: u32,
     ) -> Result<Code, CodeFault> {
-        let length = (plan.length + (attempt / CODE_COLLISIONS_MAX) as usize).min(CODE_BYTES_MAX);
-        match plan.scheme {
-            CodeScheme::Sealed => {
-                let number = self.leases.next().await?;
-                Ok(self.sealer.seal(number))
-            }
-            CodeScheme::Snowflake => Ok(snowflake_code(id.0)),
-            CodeScheme::Random => draw_random(length),
-            // Each refused draw and each collision has its own place in the row of attempts.
-            CodeScheme::Hash => (0..DRAWS_MAX)
-                .map(|draw| hash_code(destination.as_str(), attempt * DRAWS_MAX + draw, length))
-                .find(is_allowed)
-                .ok_or(CodeFault::NoLuck),
+        match plan.series()? {
+            Some(series) => Ok(series.code(destination.as_str(), attempt)),
+            None if plan.scheme == CodeScheme::Snowflake => Ok(snowflake_code(id.0)),
+            None => Ok(self.sealer.seal(self.leases.next().await?)),
         }
+    }
+}
+
+impl CodePlan {
+    /// The codes to try one after the other; fresh ones at every call. `None` for schemes whose
+    /// codes are no matter of chance.
+    pub fn series(&self) -> Result<Option<CodeSeries>, CodeFault> {
+        let hashed = match self.scheme {
+            CodeScheme::Sealed | CodeScheme::Snowflake => return Ok(None),
+            CodeScheme::Random => false,
+            CodeScheme::Hash => true,
+        };
+        let mut seed = [0; 16];
+        getrandom::fill(&mut seed).map_err(CodeFault::Entropy)?;
+        Ok(Some(CodeSeries { hashed, length: self.length, seed }))
     }
 }
 
@@ -190,22 +190,6 @@ impl Blocks {
     fn is_empty(&self) -> bool {
         self.current.is_empty() && self.spare.is_empty()
     }
-}
-
-fn draw_random(length: usize) -> Result<Code, CodeFault> {
-    let mut entropy = [0; ENTROPY_BYTES];
-    for _ in 0..DRAWS_MAX {
-        getrandom::fill(&mut entropy).map_err(CodeFault::Entropy)?;
-        if let Some(code) = random_code(length, &entropy).filter(is_allowed) {
-            return Ok(code);
-        }
-    }
-    Err(CodeFault::NoLuck)
-}
-
-/// Generated codes stay out of the class of sealed codes and clear of reserved names.
-fn is_allowed(code: &Code) -> bool {
-    !code.has_sealed_shape() && !is_reserved(code.as_str())
 }
 
 /// The scheme as the word that operators write.

@@ -1,29 +1,32 @@
 //! What callers do to links: create, change, move, delete. Finds out whether they may and whether
 //! it makes sense; the link table does it.
 
+mod create;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
+
+pub use create::{CreateIds, Made};
 
 use super::codes::{CodeFault, CodeMaker, CodePlan};
 use super::draft::{FieldError, LinkDraft};
 use super::ids::{IdSource, IdSourceError};
 use super::import::{
-    BatchDigest, ImportContext, ImportRow, Names, NamingError, PreparedBatch, RowOutcome, digest_in,
+    BatchDigest, ImportContext, ImportRow, Names, NamingError, NewCode, PreparedBatch, RowOutcome,
+    Settled, digest_in,
 };
-use super::validate::{Edit, Rules, judge_change, judge_new};
+use super::validate::{Edit, Rules, judge_change};
 use crate::actors::clicks::ClickSink;
 use crate::actors::links::{LinkTable, LoadError};
-use crate::domain::code::{Code, DomainId, LinkKey};
+use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::destination::Destination;
 use crate::domain::id::Id;
-use crate::domain::link::{CreatedVia, Link, LinkState, LinkStatus, RedirectStatus};
-use crate::domain::scheme::CodeScheme;
+use crate::domain::limits::CODE_ATTEMPTS_MAX;
+use crate::domain::link::{CreatedVia, Link, LinkStatus};
 use crate::domain::time::{Clock, Timestamp};
-use crate::storage::{Claim, LinkStore, Replace, StorageError};
+use crate::storage::{LinkStore, Replace, StorageError};
 
-/// Codes tried for one link before giving up: enough for a random code to grow twice.
-const CODE_ATTEMPTS_MAX: u32 = 16;
 /// Times a change without `If-Match` is made again after somebody else was faster.
 const LOST_RACES_MAX: u32 = 5;
 
@@ -91,15 +94,6 @@ pub enum LinkError {
     Storage(#[from] StorageError),
 }
 
-/// A link on its way into the table.
-struct Candidate {
-    /// Place of its draft in the request.
-    index: usize,
-    link: Link,
-    /// `None`: the caller chose the code.
-    plan: Option<CodePlan>,
-}
-
 impl LinkService {
     pub fn new(parts: LinkServiceParts) -> Self {
         Self(parts)
@@ -120,127 +114,15 @@ impl LinkService {
         if link.status == LinkStatus::Deleted { Err(LinkError::NotFound) } else { Ok(link) }
     }
 
-    /// Creates one link.
-    pub async fn create(&self, author: Author, draft: LinkDraft) -> Result<Link, LinkError> {
-        let mut results = self.create_many(author, vec![draft]).await?;
-        results.pop().unwrap_or(Err(LinkError::NoFreeCode))
-    }
-
-    /// The workspace's newest active link to the draft's destination, if there is one; else
-    /// creates. The flag says whether it was there.
-    pub async fn find_or_create(
-        &self,
-        author: Author,
-        draft: LinkDraft,
-    ) -> Result<(Link, bool), LinkError> {
-        let now = self.0.clock.now();
-        let (destination, ..) =
-            judge_new(draft.clone(), &self.0.rules, now).map_err(LinkError::Invalid)?;
-        let found = self
-            .0
-            .store
-            .find_by_destination(author.workspace, DomainId::DEFAULT, destination.as_str())
-            .await?;
-        if let Some(link) = found {
-            let totals = self.0.clicks.totals(&[link.id]).await?;
-            let clicks = totals.first().map_or(0, |totals| totals.clicks);
-            if link.state(now, clicks) == LinkState::Active {
-                return Ok((link, true));
-            }
-        }
-        Ok((self.create(author, draft).await?, false))
-    }
-
-    /// Creates many links with as few store writes as possible; one answer per draft, in order.
-    /// Fails as a whole only while nothing was created.
-    pub async fn create_many(
-        &self,
-        author: Author,
-        drafts: Vec<LinkDraft>,
-    ) -> Result<Vec<Result<Link, LinkError>>, LinkError> {
-        let now = self.0.clock.now();
-        let mut results: Vec<Option<Result<Link, LinkError>>> = Vec::with_capacity(drafts.len());
-        let mut waiting = Vec::with_capacity(drafts.len());
-        for (index, draft) in drafts.into_iter().enumerate() {
-            match judge_new(draft, &self.0.rules, now) {
-                Ok((destination, edit, plan)) => {
-                    let id = self.0.ids.next().await?;
-                    let plan = edit.alias.is_none().then_some(plan);
-                    // The code stands in until one is made below.
-                    let code = match edit.alias {
-                        Some(alias) => alias,
-                        None => self.placeholder(id)?,
-                    };
-                    let mut link = blank(id, author, code, destination, now);
-                    edit.apply(&mut link);
-                    waiting.push(Candidate { index, link, plan });
-                    results.push(None);
-                }
-                Err(errors) => results.push(Some(Err(LinkError::Invalid(errors)))),
-            }
-        }
-
-        for attempt in 0..CODE_ATTEMPTS_MAX {
-            if waiting.is_empty() {
-                break;
-            }
-            match self.claim(&mut waiting, attempt, &mut results).await {
-                Ok(()) => (),
-                Err(error) if attempt == 0 => return Err(error),
-                Err(error) => {
-                    // Some are in already and must be told; the rest is not, and is told as well.
-                    tracing::warn!(%error, "a bulk create ended early");
-                    break;
-                }
-            }
-        }
-        let settle = |result: Option<_>| result.unwrap_or(Err(LinkError::NoFreeCode));
-        Ok(results.into_iter().map(settle).collect())
-    }
-
-    /// One round: makes the missing codes, claims all, and leaves in `waiting` those whose
-    /// generated code was taken.
-    async fn claim(
-        &self,
-        waiting: &mut Vec<Candidate>,
-        attempt: u32,
-        results: &mut [Option<Result<Link, LinkError>>],
-    ) -> Result<(), LinkError> {
-        for candidate in &mut *waiting {
-            if let Some(plan) = candidate.plan {
-                if plan.scheme == CodeScheme::Snowflake && attempt > 0 {
-                    candidate.link.id = self.0.ids.next().await?;
-                }
-                let (id, destination) = (candidate.link.id, &candidate.link.destination);
-                candidate.link.code = self.0.codes.make(plan, id, destination, attempt).await?;
-            }
-        }
-        let links = waiting.iter().map(|candidate| candidate.link.clone()).collect();
-        let claims = self.0.table.create(links).await?;
-        let round = std::mem::take(waiting);
-        for (candidate, claim) in round.into_iter().zip(claims) {
-            let result = match claim {
-                Claim::Won => Ok(candidate.link),
-                Claim::ExternalIdTaken => Err(LinkError::ExternalIdTaken),
-                Claim::Taken if candidate.plan.is_none() => Err(LinkError::AliasTaken),
-                Claim::Taken => {
-                    waiting.push(candidate);
-                    continue;
-                }
-            };
-            results[candidate.index] = Some(result);
-        }
-        Ok(())
-    }
-
-    /// Imports a batch of rows, exactly once: `None` when this one was imported before. A row that
-    /// could not be read comes as the reason why, and has its outcome like the others.
+    /// Imports a batch of rows, exactly once: one that was imported before has the outcomes of
+    /// then. A row that could not be read comes as the reason why, and has its outcome like the
+    /// others.
     pub async fn import(
         &self,
         author: Author,
         digest: &BatchDigest,
         rows: Vec<Result<ImportRow, String>>,
-    ) -> Result<Option<Vec<RowOutcome>>, LinkError> {
+    ) -> Result<Settled, LinkError> {
         let rules = &self.0.rules;
         let context = ImportContext {
             workspace: author.workspace,
@@ -265,10 +147,10 @@ impl LinkService {
             PreparedBatch::new(readable, &context, self).await.map_err(LinkError::Naming)?;
         let digest = digest_in(author.workspace, digest);
         let answers = self.0.table.import(digest, batch.take_links()).await?;
-        let Some(outcomes) = batch.settle(answers) else { return Ok(None) };
+        let Settled { outcomes, replayed } = batch.settle(&answers);
         let mut outcomes = outcomes.into_iter();
         let fill = |outcome: Option<_>| outcome.or_else(|| outcomes.next());
-        Ok(Some(unread.into_iter().filter_map(fill).collect()))
+        Ok(Settled { outcomes: unread.into_iter().filter_map(fill).collect(), replayed })
     }
 
     /// Changes a link of `workspace`; moves it if the draft has another alias. Without a
@@ -383,11 +265,6 @@ impl LinkService {
         let link = self.0.store.fetch(key).await?;
         link.filter(|link| link.workspace == workspace).ok_or(LinkError::NotFound)
     }
-
-    /// Some code, until the real one is made.
-    fn placeholder(&self, id: Id) -> Result<Code, LinkError> {
-        Code::parse(id.to_string().as_bytes()).map_err(|_| LinkError::NoFreeCode)
-    }
 }
 
 #[async_trait]
@@ -396,40 +273,14 @@ impl Names for LinkService {
         Ok(self.0.ids.next().await?)
     }
 
-    async fn code(&self, id: Id, destination: &Destination) -> Result<Code, NamingError> {
+    async fn code(&self, id: Id, destination: &Destination) -> Result<NewCode, NamingError> {
         let codes = &self.0.rules.codes;
         let plan = CodePlan { scheme: codes.scheme, length: codes.length };
-        Ok(self.0.codes.make(plan, id, destination, 0).await?)
+        NewCode::make(&self.0.codes, plan, id, destination).await
     }
 }
 
 fn count_up(link: &mut Link, now: Timestamp) {
     link.version += 1;
     link.updated_at = now.max(link.updated_at);
-}
-
-fn blank(id: Id, author: Author, code: Code, destination: Destination, now: Timestamp) -> Link {
-    Link {
-        id,
-        workspace: author.workspace,
-        domain: DomainId::DEFAULT,
-        code,
-        destination,
-        title: String::new(),
-        notes: String::new(),
-        tags: Vec::new(),
-        status: LinkStatus::Active,
-        redirect_status: RedirectStatus::default(),
-        starts_at: None,
-        expires_at: None,
-        expired_url: None,
-        max_clicks: None,
-        forward_query: true,
-        external_id: None,
-        created_via: author.via,
-        created_by: Some(author.key),
-        created_at: now,
-        updated_at: now,
-        version: 1,
-    }
 }

@@ -10,4 +10,6 @@ pub mod keys;
 pub mod links;
 pub mod node;
 pub mod planned;
+#[cfg(test)]
+mod tests;
 pub mod validate;

@@ -1,5 +1,7 @@
 //! The shortest correct store, for tests.
 
+mod replays;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,16 +10,17 @@ use async_trait::async_trait;
 
 use super::text::{fold, link_holds};
 use super::{
-    AccountStore, Claim, ClickStore, Imported, ImportedLink, KeptAnswer, LinkPage, LinkQuery,
-    LinkSort, LinkStore, NodeStore, PageMark, Replace, Replay, ReplayKey, ReplayStore, SortValue,
-    StorageError, StorageErrorKind, StorageResult, Stores, Workspace,
+    AccountStore, BatchAnswer, Claim, ClickStore, Imported, ImportedLink, LinkPage, LinkQuery,
+    LinkSort, LinkStore, NodeStore, PageMark, Replace, ReplayKey, SortValue, StorageError,
+    StorageErrorKind, StorageResult, Stores, Workspace,
 };
-use crate::domain::api_key::{ApiKey, KeyDigest};
+use crate::domain::api_key::ApiKey;
 use crate::domain::click::{ClickTotals, Granularity, SegmentCounts, SegmentId};
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
-use crate::domain::limits::{IDEMPOTENCY_RESERVATION_MS, IDEMPOTENCY_WINDOW_MS};
+use crate::domain::limits::CODE_ATTEMPTS_MAX;
 use crate::domain::link::{Link, LinkStatus};
+use crate::domain::scheme::CodeSeries;
 use crate::domain::time::Timestamp;
 
 /// Everything in maps behind one lock.
@@ -28,7 +31,7 @@ pub struct MemoryStore(Mutex<State>);
 struct State {
     links: BTreeMap<Id, Link>,
     codes: HashMap<LinkKey, Id>,
-    imported: HashSet<[u8; 16]>,
+    imported: HashMap<[u8; 16], Vec<Imported>>,
     foreign_sealed: HashSet<DomainId>,
     totals: HashMap<Id, ClickTotals>,
     minutes: BTreeMap<(Id, u32), u64>,
@@ -38,7 +41,7 @@ struct State {
     keys_epoch: u64,
     blocks: HashMap<String, u64>,
     marks: HashMap<u16, Timestamp>,
-    replays: HashMap<ReplayKey, (KeyDigest, Timestamp, Option<KeptAnswer>)>,
+    replays: HashMap<ReplayKey, replays::Kept>,
 }
 
 impl MemoryStore {
@@ -82,6 +85,39 @@ impl State {
         self.codes.insert(link.key(), link.id);
         self.links.insert(link.id, link);
         Claim::Won
+    }
+
+    fn take_in(&mut self, entry: ImportedLink) -> Imported {
+        let (id, first) = (entry.link.id, entry.link.key());
+        let outcome = self.place(entry.link, entry.series);
+        if matches!(outcome, Imported::Created | Imported::Recoded(_)) && entry.clicks > 0 {
+            self.add_clicks(id, entry.clicks, entry.last_clicked_at);
+        }
+        if entry.foreign_sealed && outcome != Imported::Taken {
+            self.foreign_sealed.insert(first.domain);
+        }
+        outcome
+    }
+
+    /// Puts an imported link at its code, or at the first free one of its series.
+    fn place(&mut self, mut link: Link, series: Option<CodeSeries>) -> Imported {
+        let first = link.key();
+        for attempt in 1..=CODE_ATTEMPTS_MAX {
+            if self.at(&link.key()).is_some_and(|there| is_same(there, &link)) {
+                return Imported::Unchanged;
+            }
+            let key = link.key();
+            match (self.claim(link.clone()), series) {
+                (Claim::Won, _) if key == first => return Imported::Created,
+                (Claim::Won, _) => return Imported::Recoded(key),
+                (Claim::ExternalIdTaken, _) => return Imported::ExternalIdTaken,
+                (Claim::Taken, None) => return Imported::Taken,
+                (Claim::Taken, Some(series)) => {
+                    link.code = series.code(link.destination.as_str(), attempt);
+                }
+            }
+        }
+        Imported::Taken
     }
 
     fn at(&self, key: &LinkKey) -> Option<&Link> {
@@ -273,35 +309,18 @@ impl LinkStore for MemoryStore {
         &self,
         digest: [u8; 16],
         batch: Vec<ImportedLink>,
-    ) -> StorageResult<Option<Vec<Imported>>> {
+    ) -> StorageResult<BatchAnswer> {
         let mut state = self.lock();
-        if !state.imported.insert(digest) {
-            return Ok(None);
+        if let Some(known) = state.imported.get(&digest) {
+            return Ok(BatchAnswer::Known(known.clone()));
         }
-        let deleted = |link: &Link| link.status == LinkStatus::Deleted;
-        let mut take = |entry: ImportedLink| {
-            let (id, key) = (entry.link.id, entry.link.key());
-            let same = state.at(&key).is_some_and(|there| {
-                there.destination == entry.link.destination
-                    && deleted(there) == deleted(&entry.link)
-            });
-            let outcome = match state.claim(entry.link) {
-                Claim::Won => {
-                    if entry.clicks > 0 {
-                        state.add_clicks(id, entry.clicks, entry.last_clicked_at);
-                    }
-                    Imported::Created
-                }
-                Claim::Taken if same => Imported::Unchanged,
-                Claim::Taken => Imported::Taken,
-                Claim::ExternalIdTaken => Imported::ExternalIdTaken,
-            };
-            if entry.foreign_sealed && outcome != Imported::Taken {
-                state.foreign_sealed.insert(key.domain);
-            }
-            outcome
+        let rows: Vec<Imported> = batch.into_iter().map(|entry| state.take_in(entry)).collect();
+        let plain = |row: &Imported| match row {
+            Imported::Recoded(_) => Imported::Created,
+            row => *row,
         };
-        Ok(Some(batch.into_iter().map(&mut take).collect()))
+        state.imported.insert(digest, rows.iter().map(plain).collect());
+        Ok(BatchAnswer::New(rows))
     }
 
     async fn has_foreign_sealed(&self, domain: DomainId) -> StorageResult<bool> {
@@ -435,49 +454,11 @@ impl NodeStore for MemoryStore {
     }
 }
 
-#[async_trait]
-impl ReplayStore for MemoryStore {
-    async fn begin(
-        &self,
-        key: &ReplayKey,
-        fingerprint: KeyDigest,
-        now: Timestamp,
-    ) -> StorageResult<Replay> {
-        let mut state = self.lock();
-        if let Some((kept, at, answer)) = state.replays.get(key) {
-            let window =
-                if answer.is_some() { IDEMPOTENCY_WINDOW_MS } else { IDEMPOTENCY_RESERVATION_MS };
-            if now.0.saturating_sub(at.0) <= window {
-                return Ok(match answer {
-                    _ if *kept != fingerprint => Replay::Mismatch,
-                    Some(answer) => Replay::Answered(answer.clone()),
-                    None => Replay::InProgress,
-                });
-            }
-        }
-        state.replays.insert(key.clone(), (fingerprint, now, None));
-        Ok(Replay::Reserved)
-    }
-
-    async fn finish(
-        &self,
-        key: &ReplayKey,
-        answer: KeptAnswer,
-        now: Timestamp,
-    ) -> StorageResult<()> {
-        if let Some(kept) = self.lock().replays.get_mut(key) {
-            (kept.1, kept.2) = (now, Some(answer));
-        }
-        Ok(())
-    }
-
-    async fn abandon(&self, key: &ReplayKey) -> StorageResult<()> {
-        let mut state = self.lock();
-        if state.replays.get(key).is_some_and(|(_, _, answer)| answer.is_none()) {
-            state.replays.remove(key);
-        }
-        Ok(())
-    }
+/// The same owner and target; a deleted link is not the same as a living one.
+fn is_same(there: &Link, wanted: &Link) -> bool {
+    let deleted = |link: &Link| link.status == LinkStatus::Deleted;
+    (there.workspace, &there.destination, deleted(there))
+        == (wanted.workspace, &wanted.destination, deleted(wanted))
 }
 
 fn compare(sort: LinkSort, a: &PageMark, b: &PageMark) -> std::cmp::Ordering {

@@ -22,6 +22,7 @@ use crate::domain::click::{ClickTotals, Granularity, SegmentCounts, SegmentId};
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
 use crate::domain::link::{CreatedVia, Link, LinkState};
+use crate::domain::scheme::CodeSeries;
 use crate::domain::time::Timestamp;
 
 /// Every port of one backend.
@@ -85,14 +86,15 @@ pub trait LinkStore: Send + Sync + 'static {
     async fn count(&self) -> StorageResult<u64>;
 
     /// Imports one batch, exactly once: when a batch with this `digest` was imported before, it
-    /// answers `None` and changes nothing. A code in use by a link with the same destination is
-    /// `Unchanged`; by another, `Taken`. Clicks of new links are added to their totals. Batches
-    /// under way at once are imported in the order in which their calls were first polled.
+    /// answers what became of it then and changes nothing. A code in use by a link of the same
+    /// workspace with the same destination is `Unchanged`; by another, `Taken`, unless the entry
+    /// has a series: then its next codes are tried. Clicks of new links are added to their totals.
+    /// Batches under way at once are imported in the order in which their calls were first polled.
     async fn import(
         &self,
         digest: [u8; 16],
         batch: Vec<ImportedLink>,
-    ) -> StorageResult<Option<Vec<Imported>>>;
+    ) -> StorageResult<BatchAnswer>;
 
     /// True when `domain` has taken in a code of sealed shape that no sealing key made.
     async fn has_foreign_sealed(&self, domain: DomainId) -> StorageResult<bool>;
@@ -124,12 +126,25 @@ pub struct ImportedLink {
     pub last_clicked_at: Option<Timestamp>,
     /// The code looks sealed but no key of ours opens it: its domain is marked.
     pub foreign_sealed: bool,
+    /// The code was made, and these are the others to try when it is taken.
+    pub series: Option<CodeSeries>,
+}
+
+/// What became of a batch, one answer per link, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BatchAnswer {
+    New(Vec<Imported>),
+    /// It was imported before. Links that got another code are `Created` here; empty when the
+    /// batch is older than the memory of answers.
+    Known(Vec<Imported>),
 }
 
 /// Outcome of importing one link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Imported {
     Created,
+    /// Created, at another code of its series.
+    Recoded(LinkKey),
     Unchanged,
     Taken,
     ExternalIdTaken,
@@ -284,13 +299,16 @@ pub trait NodeStore: Send + Sync + 'static {
 /// Answers kept for `Idempotency-Key`.
 #[async_trait]
 pub trait ReplayStore: Send + Sync + 'static {
-    /// Reserves a key for a request with this `fingerprint`, or says what is known of it.
-    /// Reservations older than a minute without an answer, and answers older than
-    /// `IDEMPOTENCY_WINDOW_MS`, count as absent.
+    /// Reserves a key for a request with this `fingerprint`, or says what is known of it. `ids` are
+    /// those that the request will give to what it makes: when its outcome was never kept, the same
+    /// request gets them back and can find what it made. Reservations older than a minute without
+    /// an answer hold the key no longer; answers older than `IDEMPOTENCY_WINDOW_MS` count as
+    /// absent.
     async fn begin(
         &self,
         key: &ReplayKey,
         fingerprint: KeyDigest,
+        ids: &[Id],
         now: Timestamp,
     ) -> StorageResult<Replay>;
 
@@ -302,7 +320,8 @@ pub trait ReplayStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> StorageResult<()>;
 
-    /// Gives the key free again, after a request that changed nothing.
+    /// Gives the key free again, after a request without an answer to keep. Its ids stay: the same
+    /// request may have made something all the same.
     async fn abandon(&self, key: &ReplayKey) -> StorageResult<()>;
 }
 
@@ -318,6 +337,9 @@ pub struct ReplayKey {
 pub enum Replay {
     /// The caller may go on; it must call `finish` or `abandon`.
     Reserved,
+    /// Like `Reserved`, but an earlier try of the same request had these ids and may have used
+    /// them: what carries them is found, not made again.
+    Resumed(Vec<Id>),
     InProgress,
     /// The key was used with another body.
     Mismatch,

@@ -63,6 +63,33 @@ async fn clicks_survive_a_graceful_restart_and_a_crash() {
 }
 
 #[tokio::test]
+async fn several_counters_behind_several_workers_count_exactly_and_survive_kill_9() {
+    let mut app = TestApp::builder()
+        .set("SHUNT_CLICKS__COUNTERS", "3")
+        .set("SHUNT_HTTP__WORKERS", "4")
+        .start()
+        .await;
+    let codes: Vec<String> = (0..12).map(|n| format!("counted-{n:02}")).collect();
+    for code in &codes {
+        app.create(json!({"destination": "https://shop.example/", "alias": code})).await;
+    }
+    let actors = app.ops_get("/debug/actors").await.json();
+    assert_eq!(actors["click_counters"].as_array().map(Vec::len), Some(3), "{actors}");
+    for round in 1..=3_u64 {
+        // Link `n` is visited n + 1 times in a round, all links at once on many connections.
+        let visits = codes.iter().enumerate().flat_map(|(n, code)| vec![code; n + 1]);
+        let visits = visits.map(async |code| app.get(&format!("/{code}")).await.status());
+        let answers = futures_util::future::join_all(visits).await;
+        assert!(answers.iter().all(|status| *status == 302), "{answers:?}");
+        app = app.kill_and_restart().await;
+        for (n, code) in codes.iter().enumerate() {
+            app.clicks_become(code, round * (n as u64 + 1)).await;
+        }
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn counting_can_be_switched_off() {
     let app = TestApp::builder().set("SHUNT_CLICKS__ENABLED", "false").start().await;
     app.create(json!({"destination": "https://shop.example/", "alias": "uncounted"})).await;

@@ -2,12 +2,17 @@
 
 mod harness;
 
+mod blocked;
 mod clicks;
 mod command_line;
 mod connections;
 mod crash;
+mod imports;
 mod keys;
 mod links;
 mod operations;
+mod problems;
 mod redirects;
+mod schemes;
 mod store_gone;
+mod workspaces;

@@ -110,38 +110,60 @@ fn answer() -> KeptAnswer {
 
 pub(crate) async fn an_answer_is_replayed_until_its_window_ends(stores: Stores) {
     let (replays, key) = (&stores.replays, replay_key("k"));
-    assert_eq!(replays.begin(&key, [1; 32], NOW).await.unwrap(), Replay::Reserved);
-    assert_eq!(replays.begin(&key, [1; 32], NOW).await.unwrap(), Replay::InProgress);
+    assert_eq!(replays.begin(&key, [1; 32], &[], NOW).await.unwrap(), Replay::Reserved);
+    assert_eq!(replays.begin(&key, [1; 32], &[], NOW).await.unwrap(), Replay::InProgress);
     replays.finish(&key, answer(), NOW).await.unwrap();
     let end = NOW.plus_millis(IDEMPOTENCY_WINDOW_MS);
-    assert_eq!(replays.begin(&key, [1; 32], end).await.unwrap(), Replay::Answered(answer()));
-    assert_eq!(replays.begin(&key, [2; 32], end).await.unwrap(), Replay::Mismatch);
+    assert_eq!(replays.begin(&key, [1; 32], &[], end).await.unwrap(), Replay::Answered(answer()));
+    assert_eq!(replays.begin(&key, [2; 32], &[], end).await.unwrap(), Replay::Mismatch);
     let after = end.plus_millis(1);
-    assert_eq!(replays.begin(&key, [2; 32], after).await.unwrap(), Replay::Reserved);
+    assert_eq!(replays.begin(&key, [2; 32], &[], after).await.unwrap(), Replay::Reserved);
 }
 
 pub(crate) async fn a_reservation_without_an_answer_lapses(stores: Stores) {
     let (replays, key) = (&stores.replays, replay_key("k"));
-    assert_eq!(replays.begin(&key, [1; 32], NOW).await.unwrap(), Replay::Reserved);
+    assert_eq!(replays.begin(&key, [1; 32], &[], NOW).await.unwrap(), Replay::Reserved);
     let minute = NOW.plus_millis(60_000);
-    assert_eq!(replays.begin(&key, [1; 32], minute).await.unwrap(), Replay::InProgress);
+    assert_eq!(replays.begin(&key, [1; 32], &[], minute).await.unwrap(), Replay::InProgress);
     let after = minute.plus_millis(1);
-    assert_eq!(replays.begin(&key, [3; 32], after).await.unwrap(), Replay::Reserved);
+    assert_eq!(replays.begin(&key, [3; 32], &[], after).await.unwrap(), Replay::Reserved);
 }
 
 pub(crate) async fn an_abandoned_key_is_free_again(stores: Stores) {
     let (replays, key) = (&stores.replays, replay_key("k"));
-    replays.begin(&key, [1; 32], NOW).await.unwrap();
+    replays.begin(&key, [1; 32], &[], NOW).await.unwrap();
     replays.abandon(&key).await.unwrap();
-    assert_eq!(replays.begin(&key, [2; 32], NOW).await.unwrap(), Replay::Reserved);
+    assert_eq!(replays.begin(&key, [2; 32], &[], NOW).await.unwrap(), Replay::Reserved);
     replays.finish(&key, answer(), NOW).await.unwrap();
     replays.abandon(&key).await.unwrap();
-    let kept = replays.begin(&key, [2; 32], NOW).await.unwrap();
+    let kept = replays.begin(&key, [2; 32], &[], NOW).await.unwrap();
     assert_eq!(kept, Replay::Answered(answer()), "an answer is not abandoned");
 }
 
 pub(crate) async fn an_idempotency_key_belongs_to_its_workspace(stores: Stores) {
     let other = ReplayKey { workspace: Id(1), ..replay_key("k") };
-    stores.replays.begin(&replay_key("k"), [1; 32], NOW).await.unwrap();
-    assert_eq!(stores.replays.begin(&other, [2; 32], NOW).await.unwrap(), Replay::Reserved);
+    stores.replays.begin(&replay_key("k"), [1; 32], &[], NOW).await.unwrap();
+    assert_eq!(stores.replays.begin(&other, [2; 32], &[], NOW).await.unwrap(), Replay::Reserved);
+}
+
+pub(crate) async fn a_request_without_an_outcome_gets_its_ids_back(stores: Stores) {
+    let (replays, key) = (&stores.replays, replay_key("k"));
+    let (first, second) = ([Id(11), Id(u64::MAX)], [Id(12), Id(13)]);
+    let begin = |fingerprint, ids, at| replays.begin(&key, fingerprint, ids, at);
+    assert_eq!(begin([1; 32], &first, NOW).await.unwrap(), Replay::Reserved);
+    // Its process died, and the reservation ran out.
+    let later = NOW.plus_millis(60_001);
+    let again = begin([1; 32], &second, later).await.unwrap();
+    assert_eq!(again, Replay::Resumed(first.to_vec()));
+    assert_eq!(begin([1; 32], &second, later).await.unwrap(), Replay::InProgress);
+    replays.abandon(&key).await.unwrap();
+    let again = begin([1; 32], &second, later).await.unwrap();
+    assert_eq!(again, Replay::Resumed(first.to_vec()), "an abandoned try may have left something");
+    replays.abandon(&key).await.unwrap();
+    // Another request under the same key has nothing to do with it.
+    assert_eq!(begin([2; 32], &second, later).await.unwrap(), Replay::Reserved);
+    let day = later.plus_millis(IDEMPOTENCY_WINDOW_MS + 1);
+    assert_eq!(begin([2; 32], &first, day).await.unwrap(), Replay::Reserved);
+    replays.finish(&key, answer(), day).await.unwrap();
+    assert_eq!(begin([2; 32], &second, day).await.unwrap(), Replay::Answered(answer()));
 }

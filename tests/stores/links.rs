@@ -1,9 +1,10 @@
 //! Links: claims, changes, moves, imports.
 
-use shunt::domain::code::{DomainId, LinkKey};
+use shunt::domain::code::{Code, DomainId, LinkKey};
 use shunt::domain::id::Id;
 use shunt::domain::link::{Link, LinkStatus};
-use shunt::storage::{Claim, Imported, Replace, Stores};
+use shunt::domain::scheme::CodeSeries;
+use shunt::storage::{BatchAnswer, Claim, Imported, ImportedLink, Replace, Stores};
 
 use crate::make::{HOME, NOW, full_link, id, imported, key, link, next, url};
 
@@ -156,10 +157,11 @@ pub(crate) async fn a_scan_sees_every_link_once_in_order(stores: Stores) {
 pub(crate) async fn an_import_counts_once(stores: Stores) {
     let batch = || vec![imported(link("moved"))];
     let first = stores.links.import([1; 16], batch()).await.unwrap();
-    assert_eq!(first, Some(vec![Imported::Created]));
-    assert_eq!(stores.links.import([1; 16], batch()).await.unwrap(), None);
+    assert_eq!(first, BatchAnswer::New(vec![Imported::Created]));
+    let again = stores.links.import([1; 16], batch()).await.unwrap();
+    assert_eq!(again, BatchAnswer::Known(vec![Imported::Created]));
     let other = stores.links.import([2; 16], batch()).await.unwrap();
-    assert_eq!(other, Some(vec![Imported::Unchanged]));
+    assert_eq!(other, BatchAnswer::New(vec![Imported::Unchanged]));
     assert_eq!(stores.links.count().await.unwrap(), 1);
 }
 
@@ -168,19 +170,55 @@ pub(crate) async fn an_import_tells_apart_unchanged_and_taken(stores: Stores) {
     claim(&stores, &there).await;
     let elsewhere = Link { destination: url("https://example.com/else"), ..link("there") };
     let deleted = Link { status: LinkStatus::Deleted, ..link("there") };
+    let of_another = Link { workspace: Id(78), ..link("there") };
     let same_external_id = Link { external_id: Some("e".into()), ..link("new") };
     let batch = vec![
         imported(link("there")),
+        imported(of_another),
         imported(elsewhere),
         imported(deleted),
         imported(same_external_id),
         imported(link("fresh")),
         imported(link("fresh")),
     ];
-    let outcomes = stores.links.import([3; 16], batch).await.unwrap().unwrap();
+    let outcomes = stores.links.import([3; 16], batch).await.unwrap();
     use Imported::{Created, ExternalIdTaken, Taken, Unchanged};
-    assert_eq!(outcomes, [Unchanged, Taken, Taken, ExternalIdTaken, Created, Unchanged]);
+    let expected = vec![Unchanged, Taken, Taken, Taken, ExternalIdTaken, Created, Unchanged];
+    assert_eq!(outcomes, BatchAnswer::New(expected.clone()));
+    let again = stores.links.import([3; 16], Vec::new()).await.unwrap();
+    assert_eq!(again, BatchAnswer::Known(expected), "the answer is not remembered");
     assert_eq!(stores.links.fetch(&key("there")).await.unwrap(), Some(there));
+}
+
+pub(crate) async fn an_imported_link_whose_made_code_is_taken_gets_the_next_one(stores: Stores) {
+    let series = CodeSeries { hashed: true, length: 7, seed: [1; 16] };
+    let to = url("https://example.com/crowded");
+    let codes: Vec<Code> = (0..16).map(|attempt| series.code(to.as_str(), attempt)).collect();
+    let taken = codes[..6].iter().map(|code| link(code.as_str())).collect();
+    stores.links.claim(taken).await.unwrap();
+    let made = || {
+        let link = Link { destination: to.clone(), code: codes[0], ..link("x") };
+        ImportedLink { series: Some(series), clicks: 4, ..imported(link) }
+    };
+    let batch = vec![made(), made(), ImportedLink { series: None, ..made() }];
+    let id = batch[0].link.id;
+    let found = LinkKey::new(DomainId::DEFAULT, codes[6]);
+    let outcomes = stores.links.import([6; 16], batch).await.unwrap();
+    let expected = [Imported::Recoded(found), Imported::Unchanged, Imported::Taken];
+    assert_eq!(outcomes, BatchAnswer::New(expected.to_vec()));
+    let there = stores.links.fetch(&found).await.unwrap().unwrap();
+    assert_eq!((there.id, there.code), (id, codes[6]));
+    assert_eq!(stores.clicks.totals(&[id]).await.unwrap()[0].clicks, 4);
+    let known = [Imported::Created, Imported::Unchanged, Imported::Taken];
+    let again = stores.links.import([6; 16], vec![made()]).await.unwrap();
+    assert_eq!(again, BatchAnswer::Known(known.to_vec()));
+
+    let all = codes[7..].iter().map(|code| link(code.as_str())).collect();
+    stores.links.claim(all).await.unwrap();
+    let other = Link { workspace: Id(78), ..made().link };
+    let batch = vec![ImportedLink { series: Some(series), ..imported(other) }];
+    let outcomes = stores.links.import([7; 16], batch).await.unwrap();
+    assert_eq!(outcomes, BatchAnswer::New(vec![Imported::Taken]), "the tries have an end");
 }
 
 pub(crate) async fn imported_clicks_are_in_the_totals_and_in_no_bucket(stores: Stores) {

@@ -75,6 +75,7 @@ suite! {
         a_scan_sees_every_link_once_in_order,
         an_import_counts_once,
         an_import_tells_apart_unchanged_and_taken,
+        an_imported_link_whose_made_code_is_taken_gets_the_next_one,
         imported_clicks_are_in_the_totals_and_in_no_bucket,
         a_foreign_sealed_code_marks_its_domain,
     }
@@ -110,5 +111,6 @@ suite! {
         a_reservation_without_an_answer_lapses,
         an_abandoned_key_is_free_again,
         an_idempotency_key_belongs_to_its_workspace,
+        a_request_without_an_outcome_gets_its_ids_back,
     }
 }

@@ -31,29 +31,8 @@ pub(crate) fn url(text: &str) -> Destination {
 
 /// A plain active link.
 pub(crate) fn link(code: &str) -> Link {
-    Link {
-        id: id(),
-        workspace: HOME,
-        domain: DomainId::DEFAULT,
-        code: key(code).code,
-        destination: url(&format!("https://example.com/{code}")),
-        title: String::new(),
-        notes: String::new(),
-        tags: Vec::new(),
-        status: LinkStatus::Active,
-        redirect_status: RedirectStatus::Found,
-        starts_at: None,
-        expires_at: None,
-        expired_url: None,
-        max_clicks: None,
-        forward_query: false,
-        external_id: None,
-        created_via: CreatedVia::Api,
-        created_by: None,
-        created_at: NOW,
-        updated_at: NOW,
-        version: 1,
-    }
+    let to = url(&format!("https://example.com/{code}"));
+    Link { created_at: NOW, updated_at: NOW, ..Link::plain(id(), HOME, key(code), to) }
 }
 
 /// A link with something in every field.
@@ -69,7 +48,7 @@ pub(crate) fn full_link(code: &str) -> Link {
         expires_at: Some(NOW.plus_millis(2)),
         expired_url: Some(url("https://example.com/late")),
         max_clicks: Some(1_000_000_000_000),
-        forward_query: true,
+        forward_query: false,
         external_id: Some("crm-4711".into()),
         created_via: CreatedVia::Bulk,
         created_by: Some(Id(5)),
@@ -85,7 +64,7 @@ pub(crate) fn next(link: &Link) -> Link {
 }
 
 pub(crate) fn imported(link: Link) -> ImportedLink {
-    ImportedLink { link, clicks: 0, last_clicked_at: None, foreign_sealed: false }
+    ImportedLink { link, clicks: 0, last_clicked_at: None, foreign_sealed: false, series: None }
 }
 
 pub(crate) fn workspace(id: Id) -> Workspace {

@@ -49,7 +49,7 @@ use crate::domain::id::Id;
 use crate::domain::link::Link;
 use crate::domain::seal::Sealer;
 use crate::storage::{
-    Claim, Imported, ImportedLink, LinkStore, Replace, StorageError, StorageResult,
+    BatchAnswer, Claim, ImportedLink, LinkStore, Replace, StorageError, StorageResult,
 };
 use crate::telemetry::metrics::Metrics;
 
@@ -230,7 +230,7 @@ impl LinkTable {
         &self,
         digest: [u8; 16],
         batch: Vec<ImportedLink>,
-    ) -> Result<Option<Vec<Imported>>, LoadError> {
+    ) -> Result<BatchAnswer, LoadError> {
         let Some(first) = batch.first() else {
             return self.shared.store.import(digest, batch).await.map_err(LoadError::from);
         };

@@ -20,7 +20,8 @@ use crate::domain::hot::HotLink;
 use crate::domain::id::Id;
 use crate::domain::link::{Link, LinkStatus};
 use crate::storage::{
-    Claim, Imported, ImportedLink, Op, Replace, StorageError, StorageErrorKind, StorageResult,
+    BatchAnswer, Claim, Imported, ImportedLink, Op, Replace, StorageError, StorageErrorKind,
+    StorageResult,
 };
 
 /// A load that takes longer is given up, so that a store that hangs does not keep its places.
@@ -129,7 +130,7 @@ pub(super) async fn import(
     shared: Arc<Shared>,
     digest: [u8; 16],
     batch: Vec<ImportedLink>,
-    asker: Asker<Option<Vec<Imported>>>,
+    asker: Asker<BatchAnswer>,
 ) {
     // Before the store has them: a visitor must not be refused a code that is stored.
     for foreign in batch.iter().filter(|imported| imported.foreign_sealed) {
@@ -137,17 +138,24 @@ pub(super) async fn import(
     }
     let drafts: Vec<Draft> =
         batch.iter().map(|row| Draft::of(&shared, &row.link, row.clicks)).collect();
+    let has_series = batch.iter().any(|row| row.series.is_some());
     let write = async { shared.store.import(digest, batch).await };
     let result = guarded("import", StorageErrorKind::Timeout, write).await;
     match &result {
-        Ok(Some(rows)) => {
-            let new = drafts.into_iter().zip(rows).filter(|(_, row)| **row == Imported::Created);
-            hand_over(&shared, new.map(|(draft, _)| draft.finish(&shared)).collect()).await;
+        Ok(BatchAnswer::New(rows)) => {
+            let new = drafts.into_iter().zip(rows).filter_map(|(draft, row)| match row {
+                Imported::Created => Some(draft),
+                Imported::Recoded(key) => Some(draft.at(key)),
+                Imported::Unchanged | Imported::Taken | Imported::ExternalIdTaken => None,
+            });
+            hand_over(&shared, new.map(|draft| draft.finish(&shared)).collect()).await;
         }
+        // Some may stand at a code that only the store knows.
+        Err(error) if is_unknown(error) && has_series => doubt_all(&shared).await,
         Err(error) if is_unknown(error) => {
             doubt(&shared, drafts.into_iter().map(Draft::into_key).collect()).await;
         }
-        Ok(None) | Err(_) => (),
+        Ok(BatchAnswer::Known(_)) | Err(_) => (),
     }
     asker.answer(result.map_err(LoadError::from));
 }
@@ -178,6 +186,15 @@ impl Draft {
                 let hot = HotLink::new(&link, &shared.policy, Some(allowance));
                 Fresh { key, state: State::Live(hot) }
             }
+        }
+    }
+
+    /// The same link at another code.
+    fn at(self, place: &LinkKey) -> Self {
+        let key = Key::from(place);
+        match self {
+            Self::Ready(fresh) => Self::Ready(Fresh { key, ..fresh }),
+            Self::Limited { link, clicks, .. } => Self::Limited { key, link, clicks },
         }
     }
 

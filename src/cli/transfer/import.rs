@@ -162,19 +162,13 @@ impl ImportReport {
     fn settle(&mut self, batch: Batch, outcome: BatchOutcome) {
         self.n_rows += batch.n_read as u64;
         let mut refused = batch.refused;
-        match outcome {
-            BatchOutcome::DoneBefore(broken) => {
-                self.n_done_before += (batch.lines.len() - broken.len()) as u64;
-                let problem =
-                    |(place, reason): (usize, _)| Problem { line: batch.lines[place], reason };
-                refused.extend(broken.into_iter().map(problem));
-            }
-            BatchOutcome::Done(outcomes) => {
-                for (line, outcome) in batch.lines.into_iter().zip(outcomes) {
-                    if let Some(reason) = self.count(outcome) {
-                        refused.push(Problem { line, reason });
-                    }
-                }
+        let (outcomes, before) = match outcome {
+            BatchOutcome::Done(outcomes) => (outcomes, false),
+            BatchOutcome::DoneBefore(outcomes) => (outcomes, true),
+        };
+        for (line, outcome) in batch.lines.into_iter().zip(outcomes) {
+            if let Some(reason) = self.count(outcome, before) {
+                refused.push(Problem { line, reason });
             }
         }
         // Bad cells were found when a row was read, broken rules when its batch was sent.
@@ -185,8 +179,9 @@ impl ImportReport {
     }
 
     /// Counts a row that was taken, or says why it was refused.
-    fn count(&mut self, outcome: RowOutcome) -> Option<String> {
+    fn count(&mut self, outcome: RowOutcome, before: bool) -> Option<String> {
         match outcome {
+            RowOutcome::Created | RowOutcome::Unchanged if before => self.n_done_before += 1,
             RowOutcome::Created => self.n_created += 1,
             RowOutcome::Unchanged => self.n_unchanged += 1,
             RowOutcome::Taken => return Some("`code` is or was in use by another link".into()),
@@ -232,10 +227,9 @@ impl UnderWay<'_> {
             Some(outcome) => outcome,
             None => self.target.finish()?,
         };
-        if let BatchOutcome::Done(outcomes) = &outcome {
-            let fits = outcomes.len() == batch.lines.len();
-            anyhow::ensure!(fits, "the answer does not fit the rows sent");
-        }
+        let (BatchOutcome::Done(outcomes) | BatchOutcome::DoneBefore(outcomes)) = &outcome;
+        let fits = outcomes.len() == batch.lines.len();
+        anyhow::ensure!(fits, "the answer does not fit the rows sent");
         self.n_done += batch.n_read as u64;
         self.report.settle(batch, outcome);
         Ok(())

@@ -96,9 +96,8 @@ pub struct WrongUsage(pub String);
 pub enum BatchOutcome {
     /// One answer per row, in order.
     Done(Vec<RowOutcome>),
-    /// The same batch was imported by an earlier run. Rows that break a rule, by their place in
-    /// the batch and with the reason, as far as they are known.
-    DoneBefore(Vec<(usize, String)>),
+    /// The same batch was imported by an earlier run, with these answers, one per row.
+    DoneBefore(Vec<RowOutcome>),
 }
 
 /// Keys are secret, also in what is printed for debugging.

@@ -176,28 +176,24 @@ impl ImportTarget for ServerEnd {
         rows: Vec<ImportRow>,
     ) -> anyhow::Result<BatchOutcome> {
         let mut outcomes = Vec::with_capacity(rows.len());
-        let mut done_before = false;
+        let mut parts = Vec::new();
         for (index, (body, n_rows)) in bodies(&rows)?.into_iter().enumerate() {
             let answer = self.send(&part_key(&digest, index), &body)?;
-            if answer.replayed {
-                done_before = true;
-                continue;
-            }
             if answer.results.len() != n_rows {
                 bail!("the server answered for {} of {n_rows} rows", answer.results.len());
             }
+            parts.push(answer.replayed);
             for LineAnswer { outcome, detail } in answer.results {
                 let known = RowOutcome::from_word(&outcome, detail);
-                outcomes.push(known.ok_or_else(|| anyhow!("unknown outcome {outcome:?}"))?);
+                let known = known.ok_or_else(|| anyhow!("unknown outcome {outcome:?}"))?;
+                outcomes.push(known);
             }
         }
-        // A batch of several calls that was stopped in between: what is left was done just now.
-        let n_missing = rows.len() - outcomes.len();
-        if done_before && n_missing == rows.len() {
-            return Ok(BatchOutcome::DoneBefore(Vec::new()));
-        }
-        outcomes.splice(0..0, std::iter::repeat_n(RowOutcome::Unchanged, n_missing));
-        Ok(BatchOutcome::Done(outcomes))
+        // A batch of several calls that was stopped in between is done just now.
+        Ok(match parts.iter().all(|replayed| *replayed) {
+            true => BatchOutcome::DoneBefore(outcomes),
+            false => BatchOutcome::Done(outcomes),
+        })
     }
 }
 

@@ -12,9 +12,9 @@ use tokio::runtime::Runtime;
 
 use crate::domain::id::Id;
 use crate::service::import::{
-    BatchDigest, ImportContext, ImportRow, Names, PreparedBatch, digest_in,
+    BatchDigest, ImportContext, ImportRow, Names, PreparedBatch, Settled, digest_in,
 };
-use crate::storage::{ClickStore, Imported, LinkStore, StorageResult, Stores};
+use crate::storage::{BatchAnswer, ClickStore, LinkStore, StorageResult, Stores};
 
 use super::{BATCH_ROWS, BatchOutcome, ExportSource, ImportTarget};
 
@@ -31,7 +31,7 @@ pub struct StoreEnd<'a> {
     after: Id,
 }
 
-type Answer = MaybeDone<BoxFuture<'static, StorageResult<Option<Vec<Imported>>>>>;
+type Answer = MaybeDone<BoxFuture<'static, StorageResult<BatchAnswer>>>;
 
 impl<'a> StoreEnd<'a> {
     /// `context` names the workspace that imported links belong to.
@@ -89,10 +89,10 @@ impl ImportTarget for StoreEnd<'_> {
             .take_output()
             .context("the store gave no answer")?
             .context("cannot write to the store")?;
-        let refused = batch.refused();
-        Ok(match batch.settle(answers) {
-            Some(outcomes) => BatchOutcome::Done(outcomes),
-            None => BatchOutcome::DoneBefore(refused),
+        let Settled { outcomes, replayed } = batch.settle(&answers);
+        Ok(match replayed {
+            false => BatchOutcome::Done(outcomes),
+            true => BatchOutcome::DoneBefore(outcomes),
         })
     }
 }

@@ -20,7 +20,7 @@ use crate::service::import::{BatchDigest, ImportContext, ImportRow};
 #[derive(Default)]
 struct Shelf {
     rows: Vec<ImportRow>,
-    batches: Vec<BatchDigest>,
+    batches: Vec<(BatchDigest, Vec<RowOutcome>)>,
     /// Fails when this many batches were taken.
     breaks_after: Option<usize>,
 }
@@ -34,10 +34,9 @@ impl ImportTarget for Shelf {
         if self.breaks_after.is_some_and(|most| self.batches.len() >= most) {
             anyhow::bail!("the shelf broke");
         }
-        if self.batches.contains(&digest) {
-            return Ok(BatchOutcome::DoneBefore(Vec::new()));
+        if let Some((_, known)) = self.batches.iter().find(|(known, _)| *known == digest) {
+            return Ok(BatchOutcome::DoneBefore(known.clone()));
         }
-        self.batches.push(digest);
         let mut outcomes = Vec::new();
         for row in rows {
             let known = self.rows.iter().find(|known| row.code.is_some() && known.code == row.code);
@@ -50,6 +49,7 @@ impl ImportTarget for Shelf {
                 }
             });
         }
+        self.batches.push((digest, outcomes.clone()));
         Ok(BatchOutcome::Done(outcomes))
     }
 }

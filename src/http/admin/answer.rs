@@ -11,6 +11,7 @@ use super::AdminState;
 use crate::domain::id::Id;
 use crate::domain::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::http::error::{ApiError, ProblemCode};
+use crate::service::links::CreateIds;
 use crate::storage::{KeptAnswer, Replay, ReplayKey};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -97,17 +98,23 @@ pub(super) fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, A
 
 /// Does `work` unless the same request was answered before; then repeats that answer. A refusal is
 /// not kept: the request may be sent again, corrected or not.
+///
+/// The ids of the `n_links` links to make are noted down before anything is made. When the answer
+/// is lost, with the process or with the store's, the next try finds by them what there is.
 pub(super) async fn once(
     state: &AdminState,
     idempotency: Option<Idempotency>,
-    work: impl Future<Output = Result<KeptAnswer, ApiError>>,
+    n_links: usize,
+    work: impl AsyncFnOnce(CreateIds) -> Result<KeptAnswer, ApiError>,
 ) -> Result<HttpResponse, ApiError> {
     let Some(Idempotency { key, fingerprint }) = idempotency else {
-        return work.await.map(send);
+        return work(CreateIds::Fresh).await.map(send);
     };
     let replays = &state.stores.replays;
-    match replays.begin(&key, fingerprint, state.clock.now()).await? {
-        Replay::Reserved => (),
+    let ids = state.links.new_ids(n_links).await?;
+    let ids = match replays.begin(&key, fingerprint, &ids, state.clock.now()).await? {
+        Replay::Reserved => CreateIds::Given(ids),
+        Replay::Resumed(earlier) => CreateIds::Earlier(earlier),
         Replay::InProgress => {
             let detail = "the first request with this key is not answered yet";
             return Err(ApiError::new(ProblemCode::IdempotencyInProgress, detail));
@@ -122,13 +129,13 @@ pub(super) async fn once(
             response.headers_mut().insert(name, header::HeaderValue::from_static("true"));
             return Ok(response);
         }
-    }
-    let outcome = work.await;
+    };
+    let outcome = work(ids).await;
     let kept = match &outcome {
         Ok(answer) => replays.finish(&key, answer.clone(), state.clock.now()).await,
         Err(_) => replays.abandon(&key).await,
     };
-    // What was done is done; only the memory of it is at stake, and it ends within a minute.
+    // What was done is done; a repetition after the reservation's minute finds it by its ids.
     if let Err(error) = kept {
         warn!(%error, "the outcome of an idempotent request was not kept");
     }

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::AdminState;
 use super::answer::{self, Idempotency, once, to_the_end};
 use crate::domain::api_key::Scope;
-use crate::domain::click::ClickTotals;
+use crate::domain::id::Id;
 use crate::domain::limits::{BULK_BODY_BYTES_MAX, BULK_LINKS_MAX};
 use crate::domain::link::CreatedVia;
 use crate::http::error::ApiError;
@@ -14,7 +14,7 @@ use crate::http::json::{self, Reader};
 use crate::http::openapi::{BodyProblems, CommonProblems, CreateProblems, shapes};
 use crate::http::wire::{BulkItem, BulkView, LinkView, link_draft};
 use crate::service::draft::{Field, FieldCode, LinkDraft};
-use crate::service::links::Author;
+use crate::service::links::{Author, CreateIds, LinkError, Made};
 
 /// Create up to 1,000 links
 #[utoipa::path(
@@ -42,14 +42,25 @@ pub(in crate::http) async fn create(
     let author = Author { workspace: caller.workspace(), key: caller.key(), via: CreatedVia::Bulk };
 
     to_the_end(async move {
-        let work = async {
-            let results = state.links.create_many(author, drafts).await?;
+        let n_links = drafts.len();
+        let work = async |ids: CreateIds| {
+            let results = state.links.create_many(author, drafts, &ids).await?;
             let now = state.clock.now();
-            let created = results.iter().filter(|result| result.is_ok()).count() as u64;
-            let failed = results.len() as u64 - created;
+            let count = |what: fn(&Result<Made, LinkError>) -> bool| {
+                results.iter().filter(|result| what(result)).count() as u64
+            };
+            let created = count(|result| result.as_ref().is_ok_and(|made| !made.found));
+            let failed = count(Result::is_err);
+            // Only a link that was there before can have clicks.
+            let found = results.iter().flatten().filter(|made| made.found);
+            let found: Vec<Id> = found.map(|made| made.link.id).collect();
+            let totals =
+                if found.is_empty() { Vec::new() } else { state.clicks.totals(&found).await? };
+            let mut totals = totals.into_iter();
             let results = results.into_iter().enumerate().map(|(index, result)| match result {
-                Ok(link) => {
-                    let view = LinkView::new(&link, ClickTotals::default(), &state.site, now);
+                Ok(Made { link, found }) => {
+                    let totals = if found { totals.next() } else { None }.unwrap_or_default();
+                    let view = LinkView::new(&link, totals, &state.site, now);
                     BulkItem::Link(Box::new(view))
                 }
                 Err(error) => {
@@ -58,7 +69,7 @@ pub(in crate::http) async fn create(
             });
             answer::json(200, &BulkView { results: results.collect(), created, failed })
         };
-        once(&state, idempotency, work).await
+        once(&state, idempotency, n_links, work).await
     })
     .await
 }

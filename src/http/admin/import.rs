@@ -13,7 +13,7 @@ use crate::http::extract::{Caller, read_body};
 use crate::http::json;
 use crate::http::openapi::{BodyProblems, CommonProblems};
 use crate::http::wire::{ImportItem, ImportView};
-use crate::service::import::{BatchDigest, ImportRow, RowOutcome};
+use crate::service::import::{BatchDigest, ImportRow, RowOutcome, Settled};
 use crate::service::links::Author;
 
 const NDJSON: &str = "application/x-ndjson";
@@ -54,15 +54,10 @@ pub(in crate::http) async fn import(
     let rows = lines.into_iter().map(|(_, row)| row).collect();
 
     to_the_end(async move {
-        let outcomes = state.links.import(author, &digest, rows).await?;
-        let view = ImportView {
-            replayed: outcomes.is_none(),
-            results: numbers
-                .into_iter()
-                .zip(outcomes.unwrap_or_default())
-                .map(|(line, outcome)| item(line, outcome))
-                .collect(),
-        };
+        let Settled { outcomes, replayed } = state.links.import(author, &digest, rows).await?;
+        let results = numbers.into_iter().zip(outcomes);
+        let results = results.map(|(line, outcome)| item(line, outcome)).collect();
+        let view = ImportView { results, replayed };
         answer::json(200, &view).map(send)
     })
     .await

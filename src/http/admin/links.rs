@@ -16,7 +16,7 @@ use crate::http::openapi::{
     AbsenceProblems, BodyProblems, ChangeProblems, CommonProblems, CreateProblems,
 };
 use crate::http::wire::{LinkView, etag, link_draft};
-use crate::service::links::Author;
+use crate::service::links::{Author, CreateIds, Made};
 use crate::storage::KeptAnswer;
 
 /// Create a link
@@ -53,17 +53,17 @@ pub(in crate::http) async fn create(
     let author = Author { workspace: caller.workspace(), key: caller.key(), via: CreatedVia::Api };
 
     to_the_end(async move {
-        let work = async {
-            let (link, found) = if find_if_exists {
-                state.links.find_or_create(author, draft).await?
+        let work = async |ids: CreateIds| {
+            let Made { link, found } = if find_if_exists {
+                state.links.find_or_create(author, draft, &ids).await?
             } else {
-                (state.links.create(author, draft).await?, false)
+                state.links.create(author, draft, &ids).await?
             };
             let mut answer = show(&state, if found { 200 } else { 201 }, &link, found).await?;
             answer.location = (!found).then(|| format!("/api/v1/links/{}", link.code));
             Ok(answer)
         };
-        once(&state, idempotency, work).await
+        once(&state, idempotency, 1, work).await
     })
     .await
 }

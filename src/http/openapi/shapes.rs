@@ -6,90 +6,90 @@
 use utoipa::openapi::{RefOr, schema};
 use utoipa::{IntoParams, ToSchema};
 
-/// A link to create.
-#[derive(ToSchema)]
-pub(crate) struct CreateLink {
-    /// Absolute http or https URL, at most 8,192 bytes, to a public host.
-    #[schema(max_length = 8192, format = "uri", examples("https://example.com/spring"))]
-    pub(crate) destination: String,
-    /// The code to claim; absent, one is made.
-    #[schema(min_length = 3, max_length = 50, pattern = "^[A-Za-z0-9_-]+$")]
-    pub(crate) alias: Option<String>,
-    /// A served domain; absent, the default one.
-    #[schema(max_length = 253)]
-    pub(crate) domain: Option<String>,
-    #[schema(max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    pub(crate) title: Option<String>,
-    /// The one text that may have line breaks.
-    #[schema(max_length = 2000, pattern = r"^[^\u0000-\u0009\u000b-\u001f\u007f-\u009f]*$")]
-    pub(crate) notes: Option<String>,
-    /// Trimmed; of equal ones the first is kept.
-    #[schema(max_items = 20)]
-    pub(crate) tags: Option<Vec<TagText>>,
-    /// One of 301, 302 (the default), 303, 307 and 308.
-    #[schema(value_type = Option<RedirectStatusNumber>)]
-    pub(crate) redirect_status: Option<u16>,
-    /// Before this time the link is not there.
-    #[schema(format = DateTime)]
-    pub(crate) starts_at: Option<String>,
-    /// In the future, and after `starts_at`. Not together with `expires_in`.
-    #[schema(format = DateTime)]
-    pub(crate) expires_at: Option<String>,
-    /// Seconds from now.
-    #[schema(minimum = 1, maximum = 3_153_600_000_u64)]
-    pub(crate) expires_in: Option<u64>,
-    /// Where visitors go when the link is expired or exhausted.
-    #[schema(max_length = 8192, format = "uri")]
-    pub(crate) expired_url: Option<String>,
-    #[schema(minimum = 1, maximum = 1_000_000_000_000_u64)]
-    pub(crate) max_clicks: Option<u64>,
-    /// Whether the visitor's query is passed on; the default is true.
-    pub(crate) forward_query: Option<bool>,
-    /// Yours; unique in the workspace. At most 255 bytes.
-    #[schema(min_length = 1, max_length = 255, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    pub(crate) external_id: Option<String>,
-    /// Where the operator allows a choice.
-    #[schema(value_type = Option<CodeSchemeWord>)]
-    pub(crate) code_scheme: Option<String>,
-    /// Characters of a random or hash code, where the operator allows a choice.
-    #[schema(minimum = 5, maximum = 32)]
-    pub(crate) code_length: Option<u64>,
+use crate::http::wire::ProblemView;
+
+/// A request whose fields are those given and then all that a link has both when it is created and
+/// when it is changed.
+macro_rules! with_link_fields {
+    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+        $(#[$about])*
+        #[derive(ToSchema)]
+        pub(crate) struct $name {
+            $($own)*
+            /// A served domain; absent, the default one.
+            #[schema(max_length = 253)]
+            pub(crate) domain: Option<String>,
+            #[schema(max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+            pub(crate) title: Option<String>,
+            /// The one text that may have line breaks.
+            #[schema(
+                max_length = 2000,
+                pattern = r"^[^\u0000-\u0009\u000b-\u001f\u007f-\u009f]*$"
+            )]
+            pub(crate) notes: Option<String>,
+            /// Trimmed; of equal ones the first is kept.
+            #[schema(max_items = 20)]
+            pub(crate) tags: Option<Vec<TagText>>,
+            /// One of 301, 302 (the default), 303, 307 and 308.
+            #[schema(value_type = Option<RedirectStatusNumber>)]
+            pub(crate) redirect_status: Option<u16>,
+            /// Before this time the link is not there.
+            #[schema(format = DateTime)]
+            pub(crate) starts_at: Option<String>,
+            /// In the future, and after `starts_at`. Not together with `expires_in`.
+            #[schema(format = DateTime)]
+            pub(crate) expires_at: Option<String>,
+            /// Seconds from now.
+            #[schema(minimum = 1, maximum = 3_153_600_000_u64)]
+            pub(crate) expires_in: Option<u64>,
+            /// Where visitors go when the link is expired or exhausted.
+            #[schema(max_length = 8192, format = "uri")]
+            pub(crate) expired_url: Option<String>,
+            #[schema(minimum = 1, maximum = 1_000_000_000_000_u64)]
+            pub(crate) max_clicks: Option<u64>,
+            /// Whether the visitor's query is passed on; the default is true.
+            pub(crate) forward_query: Option<bool>,
+            /// Yours; unique in the workspace. At most 255 bytes.
+            #[schema(
+                min_length = 1,
+                max_length = 255,
+                pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+            )]
+            pub(crate) external_id: Option<String>,
+        }
+    };
 }
 
-/// What to change of a link: absent fields stay, `null` clears.
-#[derive(ToSchema)]
-pub(crate) struct ChangeLink {
-    #[schema(max_length = 8192, format = "uri", examples("https://example.com/summer"))]
-    #[schema(required = false, nullable = false)]
-    pub(crate) destination: Option<String>,
-    /// Moves the link; the old code stays reserved.
-    #[schema(min_length = 3, max_length = 50, pattern = "^[A-Za-z0-9_-]+$", nullable = false)]
-    pub(crate) alias: Option<String>,
-    #[schema(max_length = 253)]
-    pub(crate) domain: Option<String>,
-    #[schema(value_type = OwnerStatusWord, required = false)]
-    pub(crate) status: Option<String>,
-    #[schema(max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    pub(crate) title: Option<String>,
-    #[schema(max_length = 2000, pattern = r"^[^\u0000-\u0009\u000b-\u001f\u007f-\u009f]*$")]
-    pub(crate) notes: Option<String>,
-    #[schema(max_items = 20)]
-    pub(crate) tags: Option<Vec<TagText>>,
-    #[schema(value_type = Option<RedirectStatusNumber>)]
-    pub(crate) redirect_status: Option<u16>,
-    #[schema(format = DateTime)]
-    pub(crate) starts_at: Option<String>,
-    #[schema(format = DateTime)]
-    pub(crate) expires_at: Option<String>,
-    #[schema(minimum = 1, maximum = 3_153_600_000_u64)]
-    pub(crate) expires_in: Option<u64>,
-    #[schema(max_length = 8192, format = "uri")]
-    pub(crate) expired_url: Option<String>,
-    #[schema(minimum = 1, maximum = 1_000_000_000_000_u64)]
-    pub(crate) max_clicks: Option<u64>,
-    pub(crate) forward_query: Option<bool>,
-    #[schema(min_length = 1, max_length = 255, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    pub(crate) external_id: Option<String>,
+with_link_fields! {
+    /// A link to create.
+    CreateLink {
+        /// Absolute http or https URL, at most 8,192 bytes, to a public host.
+        #[schema(max_length = 8192, format = "uri", examples("https://example.com/spring"))]
+        pub(crate) destination: String,
+        /// The code to claim; absent, one is made.
+        #[schema(min_length = 3, max_length = 50, pattern = "^[A-Za-z0-9_-]+$")]
+        pub(crate) alias: Option<String>,
+        /// Where the operator allows a choice.
+        #[schema(value_type = Option<CodeSchemeWord>)]
+        pub(crate) code_scheme: Option<String>,
+        /// Characters of a random or hash code, where the operator allows a choice.
+        #[schema(minimum = 5, maximum = 32)]
+        pub(crate) code_length: Option<u64>,
+    }
+}
+
+with_link_fields! {
+    /// What to change of a link: absent fields stay, `null` clears.
+    ChangeLink {
+        #[schema(max_length = 8192, format = "uri", examples("https://example.com/summer"))]
+        #[schema(required = false, nullable = false)]
+        pub(crate) destination: Option<String>,
+        /// Moves the link; the old code stays reserved.
+        #[schema(min_length = 3, max_length = 50, pattern = "^[A-Za-z0-9_-]+$", nullable = false)]
+        pub(crate) alias: Option<String>,
+        #[schema(value_type = OwnerStatusWord, required = false)]
+        pub(crate) status: Option<String>,
+    }
 }
 
 /// Up to 1,000 links, judged one by one.
@@ -330,12 +330,25 @@ pub(crate) struct HealthView {
         (status = 303, description = "See other", headers(("Location" = String))),
         (status = 307, description = "Temporary redirect", headers(("Location" = String))),
         (status = 308, description = "Permanent redirect", headers(("Location" = String))),
-        (status = 400, description = "The path is malformed", content_type = "text/html"),
-        (status = 403, description = "Blocked", content_type = "text/html"),
-        (status = 404, description = "There is no such link", content_type = "text/html"),
-        (status = 410, description = "Expired, exhausted, disabled or archived",
-            content_type = "text/html"),
-        (status = 503, description = "Try again in a moment", content_type = "text/html"),
+        (status = 400, description = "The path is malformed", content(
+            (String = "text/html"), (ProblemView = "application/problem+json"),
+        )),
+        (status = 403, description = "Blocked", content(
+            (String = "text/html"), (ProblemView = "application/problem+json"),
+        )),
+        (status = 404, description = "There is no such link", content(
+            (String = "text/html"), (ProblemView = "application/problem+json"),
+        )),
+        (status = 410, description = "Expired, exhausted, disabled or archived", content(
+            (String = "text/html"), (ProblemView = "application/problem+json"),
+        )),
+        (status = 414, description = "The request target is too long",
+            body = ProblemView, content_type = "application/problem+json"),
+        (status = 431, description = "The request headers are too large",
+            body = ProblemView, content_type = "application/problem+json"),
+        (status = 503, description = "Try again in a moment", content(
+            (String = "text/html"), (ProblemView = "application/problem+json"),
+        )),
     ),
 )]
 pub(in crate::http) fn redirect() {}

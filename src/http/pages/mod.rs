@@ -19,6 +19,8 @@ use url::Url;
 
 use crate::domain::problems::Problems;
 use crate::http::headers::private_no_store;
+use crate::http::problem::ProblemCode;
+use crate::http::wire::ProblemView;
 
 /// Largest template, in bytes: a page is kept in memory once per reason.
 const TEMPLATE_BYTES_MAX: u64 = 256 * 1_024;
@@ -78,8 +80,8 @@ struct Rendered {
 
 /// What a page says, and to programs by which code.
 struct Text {
-    status: StatusCode,
-    code: &'static str,
+    /// `None` where nothing is wrong.
+    code: Option<ProblemCode>,
     title: &'static str,
     reason: &'static str,
 }
@@ -97,65 +99,61 @@ impl Page {
     ];
 
     const fn text(self) -> Text {
-        let (status, code, title, reason) = match self {
+        let (code, title, reason) = match self {
             Self::NotFound => (
-                StatusCode::NOT_FOUND,
-                "not_found",
+                Some(ProblemCode::NotFound),
                 "Link not found",
                 "There is nothing at this address. Please check that the link is complete and \
                  spelled as you were given it; capital letters count.",
             ),
             Self::Expired => (
-                StatusCode::GONE,
-                "link_expired",
-                "This link has expired",
+                Some(ProblemCode::LinkExpired),
+                ProblemCode::LinkExpired.title(),
                 "It was made to work until a certain time, and that time has passed. Please ask \
                  whoever gave it to you for a new one.",
             ),
             Self::Exhausted => (
-                StatusCode::GONE,
-                "link_exhausted",
-                "This link is used up",
+                Some(ProblemCode::LinkExhausted),
+                ProblemCode::LinkExhausted.title(),
                 "It was made to work a limited number of times, and it has been opened that \
                  often. Please ask whoever gave it to you for a new one.",
             ),
             Self::Disabled => (
-                StatusCode::GONE,
-                "link_disabled",
-                "This link is switched off",
+                Some(ProblemCode::LinkDisabled),
+                ProblemCode::LinkDisabled.title(),
                 "It does not lead anywhere at the moment. Please ask whoever gave it to you \
                  whether there is a new one.",
             ),
             Self::Archived => (
-                StatusCode::GONE,
-                "link_archived",
-                "This link is no longer in use",
+                Some(ProblemCode::LinkArchived),
+                ProblemCode::LinkArchived.title(),
                 "Its owner has put it away. Please ask whoever gave it to you whether there is a \
                  new one.",
             ),
             Self::Blocked => (
-                StatusCode::FORBIDDEN,
-                "link_blocked",
-                "This link has been blocked",
+                Some(ProblemCode::LinkBlocked),
+                ProblemCode::LinkBlocked.title(),
                 "It was taken down to protect visitors, or because it broke the rules of this \
                  service. You have not been sent anywhere.",
             ),
             Self::Unavailable => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
+                Some(ProblemCode::Unavailable),
                 "Please try again in a moment",
                 "This link could not be looked up just now. The link itself may well be fine; \
                  nothing is wrong on your side.",
             ),
             Self::Home => (
-                StatusCode::OK,
-                "home",
+                None,
                 "Short links live here",
                 "Addresses on this site are short for longer ones elsewhere. To follow a link, \
                  open it in full, just as you were given it.",
             ),
         };
-        Text { status, code, title, reason }
+        Text { code, title, reason }
+    }
+
+    fn status(self) -> StatusCode {
+        self.text().code.map_or(StatusCode::OK, status_of)
     }
 
     /// Name of the template and the built-in one.
@@ -188,7 +186,7 @@ impl Pages {
 
     pub(crate) fn answer(&self, page: Page, as_json: bool) -> HttpResponse {
         let rendered = &self.rendered[page as usize];
-        let mut answer = HttpResponse::build(page.text().status);
+        let mut answer = HttpResponse::build(page.status());
         answer.insert_header((header::CACHE_CONTROL, private_no_store()));
         if page == Page::Unavailable {
             answer.insert_header((header::RETRY_AFTER, RETRY_AFTER));
@@ -221,49 +219,45 @@ impl Rendered {
         let own = folder.map(|folder| read_template(&folder.join(name))).transpose()?.flatten();
         let images = own.is_some();
         let text = page.text();
-        let html = fill(own.as_deref().unwrap_or(built_in), &text)
+        let html = fill(own.as_deref().unwrap_or(built_in), page.status(), &text)
             .map_err(|problem| format!("`pages.templates`: {name} {problem}"))?;
         let policy = HeaderValue::from_str(&content_policy(&html, images))
             .expect("words and base 64 are a header value");
-        Ok(Self { policy, html: html.into(), problem: problem_body(&text).into() })
+        let problem = text.code.map(|code| problem_body(code, text.reason)).unwrap_or_default();
+        Ok(Self { policy, html: html.into(), problem: problem.into() })
     }
 }
 
 /// A problem document (RFC 9457) for what is refused before any link is looked at.
-pub(crate) fn problem(
-    status: StatusCode,
-    code: &'static str,
-    title: &'static str,
-    reason: &'static str,
-) -> HttpResponse {
-    let body = problem_body(&Text { status, code, title, reason });
-    HttpResponse::build(status)
+pub(crate) fn problem(code: ProblemCode, reason: &'static str) -> HttpResponse {
+    HttpResponse::build(status_of(code))
         .insert_header((header::CACHE_CONTROL, private_no_store()))
         .content_type(PROBLEM_JSON)
-        .body(body)
+        .body(problem_body(code, reason))
 }
 
 /// 405 with the methods that would have been right.
 pub(crate) fn method_not_allowed(allowed: &'static str) -> HttpResponse {
-    let mut answer = problem(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        "Method not allowed",
-        "This address does not take that method.",
-    );
+    let reason = "This address does not take that method.";
+    let mut answer = problem(ProblemCode::MethodNotAllowed, reason);
     answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     answer
 }
 
-fn problem_body(text: &Text) -> Vec<u8> {
-    let body = serde_json::json!({
-        "type": format!("/problems/{}", text.code),
-        "title": text.title,
-        "status": text.status.as_u16(),
-        "detail": text.reason,
-        "code": text.code,
-    });
-    body.to_string().into_bytes()
+fn status_of(code: ProblemCode) -> StatusCode {
+    StatusCode::from_u16(code.status()).expect("codes have statuses of three digits")
+}
+
+fn problem_body(code: ProblemCode, reason: &str) -> Vec<u8> {
+    let problem = ProblemView {
+        kind: format!("/problems/{}", code.as_str()),
+        title: code.title().to_owned(),
+        status: code.status(),
+        detail: reason.to_owned(),
+        code: code.as_str().to_owned(),
+        errors: Vec::new(),
+    };
+    serde_json::to_vec(&problem).expect("texts and a number are valid JSON")
 }
 
 fn parse_home_url(text: &str) -> Result<HeaderValue, String> {
@@ -293,7 +287,7 @@ fn read_template(path: &Path) -> Result<Option<String>, String> {
 }
 
 /// Puts the texts in. The error says which placeholder is unknown.
-fn fill(template: &str, text: &Text) -> Result<String, String> {
+fn fill(template: &str, status: StatusCode, text: &Text) -> Result<String, String> {
     let mut page = String::with_capacity(template.len() + 512);
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
@@ -302,7 +296,7 @@ fn fill(template: &str, text: &Text) -> Result<String, String> {
         match name.trim() {
             "title" => push_escaped(&mut page, text.title),
             "reason" => push_escaped(&mut page, text.reason),
-            "status" => page.push_str(text.status.as_str()),
+            "status" => page.push_str(status.as_str()),
             other => return Err(format!("has an unknown placeholder `{{{{{other}}}}}`")),
         }
         rest = after;

@@ -9,10 +9,10 @@ use tokio::net::TcpStream;
 
 use crate::actors::clicks::{ClickSink, ClickSinkParts, ClicksConfig};
 use crate::actors::links::{LinkTable, LinkTableParts, LinksConfig};
-use crate::domain::code::{Code, DomainId};
+use crate::domain::code::{Code, DomainId, LinkKey};
 use crate::domain::destination::{Destination, DestinationPolicy};
 use crate::domain::id::Id;
-use crate::domain::link::{CreatedVia, Link, LinkStatus, RedirectStatus};
+use crate::domain::link::Link;
 use crate::domain::seal::{SealKey, Sealer};
 use crate::domain::time::{Clock, Timestamp};
 use crate::http::listen::Listeners;
@@ -234,29 +234,8 @@ impl Answer {
 /// A link to `https://shop.example/<code>`.
 pub(super) fn link(code: &str) -> Link {
     let id = code.bytes().fold(1, |id: u64, byte| id.wrapping_mul(31).wrapping_add(byte.into()));
-    Link {
-        id: Id(id >> 1),
-        workspace: Id(1),
-        domain: DomainId::DEFAULT,
-        code: Code::parse(code.as_bytes()).unwrap(),
-        destination: to(&format!("https://shop.example/{code}")),
-        title: String::new(),
-        notes: String::new(),
-        tags: Vec::new(),
-        status: LinkStatus::Active,
-        redirect_status: RedirectStatus::Found,
-        starts_at: None,
-        expires_at: None,
-        expired_url: None,
-        max_clicks: None,
-        forward_query: true,
-        external_id: None,
-        created_via: CreatedVia::Api,
-        created_by: None,
-        created_at: Timestamp(1),
-        updated_at: Timestamp(1),
-        version: 1,
-    }
+    let key = LinkKey::new(DomainId::DEFAULT, Code::parse(code.as_bytes()).unwrap());
+    Link::plain(Id(id >> 1), Id(1), key, to(&format!("https://shop.example/{code}")))
 }
 
 pub(super) fn to(url: &str) -> Destination {

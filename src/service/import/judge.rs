@@ -15,6 +15,7 @@ use crate::domain::seal::Sealer;
 use crate::domain::time::Timestamp;
 use crate::storage::ImportedLink;
 
+use super::NewCode;
 use super::row::{ImportRow, read_time};
 
 /// Largest version a row may bring: far from the end, so that edits go on.
@@ -113,13 +114,14 @@ impl JudgedRow {
     }
 
     /// The link, under `id`, and at `made` when the row brought no code.
-    pub fn into_link(self, id: Id, made: Option<Code>) -> ImportedLink {
-        let code = self.code.or(made).unwrap_or(self.link.code);
+    pub fn into_link(self, id: Id, made: Option<NewCode>) -> ImportedLink {
+        let code = self.code.or(made.map(|made| made.code)).unwrap_or(self.link.code);
         ImportedLink {
             link: Link { id, code, ..self.link },
             clicks: self.clicks,
             last_clicked_at: self.last_clicked_at,
             foreign_sealed: self.foreign_sealed,
+            series: made.and_then(|made| made.series),
         }
     }
 }

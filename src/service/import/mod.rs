@@ -14,9 +14,10 @@ pub use row::{ImportRow, read_time, write_time};
 use crate::domain::code::Code;
 use crate::domain::destination::Destination;
 use crate::domain::id::Id;
+use crate::domain::scheme::CodeSeries;
 use crate::service::codes::{CodeMaker, CodePlan};
 use crate::service::ids::IdSource;
-use crate::storage::{Imported, ImportedLink};
+use crate::storage::{BatchAnswer, Imported, ImportedLink};
 
 /// Names a batch: the same rows at the same place of a file have the same digest.
 pub type BatchDigest = [u8; 16];
@@ -31,7 +32,15 @@ pub trait Names: Send + Sync {
     async fn id(&self) -> Result<Id, NamingError>;
 
     /// A code in the configured scheme for the link `id`.
-    async fn code(&self, id: Id, destination: &Destination) -> Result<Code, NamingError>;
+    async fn code(&self, id: Id, destination: &Destination) -> Result<NewCode, NamingError>;
+}
+
+/// A code that was made for a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewCode {
+    pub code: Code,
+    /// Where to go on when it is taken.
+    pub series: Option<CodeSeries>,
 }
 
 /// Names new links as creating one does.
@@ -62,8 +71,25 @@ impl Names for NewNames {
         Ok(self.ids.next().await?)
     }
 
-    async fn code(&self, id: Id, destination: &Destination) -> Result<Code, NamingError> {
-        Ok(self.codes.make(self.plan, id, destination, 0).await?)
+    async fn code(&self, id: Id, destination: &Destination) -> Result<NewCode, NamingError> {
+        NewCode::make(&self.codes, self.plan, id, destination).await
+    }
+}
+
+impl NewCode {
+    /// The first code for the link `id`, with those to try after it.
+    pub async fn make(
+        codes: &CodeMaker,
+        plan: CodePlan,
+        id: Id,
+        destination: &Destination,
+    ) -> Result<Self, NamingError> {
+        let series = plan.series()?;
+        let code = match &series {
+            Some(series) => series.code(destination.as_str(), 0),
+            None => codes.make(plan, id, destination, 0).await?,
+        };
+        Ok(Self { code, series })
     }
 }
 
@@ -95,12 +121,21 @@ impl RowOutcome {
 impl From<Imported> for RowOutcome {
     fn from(imported: Imported) -> Self {
         match imported {
-            Imported::Created => Self::Created,
+            Imported::Created | Imported::Recoded(_) => Self::Created,
             Imported::Unchanged => Self::Unchanged,
             Imported::Taken => Self::Taken,
             Imported::ExternalIdTaken => Self::ExternalIdTaken,
         }
     }
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// One per row, in order.
+    pub outcomes: Vec<RowOutcome>,
+    /// The batch was imported before, and these are the outcomes of then.
+    pub replayed: bool,
 }
 
 /// A batch between judging and storing: `links` go to the store, `settle` takes its answer.
@@ -144,25 +179,25 @@ impl PreparedBatch {
         std::mem::take(&mut self.links)
     }
 
-    /// Rows that broke a rule, by their place in the batch, and why.
-    pub fn refused(&self) -> Vec<(usize, String)> {
-        let reasons =
-            self.outcomes.iter().enumerate().filter_map(|(place, outcome)| match outcome {
-                Some(RowOutcome::Invalid(reason)) => Some((place, reason.clone())),
-                _ => None,
-            });
-        reasons.collect()
-    }
-
-    /// One outcome per row, given the store's answers. `None`: the batch was imported before.
-    pub fn settle(self, answers: Option<Vec<Imported>>) -> Option<Vec<RowOutcome>> {
-        let mut answers = answers?.into_iter();
+    /// One outcome per row, given the store's answers.
+    pub fn settle(self, answers: &BatchAnswer) -> Settled {
+        let n_links = self.outcomes.iter().filter(|outcome| outcome.is_none()).count();
+        let (replayed, rows) = match answers {
+            BatchAnswer::New(rows) => (false, rows),
+            BatchAnswer::Known(rows) => (true, rows),
+        };
+        // Rules may have changed since: then the answers of that time fit no row any more.
+        let fits = !replayed || rows.len() == n_links;
+        let mut rows = rows.iter().copied().filter(|_| fits);
         let settled = self.outcomes.into_iter().map(|outcome| {
-            // A store that answers too little has not kept its contract; nothing is claimed then.
-            let missing = || RowOutcome::Invalid("the store did not answer for it".to_owned());
-            outcome.or_else(|| answers.next().map(RowOutcome::from)).unwrap_or_else(missing)
+            let missing = || match replayed {
+                true => RowOutcome::Created,
+                // A store that answers too little has not kept its contract; nothing is claimed.
+                false => RowOutcome::Invalid("the store did not answer for it".to_owned()),
+            };
+            outcome.or_else(|| rows.next().map(RowOutcome::from)).unwrap_or_else(missing)
         });
-        Some(settled.collect())
+        Settled { outcomes: settled.collect(), replayed }
     }
 
     fn refuse(&mut self, error: &RowError) {

@@ -11,6 +11,7 @@ use crate::domain::click::ClickTotals;
 use crate::domain::code::DomainId;
 use crate::domain::destination::DestinationPolicy;
 use crate::domain::link::{CreatedVia, Link, LinkStatus, RedirectStatus};
+use crate::domain::scheme::CodeScheme;
 use crate::domain::seal::{SealKey, Sealer};
 use crate::domain::time::Timestamp;
 
@@ -60,8 +61,8 @@ impl Names for CountingNames {
         Ok(Id(self.0.fetch_add(1, Ordering::Relaxed) + 1))
     }
 
-    async fn code(&self, id: Id, _destination: &Destination) -> Result<Code, NamingError> {
-        Ok(Code::parse(format!("n{id}").as_bytes())?)
+    async fn code(&self, id: Id, _destination: &Destination) -> Result<NewCode, NamingError> {
+        Ok(NewCode { code: Code::parse(format!("n{id}").as_bytes())?, series: None })
     }
 }
 
@@ -71,7 +72,7 @@ fn a_row_with_a_destination_alone_becomes_a_plain_link() {
     let judged = row.judge(&context()).unwrap();
     assert!(judged.needs_code());
     let made = Code::parse(b"made").unwrap();
-    let imported = judged.into_link(Id(9), Some(made));
+    let imported = judged.into_link(Id(9), Some(NewCode { code: made, series: None }));
     let link = &imported.link;
     assert_eq!((link.id, link.workspace, link.code), (Id(9), Id(5), made));
     assert_eq!((link.created_at, link.updated_at, link.version), (NOW, NOW, 1));
@@ -173,16 +174,48 @@ async fn outcomes_stand_in_the_order_of_the_rows() {
     let codes: Vec<_> = links.iter().map(|link| link.link.code.to_string()).collect();
     assert_eq!(codes, ["spring", "n2", "spring"]);
     let answers = vec![Imported::Unchanged, Imported::Created, Imported::Taken];
-    let outcomes = batch.settle(Some(answers)).unwrap();
-    let words: Vec<_> = outcomes.iter().map(RowOutcome::as_str).collect();
+    let settled = batch.settle(&BatchAnswer::New(answers));
+    assert!(!settled.replayed);
+    let words: Vec<_> = settled.outcomes.iter().map(RowOutcome::as_str).collect();
     assert_eq!(words, ["invalid", "unchanged", "created", "invalid", "taken"]);
 }
 
 #[tokio::test]
-async fn a_batch_that_was_imported_before_has_no_outcomes() {
+async fn a_batch_that_was_imported_before_has_the_outcomes_of_then() {
     let names: Arc<dyn Names> = Arc::new(CountingNames::default());
-    let batch = PreparedBatch::new(vec![row()], &context(), names.as_ref()).await.unwrap();
-    assert_eq!(batch.settle(None), None);
+    let bad = ImportRow { destination: None, ..row() };
+    let words = async |answers: Vec<Imported>| {
+        let rows = vec![row(), bad.clone(), row()];
+        let batch = PreparedBatch::new(rows, &context(), names.as_ref()).await.unwrap();
+        let settled = batch.settle(&BatchAnswer::Known(answers));
+        assert!(settled.replayed);
+        settled.outcomes.iter().map(RowOutcome::as_str).collect::<Vec<_>>()
+    };
+    let known = vec![Imported::Created, Imported::Taken];
+    assert_eq!(words(known).await, ["created", "invalid", "taken"]);
+    // Rules were others then, or the store remembers no more than that it was done.
+    assert_eq!(words(vec![Imported::Taken]).await, ["created", "invalid", "created"]);
+    assert_eq!(words(Vec::new()).await, ["created", "invalid", "created"]);
+}
+
+#[tokio::test]
+async fn a_made_code_comes_with_those_to_try_after_it() {
+    let codes = CodeMaker::new(sealer(1), crate::storage::memory::MemoryStore::new().nodes);
+    let to = Destination::from_stored("https://a.example/").unwrap();
+    for (scheme, has_series) in [
+        (CodeScheme::Random, true),
+        (CodeScheme::Hash, true),
+        (CodeScheme::Sealed, false),
+        (CodeScheme::Snowflake, false),
+    ] {
+        let plan = CodePlan { scheme, length: 7 };
+        let made = NewCode::make(&codes, plan, Id(9), &to).await.unwrap();
+        assert_eq!(made.series.is_some(), has_series, "{scheme:?}");
+        if let Some(series) = made.series {
+            assert_eq!(series.code(to.as_str(), 0), made.code);
+            assert_ne!(series.code(to.as_str(), 1), made.code);
+        }
+    }
 }
 
 #[test]

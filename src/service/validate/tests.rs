@@ -1,9 +1,8 @@
 //! What drafts become, and what is said of those that become nothing.
 
 use super::*;
-use crate::domain::code::DomainId;
+use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
-use crate::domain::link::CreatedVia;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -32,28 +31,19 @@ fn named(errors: Vec<FieldError>) -> Vec<(String, FieldCode)> {
 }
 
 fn link() -> Link {
+    let key = LinkKey::new(DomainId::DEFAULT, Code::parse(b"1abcdefg").expect("a code"));
+    let destination = Destination::from_stored("https://shop.example/").expect("a URL");
     Link {
-        id: Id(1),
-        workspace: Id(2),
-        domain: DomainId::DEFAULT,
-        code: Code::parse(b"1abcdefg").expect("a code"),
-        destination: Destination::from_stored("https://shop.example/").expect("a URL"),
         title: "Shop".to_owned(),
-        notes: String::new(),
         tags: vec!["mail".to_owned()],
-        status: LinkStatus::Active,
         redirect_status: RedirectStatus::MovedPermanently,
         starts_at: Some(NOW.plus_millis(1_000)),
-        expires_at: None,
-        expired_url: None,
         max_clicks: Some(5),
         forward_query: false,
         external_id: Some("x".to_owned()),
-        created_via: CreatedVia::Api,
-        created_by: None,
         created_at: NOW,
         updated_at: NOW,
-        version: 1,
+        ..Link::plain(Id(1), Id(2), key, destination)
     }
 }
 

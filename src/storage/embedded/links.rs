@@ -6,12 +6,12 @@ use rusqlite::Connection;
 use super::fault::{Fault, Outcome};
 use super::readers::Lane;
 use super::rows::{self, COLUMNS};
-use super::{Embedded, clicks, count_up, counter, list, signed, unsigned};
+use super::{Embedded, clicks, count_up, counter, imports, list, signed, unsigned};
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
 use crate::domain::link::{Link, LinkStatus};
 use crate::storage::{
-    Claim, Imported, ImportedLink, LinkPage, LinkQuery, LinkStore, Replace, StorageResult,
+    BatchAnswer, Claim, ImportedLink, LinkPage, LinkQuery, LinkStore, Replace, StorageResult,
 };
 
 #[async_trait]
@@ -94,8 +94,8 @@ impl LinkStore for Embedded {
         &self,
         digest: [u8; 16],
         batch: Vec<ImportedLink>,
-    ) -> StorageResult<Option<Vec<Imported>>> {
-        self.write("import_links", move |conn| import(conn, &digest, &batch)).await
+    ) -> StorageResult<BatchAnswer> {
+        self.write("import_links", move |conn| imports::import(conn, &digest, &batch)).await
     }
 
     async fn has_foreign_sealed(&self, domain: DomainId) -> StorageResult<bool> {
@@ -149,7 +149,8 @@ fn key_of(domain: u32, code: &str) -> Outcome<LinkKey> {
     Ok(LinkKey::new(DomainId(domain), code))
 }
 
-fn fetch(conn: &Connection, key: &LinkKey) -> Outcome<Option<Link>> {
+/// The link at `key`, deleted ones included.
+pub(super) fn fetch(conn: &Connection, key: &LinkKey) -> Outcome<Option<Link>> {
     let sql = format!("SELECT {COLUMNS} FROM links WHERE domain = ?1 AND code = ?2");
     let found = select(conn, &sql, (key.domain.0, key.code.as_str()))?.pop();
     match found {
@@ -238,58 +239,15 @@ fn relocate(conn: &Connection, from: &LinkKey, link: &Link, tombstone_id: Id) ->
     Ok(Replace::Done)
 }
 
-fn import(
-    conn: &Connection,
-    digest: &[u8; 16],
-    batch: &[ImportedLink],
-) -> Outcome<Option<Vec<Imported>>> {
-    let first = conn
-        .prepare_cached("INSERT INTO import_batches (digest) VALUES (?1) ON CONFLICT DO NOTHING")?
-        .execute([digest.as_slice()])?;
-    if first == 0 {
-        return Ok(None);
-    }
-    let mut tally = Tally::default();
-    let mut brought = Vec::new();
-    let mut outcomes = Vec::with_capacity(batch.len());
-    for entry in batch {
-        let outcome = match insert(conn, &entry.link, &mut tally)? {
-            Inserted::Yes => {
-                if entry.clicks > 0 {
-                    brought.push((entry.link.id, entry.clicks, entry.last_clicked_at));
-                }
-                Imported::Created
-            }
-            Inserted::ExternalIdTaken => Imported::ExternalIdTaken,
-            Inserted::CodeTaken => match fetch(conn, &entry.link.key())? {
-                Some(there) if is_same(&there, &entry.link) => Imported::Unchanged,
-                _ => Imported::Taken,
-            },
-        };
-        if entry.foreign_sealed && outcome != Imported::Taken {
-            conn.prepare_cached("INSERT OR IGNORE INTO foreign_sealed (domain) VALUES (?1)")?
-                .execute([entry.link.domain.0])?;
-        }
-        outcomes.push(outcome);
-    }
-    tally.store(conn)?;
-    clicks::bring(conn, &brought)?;
-    Ok(Some(outcomes))
-}
-
-/// The same target; a deleted link is not the same as a living one.
-fn is_same(there: &Link, wanted: &Link) -> bool {
-    let deleted = |link: &Link| link.status == LinkStatus::Deleted;
-    there.destination == wanted.destination && deleted(there) == deleted(wanted)
-}
-
-enum Inserted {
+/// What an insert did.
+pub(super) enum Inserted {
     Yes,
     CodeTaken,
     ExternalIdTaken,
 }
 
-fn insert(conn: &Connection, link: &Link, tally: &mut Tally) -> Outcome<Inserted> {
+/// Puts a new link with all that belongs to it.
+pub(super) fn insert(conn: &Connection, link: &Link, tally: &mut Tally) -> Outcome<Inserted> {
     if !rows::insert(conn, link)? {
         if is_used(conn, &link.key())? {
             return Ok(Inserted::CodeTaken);
@@ -363,7 +321,7 @@ fn add_tags(conn: &Connection, link: &Link) -> Outcome<()> {
 
 /// What a command adds to the counters: written once per command, not once per link.
 #[derive(Default)]
-struct Tally {
+pub(super) struct Tally {
     links: i64,
     live: Vec<(Id, i64)>,
 }
@@ -376,7 +334,7 @@ impl Tally {
         }
     }
 
-    fn store(&self, conn: &Connection) -> Outcome<()> {
+    pub(super) fn store(&self, conn: &Connection) -> Outcome<()> {
         count_up(conn, "links", self.links)?;
         for (workspace, by) in &self.live {
             count_up(conn, &live_counter(*workspace), *by)?;

@@ -11,6 +11,7 @@ mod deltas;
 mod fault;
 mod fold;
 mod health;
+mod imports;
 mod links;
 mod list;
 mod load;

@@ -12,7 +12,8 @@ pub(super) const CLICK_GROUPS: u64 = 16;
 /// `application_id`: the letters `Shnt`, so that tools and `open` can tell whose file it is.
 const APPLICATION_ID: i64 = 0x5368_6E74;
 
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE links (
         id INTEGER PRIMARY KEY,
         workspace INTEGER NOT NULL,
@@ -122,7 +123,12 @@ const STEPS: &[&str] = &["
         PRIMARY KEY (workspace, key)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX replays_by_age ON replays (at);
-"];
+",
+    "
+    -- Number of links, then place and outcome of each that was not created. NULL: not remembered.
+    ALTER TABLE import_batches ADD COLUMN outcomes BLOB;
+",
+];
 
 /// The newest layout that this build knows.
 pub(super) const VERSION: i64 = STEPS.len() as i64;

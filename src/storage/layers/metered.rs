@@ -18,7 +18,7 @@ use crate::domain::id::Id;
 use crate::domain::link::Link;
 use crate::domain::time::Timestamp;
 use crate::storage::{
-    AccountStore, Claim, ClickStore, Imported, ImportedLink, KeptAnswer, LinkPage, LinkQuery,
+    AccountStore, BatchAnswer, Claim, ClickStore, ImportedLink, KeptAnswer, LinkPage, LinkQuery,
     LinkStore, NodeStore, Op, Replace, Replay, ReplayKey, ReplayStore, StorageErrorKind,
     StorageResult, Stores, Workspace,
 };
@@ -128,7 +128,7 @@ metered_ports! {
         "import_links" = import(
             digest: [u8; 16],
             batch: Vec<ImportedLink>,
-        ) -> Option<Vec<Imported>>;
+        ) -> BatchAnswer;
         "has_foreign_sealed" = has_foreign_sealed(domain: DomainId) -> bool;
     }
     Clicks wraps ClickStore {
@@ -162,6 +162,7 @@ metered_ports! {
         "begin_replay" = begin(
             key: &ReplayKey,
             fingerprint: KeyDigest,
+            ids: &[Id],
             now: Timestamp,
         ) -> Replay;
         "finish_replay" = finish(key: &ReplayKey, answer: KeptAnswer, now: Timestamp) -> ();

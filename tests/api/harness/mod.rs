@@ -3,13 +3,15 @@
 mod answer;
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::Value;
+use shunt::storage::Stores;
+use shunt::storage::embedded::{Embedded, Mode};
 use tempfile::TempDir;
 
 pub(crate) use answer::Answer;
@@ -144,7 +146,7 @@ impl TestApp {
         })
     }
 
-    pub(crate) fn data(&self) -> std::path::PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
@@ -183,6 +185,18 @@ impl TestApp {
             assert_eq!(answer.status(), 201, "at {caller}: {}", answer.text());
             answer.json()
         }
+    }
+
+    /// Imports rows through the API as the batch `name`, and answers what the server says.
+    pub(crate) async fn import(&self, name: u128, rows: &[Value]) -> Value {
+        let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        let request = self
+            .request(Method::POST, "/api/v1/links/import")
+            .bearer_auth(&self.key)
+            .header("Idempotency-Key", format!("{name:032x}"))
+            .header("Content-Type", "application/x-ndjson")
+            .body(lines);
+        self.send(request).await.assert_status(200).json()
     }
 
     /// A metric, summed over its labels.
@@ -229,8 +243,23 @@ impl TestApp {
     }
 
     /// A graceful stop, then a new process on the same store.
-    pub(crate) async fn restart(mut self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
+        self.restart_after_closing(async |_data| ()).await
+    }
+
+    /// A graceful stop, work on the ports of the store, then a new process on what that left.
+    pub(crate) async fn restart_after(self, edit: impl AsyncFnOnce(Stores)) -> Self {
+        self.restart_after_closing(async |data| {
+            let store = Embedded::open(&data, Mode::Existing).expect("the store opens");
+            edit(store.stores()).await;
+        })
+        .await
+    }
+
+    /// A graceful stop, work in the folder of the store, then a new process on what that left.
+    pub(crate) async fn restart_after_closing(mut self, edit: impl AsyncFnOnce(PathBuf)) -> Self {
         self.stop().await;
+        edit(self.data()).await;
         let (folder, environment) = (Arc::clone(&self.folder), self.environment.clone());
         let key = self.key.clone();
         drop(self);

@@ -40,7 +40,13 @@ async fn an_imported_link_brings_its_clicks_along() {
     let store = FakeStore::new();
     let table = start(&store).await;
     let link = limited(1, "spring", 10);
-    let row = ImportedLink { link, clicks: 4, last_clicked_at: None, foreign_sealed: false };
+    let row = ImportedLink {
+        link,
+        clicks: 4,
+        last_clicked_at: None,
+        foreign_sealed: false,
+        series: None,
+    };
     table.import([1; 16], vec![row]).await.unwrap();
     assert_eq!(allowance(&table, "spring").unwrap().remaining(), 6);
 }

@@ -21,9 +21,8 @@ use super::{LinkTable, LinkTableParts, LinksConfig};
 use crate::domain::code::{Code, DomainId, LinkKey};
 use crate::domain::destination::{Destination, DestinationPolicy};
 use crate::domain::id::Id;
-use crate::domain::link::{CreatedVia, Link, LinkStatus, RedirectStatus};
+use crate::domain::link::{Link, LinkStatus};
 use crate::domain::seal::{SealKey, Sealer};
-use crate::domain::time::Timestamp;
 use crate::domain::units::{Size, Span};
 use crate::telemetry::metrics::Metrics;
 
@@ -65,29 +64,7 @@ fn key(code: &str) -> LinkKey {
 
 /// A plain link at version 1 that leads to `https://to.example/<code>`.
 fn link(id: u64, code: &str) -> Link {
-    Link {
-        id: Id(id),
-        workspace: Id(1),
-        domain: DomainId::DEFAULT,
-        code: Code::parse(code.as_bytes()).unwrap(),
-        destination: target(code),
-        title: String::new(),
-        notes: String::new(),
-        tags: Vec::new(),
-        status: LinkStatus::Active,
-        redirect_status: RedirectStatus::Found,
-        starts_at: None,
-        expires_at: None,
-        expired_url: None,
-        max_clicks: None,
-        forward_query: false,
-        external_id: None,
-        created_via: CreatedVia::Api,
-        created_by: None,
-        created_at: Timestamp(0),
-        updated_at: Timestamp(0),
-        version: 1,
-    }
+    Link::plain(Id(id), Id(1), key(code), target(code))
 }
 
 fn target(path: &str) -> Destination {

@@ -220,6 +220,7 @@ async fn an_import_of_a_foreign_sealed_code_marks_its_domain() {
         clicks: 0,
         last_clicked_at: None,
         foreign_sealed: true,
+        series: None,
     };
     table.import([1; 16], vec![row]).await.unwrap();
     assert_eq!(served(&table, "8foreign"), url("8foreign"));

@@ -12,8 +12,8 @@ use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
 use crate::domain::link::{Link, LinkStatus};
 use crate::storage::{
-    Claim, Imported, ImportedLink, LinkPage, LinkQuery, LinkStore, Replace, StorageError,
-    StorageErrorKind, StorageResult,
+    BatchAnswer, Claim, Imported, ImportedLink, LinkPage, LinkQuery, LinkStore, Replace,
+    StorageError, StorageErrorKind, StorageResult,
 };
 
 #[derive(Default)]
@@ -248,7 +248,7 @@ impl LinkStore for FakeStore {
         &self,
         _digest: [u8; 16],
         batch: Vec<ImportedLink>,
-    ) -> StorageResult<Option<Vec<Imported>>> {
+    ) -> StorageResult<BatchAnswer> {
         self.check("import")?;
         self.dawdle().await;
         pass(&self.write_gate).await;
@@ -258,7 +258,7 @@ impl LinkStore for FakeStore {
         });
         let rows = rows.collect();
         self.dawdle().await;
-        self.answered(Some(rows))
+        self.answered(BatchAnswer::New(rows))
     }
 
     async fn has_foreign_sealed(&self, _domain: DomainId) -> StorageResult<bool> {
