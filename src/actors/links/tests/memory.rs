@@ -100,6 +100,6 @@ async fn links_of_a_full_table_weigh_what_their_parts_weigh() {
     let store = FakeStore::new();
     let table = start_with(&store, small(), &FakeClicks::new()).await;
     table.create(vec![link(1, "abc")]).await.unwrap();
-    // Entry 64, target of 22 bytes 32, ring 16, slots 21.
-    assert_eq!(table.inspect().await.remove(0).bytes, 64 + 32 + 16 + 21);
+    // Entry 64, target of 14 bytes behind its prefix 16, ring 16, slots 21.
+    assert_eq!(table.inspect().await.remove(0).bytes, 64 + 16 + 16 + 21);
 }
