@@ -9,6 +9,7 @@ mod links;
 mod settings;
 pub mod transfer;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,8 +30,14 @@ use crate::config::{self, Settings};
 )]
 struct Cli {
     /// Configuration file; else SHUNT_CONFIG, or ./shunt.toml if it is there
-    #[arg(long, global = true, value_name = "FILE", env = "SHUNT_CONFIG")]
-    config: Option<PathBuf>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "SHUNT_CONFIG",
+        value_parser = clap::value_parser!(OsString)
+    )]
+    config: Option<OsString>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -97,10 +104,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Outcome {
-    let settings = load(cli.config.as_deref())?;
+    // A variable that is set to nothing is how a script unsets it.
+    let named = cli.config.filter(|file| !file.is_empty()).map(PathBuf::from);
+    let settings = load(named.as_deref())?;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => Ok(app::serve(settings)?),
-        Command::CheckConfig => settings::check(cli.config.as_deref()),
+        Command::CheckConfig => settings::check(named.as_deref()),
         Command::PrintConfig => settings::print(&settings),
         Command::Keys(command) => keys::run(command, &settings),
         Command::Links(command) => links::run(&command, &settings),

@@ -9,4 +9,5 @@ mod crash;
 mod keys;
 mod links;
 mod operations;
+mod operator;
 mod redirects;

@@ -1,0 +1,54 @@
+//! What somebody meets who runs the program for the first time, or from a script.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use reqwest::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::{TestApp, shunt};
+
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shunt"));
+    command.args(arguments).current_dir(folder);
+    command.env("SHUNT_HTTP__LISTEN", "127.0.0.1:0").env("SHUNT_OPS__LISTEN", "127.0.0.1:0");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn with_input(mut command: Command, input: &str) -> Output {
+    let mut child = command.spawn().expect("the binary runs");
+    let mut pipe = child.stdin.take().expect("piped");
+    pipe.write_all(input.as_bytes()).expect("the input is taken");
+    drop(pipe);
+    child.wait_with_output().expect("it ends")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn variables_that_are_no_settings_are_left_alone_and_mistyped_ones_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let check = |name: &str, value: &str| {
+        let mut command = command(folder.path(), &["check-config"]);
+        command.env(name, value).output().expect("the binary runs").status.code()
+    };
+    for (name, value) in [
+        ("SHUNT_KEY", "shunt_x"),
+        ("SHUNT_CONFIG", ""),
+        ("SHUNT_PORT", "tcp://10.0.0.1:8080"),
+        ("SHUNT_OPS_SERVICE_HOST", "10.0.0.1"),
+        ("SHUNT_SERVICE_PORT_HTTP", "8080"),
+        ("SHUNT_PORT_8080_TCP_ADDR", "10.0.0.1"),
+    ] {
+        assert_eq!(check(name, value), Some(0), "{name}={value}");
+    }
+    for name in ["SHUNT_HTTP_PORT", "SHUNT_HTTP_LISTEN", "SHUNT_PORT"] {
+        assert_eq!(check(name, "8080"), Some(2), "{name}");
+    }
+}
