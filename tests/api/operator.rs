@@ -52,3 +52,30 @@ fn variables_that_are_no_settings_are_left_alone_and_mistyped_ones_are_named() {
         assert_eq!(check(name, "8080"), Some(2), "{name}");
     }
 }
+
+#[test]
+fn a_first_start_that_cannot_listen_shows_its_key_all_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    for name in ["SHUNT_HTTP__LISTEN", "SHUNT_OPS__LISTEN"] {
+        let mut serve = command(folder.path(), &["serve"]);
+        serve.env(name, &address).env("SHUNT_STORAGE__PATH", name);
+        let output = serve.output().expect("the binary runs");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stdout).starts_with("owner API key: shunt_"), "the key is lost");
+        assert!(text(&output.stderr).contains(&address), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_server_that_is_told_to_stop_while_it_gets_ready_ends_in_good_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = command(folder.path(), &[]).spawn().expect("the binary runs");
+    let mut line = String::new();
+    let mut output = BufReader::new(child.stdout.take().expect("piped"));
+    output.read_line(&mut line).expect("the owner key");
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
