@@ -79,3 +79,15 @@ fn a_server_that_is_told_to_stop_while_it_gets_ready_ends_in_good_order() {
     assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
 }
+
+#[tokio::test]
+async fn a_key_made_beside_a_running_server_works_at_once() {
+    let app = TestApp::start().await;
+    for name in ["one", "two", "three"] {
+        let made = shunt(&app.data(), &["keys", "create", "--name", name]);
+        let key = text(&made.stdout).trim().to_owned();
+        let list = app.request(Method::GET, "/api/v1/links").bearer_auth(key);
+        app.send(list).await.assert_status(200);
+    }
+    app.finish().await;
+}
