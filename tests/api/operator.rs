@@ -91,3 +91,39 @@ async fn a_key_made_beside_a_running_server_works_at_once() {
     }
     app.finish().await;
 }
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_is_heard_out_and_told() {
+    let app = TestApp::start().await;
+    let address = app.url.trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&address).await.expect("a connection");
+    let length = 8 * 1_024 * 1_024 + 1;
+    let head = format!(
+        "POST /api/v1/links/bulk HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n",
+        app.key,
+    );
+    stream.write_all(head.as_bytes()).await.expect("the head is sent");
+    stream.write_all(&vec![b' '; length]).await.expect("the whole body is taken");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_method_that_nobody_knows_is_told_what_the_path_takes() {
+    let app = TestApp::start().await;
+    let method = || Method::from_bytes(b"PROPFIND").expect("a method");
+    for (path, takes) in [
+        ("/links", "GET, HEAD, POST"),
+        ("/links/spring", "GET, HEAD, PATCH, DELETE"),
+        ("/links/bulk", "POST"),
+    ] {
+        let answer = app.api(method(), path, None).await;
+        answer.assert_problem(405, "method_not_allowed");
+        assert_eq!(answer.header("allow"), Some(takes), "{path}");
+    }
+    app.api(method(), "/nowhere", None).await.assert_problem(404, "not_found");
+    app.finish().await;
+}
