@@ -127,3 +127,26 @@ async fn a_method_that_nobody_knows_is_told_what_the_path_takes() {
     app.api(method(), "/nowhere", None).await.assert_problem(404, "not_found");
     app.finish().await;
 }
+
+#[tokio::test]
+async fn the_operations_listener_speaks_http_properly() {
+    let app = TestApp::start().await;
+    let client = reqwest::Client::new();
+    let ask = |method: Method, path: &str| client.request(method, format!("{}{path}", app.ops));
+    for path in ["/livez", "/readyz", "/healthz", "/metrics", "/debug/actors"] {
+        let head = app.send(ask(Method::HEAD, path)).await;
+        assert_eq!((head.status(), head.body()), (200, &b""[..]), "{path}");
+        assert!(head.header("referrer-policy").is_some(), "{path}");
+        let posted = app.send(ask(Method::POST, path)).await;
+        posted.assert_problem(405, "method_not_allowed");
+        assert_eq!(posted.header("allow"), Some("GET, HEAD"), "{path}");
+    }
+    app.send(ask(Method::GET, "/nowhere")).await.assert_problem(404, "not_found");
+
+    let plain = app.ops_get("/metrics").await;
+    assert_eq!(plain.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(plain.text().contains("# TYPE shunt_redirects_total counter\n"));
+    let open = ask(Method::GET, "/metrics").header("Accept", "application/openmetrics-text");
+    assert!(app.send(open).await.text().ends_with("# EOF\n"));
+    app.finish().await;
+}
