@@ -46,6 +46,8 @@ struct Cli {
 enum Command {
     /// Serve redirects, the API and the operations listener (the default)
     Serve,
+    /// Make the store, or bring it up to date, without serving
+    Migrate,
     /// Check the configuration and name every mistake
     CheckConfig,
     /// Print the settings in force, secrets masked
@@ -109,6 +111,7 @@ fn run(cli: Cli) -> Outcome {
     let settings = load(named.as_deref())?;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => Ok(app::serve(settings)?),
+        Command::Migrate => migrate(&settings),
         Command::CheckConfig => settings::check(named.as_deref()),
         Command::PrintConfig => settings::print(&settings),
         Command::Keys(command) => keys::run(command, &settings),
@@ -117,6 +120,18 @@ fn run(cli: Cli) -> Outcome {
         Command::Restore(args) => archive::restore(&args, &settings),
         Command::Verify(args) => archive::verify(&args, &settings),
     }
+}
+
+/// Opening the store does it all; on an empty one that is the first start.
+fn migrate(settings: &Settings) -> Outcome {
+    block_on(async {
+        let opened = app::open(settings, app::Sharing::Alone).await?;
+        if let Some(key) = &opened.owner_key {
+            say(format_args!("owner API key: {}", key.as_str()));
+        }
+        complain(format_args!("{} is up to date", settings.storage.path.display()));
+        Ok(())
+    })
 }
 
 fn load(named: Option<&Path>) -> Result<Settings, Failure> {

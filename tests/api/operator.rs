@@ -150,3 +150,24 @@ async fn the_operations_listener_speaks_http_properly() {
     assert!(app.send(open).await.text().ends_with("# EOF\n"));
     app.finish().await;
 }
+
+#[test]
+fn migrate_is_a_first_start_once_and_csv_is_the_common_form() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str], input: &str| {
+        let output = with_input(command(folder.path(), arguments), input);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let first = run(&["migrate"], "");
+    assert!(first.starts_with("owner API key: shunt_") && first.lines().count() == 1, "{first}");
+    assert_eq!(run(&["migrate"], ""), "");
+
+    let rows = "alias,destination,expires_in\nspring,https://shop.example/,3600\n";
+    run(&["links", "import", "-"], rows);
+    let exported = run(&["links", "export", "-"], "");
+    let mut lines = exported.lines();
+    assert!(lines.next().is_some_and(|header| header.starts_with("code,")), "{exported}");
+    let row = lines.next().unwrap_or_default();
+    assert!(row.starts_with("spring,") && row.contains("Z,"), "it does not expire: {row}");
+}

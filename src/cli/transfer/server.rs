@@ -233,6 +233,7 @@ impl From<ListedLink> for ImportRow {
             redirect_status: Some(link.redirect_status),
             starts_at: link.starts_at,
             expires_at: link.expires_at,
+            expires_in: None,
             expired_url: link.expired_url,
             max_clicks: link.max_clicks,
             forward_query: Some(link.forward_query),
