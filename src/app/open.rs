@@ -11,7 +11,7 @@ use crate::domain::seal::Sealer;
 use crate::domain::time::Clock;
 use crate::service::bootstrap::bootstrap;
 use crate::service::ids::IdSource;
-use crate::storage::embedded::{Embedded, Mode};
+use crate::storage::embedded::{Embedded, Mode, database_file};
 use crate::storage::lock::StoreLock;
 use crate::storage::secrets::Secrets;
 use crate::storage::{Stores, layers};
@@ -52,6 +52,13 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
         Sharing::Alone => Mode::Create,
         Sharing::WithServer => Mode::Existing,
     };
+    if mode == Mode::Existing && !database_file(path).exists() {
+        bail!(
+            "there is no store in {}; `shunt serve` or `shunt migrate` makes one, and \
+             `storage.path` says where",
+            path.display()
+        );
+    }
     let metrics = Metrics::new();
     let secrets =
         if mode == Mode::Existing { Secrets::open(path) } else { Secrets::open_or_create(path) };
@@ -80,6 +87,9 @@ fn take_lock(settings: &Settings) -> Result<StoreLock> {
              or reach a running server with `--url` and `--key`",
             path.display()
         ),
-        Err(error) => Err(error).with_context(|| format!("locking {}", path.display())),
+        Err(error) => Err(error).with_context(|| {
+            let path = path.display();
+            format!("`storage.path`, {path}, must be a folder that this user may write to")
+        }),
     }
 }

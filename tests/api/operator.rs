@@ -171,3 +171,16 @@ fn migrate_is_a_first_start_once_and_csv_is_the_common_form() {
     let row = lines.next().unwrap_or_default();
     assert!(row.starts_with("spring,") && row.contains("Z,"), "it does not expire: {row}");
 }
+
+#[test]
+fn commands_without_a_store_say_how_to_get_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    for arguments in [&["keys", "list"][..], &["links", "export", "-"]] {
+        let output = shunt(&data, arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let words = text(&output.stderr);
+        assert!(words.contains("no store") && words.contains("shunt serve"), "{words}");
+    }
+    assert!(!data.exists(), "reading made a store");
+}
