@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::journal::segment::Segment;
-use super::journal::spool::Spent;
+use super::journal::spool::{Fate, Spent};
 use super::journal::{HEADER_BYTES, time_and_link};
 use super::tally::{Tally, bucket};
 use crate::domain::click::{ClickTotals, Granularity, SegmentCounts, SegmentId};
@@ -276,11 +276,15 @@ impl Page {
     }
 
     fn into_spent(self) -> Spent {
-        let (path, damaged) = match self.source {
-            Source::Live(segment, _) => (Some(segment.path().to_owned()), false),
-            Source::Old { path, damaged } => (Some(path), damaged),
-            Source::Memory => (None, false),
+        let (path, fate) = match self.source {
+            Source::Live(segment, _) => {
+                let fate = if segment.failed() { Fate::Delete } else { Fate::Reuse };
+                (Some(segment.path().to_owned()), fate)
+            }
+            Source::Old { path, damaged: true } => (Some(path), Fate::SetAside),
+            Source::Old { path, damaged: false } => (Some(path), Fate::Delete),
+            Source::Memory => (None, Fate::Delete),
         };
-        Spent { id: self.id, path, damaged }
+        Spent { id: self.id, path, fate }
     }
 }

@@ -13,7 +13,7 @@ use crate::domain::units::{Size, Span};
 /// Smallest and largest segment, in bytes: it must hold several of the longest records, and the
 /// positions in it must fit into 32 bits.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 * 1_024..=1 << 30;
-/// Segments that the spool must be able to hold: one in use, two spare, one being counted.
+/// Segments that the spool must be able to hold: one in use, three spare.
 const SPOOL_SEGMENTS_MIN: u64 = 4;
 
 /// `[clicks]`: how clicks travel from the redirect to the store.
@@ -26,8 +26,8 @@ pub struct ClicksConfig {
     pub events_retention: Span,
     /// False: redirects are not counted at all, and no journal is opened.
     pub enabled: bool,
-    /// Bytes of one journal segment, 64KiB to 1GiB. Disk space is taken in these units: three per
-    /// worker.
+    /// Bytes of one journal segment, 64KiB to 1GiB. Disk space is taken in these units: four per
+    /// worker, and those that wait to be counted.
     pub segment_size: Size,
     /// Age at which a segment that holds clicks is closed, 1s to 1h, so that it can be counted and
     /// deleted together with the visitors' addresses in it.
@@ -64,7 +64,7 @@ impl Default for ClicksConfig {
             geoip: Vec::new(),
             events_retention: Span::from_secs(90 * 86_400),
             enabled: true,
-            segment_size: Size::mib(64),
+            segment_size: Size::mib(16),
             segment_age_max: Span::from_secs(60),
             spool_max: Size::gib(2),
             free_disk_min: FreeDisk::Percent(5),

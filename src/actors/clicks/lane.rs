@@ -13,7 +13,7 @@ use crate::domain::click::RawClick;
 use crate::telemetry::metrics::{DropReason, WorkerStats};
 
 /// Segments that are kept ready for one lane.
-const SPARES: usize = 2;
+const SPARES: usize = 3;
 
 /// One worker's way into the journal. Stays on its thread.
 pub struct ClickLane {

@@ -1,9 +1,10 @@
 //! Clicks: journal first, counted behind.
 //!
-//! A lane writes each click into a mapped segment of the journal ([`journal`]) and returns. The
-//! keeper thread keeps segments ready and writes them through. Counters read behind the lanes,
-//! add up per (link, minute) and flush sums that are absolute per segment. A segment is deleted
-//! when all its sums are acknowledged; until then its file is the truth.
+//! A lane writes each click into a mapped segment of the journal ([`journal`]) and returns. One
+//! thread writes segments through ([`keeper`]), another keeps spare ones ready ([`stock`]).
+//! Counters read behind the lanes, add up per (link, minute) and flush sums that are absolute per
+//! segment. A segment is deleted, or wiped and used again, when all its sums are acknowledged;
+//! until then its file is the truth.
 
 mod book;
 mod config;
@@ -14,6 +15,7 @@ mod lane;
 mod recovery;
 mod ring;
 mod shared;
+mod stock;
 mod tally;
 
 #[cfg(test)]
@@ -23,7 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -34,6 +36,7 @@ use self::counter::{ClickCounter, Flush, Inspect, PendingSeries, PendingTotals, 
 use self::journal::spool::Spool;
 use self::keeper::Keeper;
 use self::shared::{Shared, SharedParts};
+use self::stock::Stock;
 use crate::domain::click::{ClickTotals, Granularity};
 use crate::domain::id::Id;
 use crate::domain::time::Clock;
@@ -86,7 +89,8 @@ struct Running {
     shared: Arc<Shared>,
     counters: Vec<Addr<ClickCounter>>,
     arbiters: Vec<Arbiter>,
-    keeper: Mutex<Option<JoinHandle<()>>>,
+    /// The keeper and the stock.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl ClickSink {
@@ -120,7 +124,7 @@ impl ClickSink {
         for (index, segment) in old.into_iter().enumerate() {
             shares[index % n_counters].push_back(segment);
         }
-        let keeper = Keeper::start(Arc::clone(&shared))?;
+        let threads = vec![Keeper::start(Arc::clone(&shared))?, Stock::start(Arc::clone(&shared))?];
         let arbiters: Vec<Arbiter> = (0..n_counters).map(|_| Arbiter::new()).collect();
         let counters = shares
             .into_iter()
@@ -130,8 +134,8 @@ impl ClickSink {
                 ClickCounter::start_on(&arbiters[index].handle(), index, shared, old)
             })
             .collect();
-        let keeper = Mutex::new(Some(keeper));
-        Ok(Self { store, running: Some(Arc::new(Running { shared, counters, arbiters, keeper })) })
+        let threads = Mutex::new(threads);
+        Ok(Self { store, running: Some(Arc::new(Running { shared, counters, arbiters, threads })) })
     }
 
     /// A lane for one worker, with room in the journal. Makes a file: not for a request's path.
@@ -140,7 +144,7 @@ impl ClickSink {
             None => ClickLane::idle(),
             Some(running) => {
                 let lane = running.shared.add_lane(stats);
-                running.wake_keeper();
+                running.wake_threads();
                 ClickLane::new(lane, Arc::clone(&running.shared))
             }
         }
@@ -225,7 +229,7 @@ impl ClickSink {
         loop {
             running.shared.shut();
             let left = running.flush().await;
-            running.wake_keeper();
+            running.wake_threads();
             match left {
                 Ok(0) => break,
                 Ok(_) if begun.elapsed() < DRAIN_MAX => (),
@@ -290,21 +294,22 @@ impl Running {
 
     async fn end(&self) {
         self.shared.end();
-        self.wake_keeper();
-        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(keeper) = keeper {
-            let joined = tokio::task::spawn_blocking(move || keeper.join()).await;
-            if !matches!(joined, Ok(Ok(()))) {
-                warn!("the journal's keeper did not end in order");
-            }
+        self.wake_threads();
+        let threads = std::mem::take(&mut *self.threads());
+        let joined = tokio::task::spawn_blocking(move || {
+            threads.into_iter().try_for_each(|thread| thread.join())
+        });
+        if !matches!(joined.await, Ok(Ok(()))) {
+            warn!("a thread of the journal did not end in order");
         }
     }
 
-    fn wake_keeper(&self) {
-        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(keeper) = &*keeper {
-            keeper.thread().unpark();
-        }
+    fn wake_threads(&self) {
+        self.threads().iter().for_each(|thread| thread.thread().unpark());
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -312,7 +317,7 @@ impl Drop for Running {
     /// Without a drain everything stays in the journal.
     fn drop(&mut self) {
         self.shared.end();
-        self.wake_keeper();
+        self.wake_threads();
         for arbiter in &self.arbiters {
             arbiter.stop();
         }

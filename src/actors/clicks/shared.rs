@@ -1,7 +1,8 @@
-//! What the handle, the lanes, the keeper and the counters have in common.
+//! What the handle, the lanes, the journal's threads and the counters have in common.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{RwLock, watch};
 
@@ -12,6 +13,9 @@ use super::lane::Lane;
 use crate::domain::time::Clock;
 use crate::storage::ClickStore;
 use crate::telemetry::metrics::{Metrics, WorkerStats};
+
+/// How long a disk is left alone that had no room or failed.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Shared {
     pub(super) config: ClicksConfig,
@@ -43,7 +47,7 @@ pub(super) struct Shared {
     lags: Vec<AtomicU64>,
     /// No click is taken in any more.
     shut: AtomicBool,
-    /// The keeper may end.
+    /// The threads of the journal may end.
     ended: AtomicBool,
 }
 
@@ -64,6 +68,8 @@ pub(super) struct Inbox {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Troubles {
     pub(super) journal: Option<String>,
+    /// The disk of the journal had no room or failed: it is left alone until then.
+    pub(super) journal_rests_until: Option<Instant>,
     pub(super) flush: Option<String>,
 }
 
@@ -117,7 +123,7 @@ impl Shared {
         lane
     }
 
-    /// Gives a lane a spare segment, known to its counter and to the keeper before.
+    /// Gives a lane a spare segment, known to its counter and to the journal's threads before.
     pub(super) fn hand_over(&self, segment: Segment, lane: &Arc<Lane>) {
         let segment = Arc::new(segment);
         lock(&self.live).push(Live { segment: Arc::clone(&segment), lane: Arc::clone(lane) });
@@ -177,6 +183,13 @@ impl Shared {
         lock(&self.troubles)
     }
 
+    /// The disk of the journal does not do as it should; answers whether that is news.
+    pub(super) fn trouble_journal(&self, text: String) -> bool {
+        let mut troubles = self.troubles();
+        troubles.journal_rests_until = Some(Instant::now() + RETRY_AFTER);
+        troubles.journal.replace(text).is_none()
+    }
+
     /// Takes no click in any more, and closes every segment that no record is being written to at
     /// this moment. Call it again until all are closed.
     pub(super) fn shut(&self) {
@@ -190,7 +203,7 @@ impl Shared {
         self.shut.load(Ordering::Acquire)
     }
 
-    /// Lets the keeper end.
+    /// Lets the threads of the journal end.
     pub(super) fn end(&self) {
         self.shut.store(true, Ordering::Release);
         self.ended.store(true, Ordering::Release);

@@ -24,25 +24,32 @@ pub(super) struct Delta {
 }
 
 /// Stores rows, in any order, as one delta per group.
-pub(super) fn store(conn: &Connection, mut rows: Vec<Delta>) -> Outcome<()> {
-    let group = |row: &Delta| group_of(shard_of(Id(row.link)));
-    rows.sort_unstable_by_key(|row| (group(row), row.link, row.minute));
-    rows.dedup_by(|next, kept| {
-        let same = (next.link, next.minute) == (kept.link, kept.minute);
-        if same {
-            kept.clicks = kept.clicks.saturating_add(next.clicks);
-            kept.last_at = kept.last_at.max(next.last_at);
+pub(super) fn store(conn: &Connection, rows: Vec<Delta>) -> Outcome<()> {
+    let mut groups = vec![Vec::new(); CLICK_GROUPS as usize];
+    for row in rows {
+        groups[group_of(shard_of(Id(row.link))) as usize].push(row);
+    }
+    for (group, mut rows) in (0_i64..).zip(groups) {
+        if rows.is_empty() {
+            continue;
         }
-        same
-    });
-    for rows in rows.chunk_by(|a, b| group(a) == group(b)) {
-        let first = (group(&rows[0]) as i64) << 48;
+        // Stable, because it merges what is in order already: each segment's rows are.
+        rows.sort_by_key(|row| (row.link, row.minute));
+        rows.dedup_by(|next, kept| {
+            let same = (next.link, next.minute) == (kept.link, kept.minute);
+            if same {
+                kept.clicks = kept.clicks.saturating_add(next.clicks);
+                kept.last_at = kept.last_at.max(next.last_at);
+            }
+            same
+        });
+        let first = group << 48;
         let newest: Option<i64> = conn
             .prepare_cached("SELECT max(id) FROM click_deltas WHERE id BETWEEN ?1 AND ?2")?
             .query_row((first, last_of(first)), |row| row.get(0))?;
         let id = newest.map_or(first, |newest| newest + 1);
         conn.prepare_cached("INSERT INTO click_deltas (id, n_rows, body) VALUES (?1, ?2, ?3)")?
-            .execute((id, rows.len() as i64, encode(rows)))?;
+            .execute((id, rows.len() as i64, encode(&rows)))?;
     }
     Ok(())
 }

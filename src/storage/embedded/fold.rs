@@ -1,13 +1,18 @@
 //! Folds click deltas into pages, one group of shards at a time, and erases single links.
 
+use std::collections::BTreeMap;
+
 use rusqlite::Connection;
 
 use super::clicks::read_page;
 use super::deltas::{self, Delta};
 use super::fault::Outcome;
 use super::pages::{self, Entry, PageKind, group_of, page_id, parse_page_id, shard_of};
+use super::schema::{CLICK_GROUPS, CLICK_SHARDS};
 use crate::domain::id::Id;
 
+/// The shards of group `g` are those from `g` times this.
+const SHARDS_PER_GROUP: u64 = CLICK_SHARDS / CLICK_GROUPS;
 /// Minutes are kept for three days.
 const MINUTES_KEPT: u32 = 3 * 1_440;
 /// Hours are kept for 400 days.
@@ -15,17 +20,23 @@ const HOURS_KEPT: u32 = 400 * 24;
 
 /// Moves the deltas of a group into its pages. Call inside a transaction.
 pub(super) fn fold(conn: &Connection, group: u64) -> Outcome<()> {
-    let mut additions = Vec::new();
+    let mut shards = vec![Vec::new(); SHARDS_PER_GROUP as usize];
     let mut newest = 0;
     deltas::each(conn, group, |delta| {
         newest = newest.max(delta.minute.unwrap_or(0));
-        spread(&delta, &mut additions);
+        shards[(shard_of(Id(delta.link)) % SHARDS_PER_GROUP) as usize].push(delta);
     })?;
-    additions.sort_unstable_by_key(|(page, entry)| (*page, entry.link));
-    for additions in additions.chunk_by(|a, b| a.0 == b.0) {
-        add_to_page(conn, additions[0].0, additions)?;
+    for (shard, mut rows) in (group * SHARDS_PER_GROUP..).zip(shards) {
+        if rows.is_empty() {
+            continue;
+        }
+        // Stable, because it merges what is in order already: each delta is.
+        rows.sort_by_key(|row| (row.link, row.minute));
+        for (id, entries) in spread(shard, &rows) {
+            add_to_page(conn, id, &entries)?;
+        }
+        prune(conn, shard, newest)?;
     }
-    prune(conn, &additions, newest)?;
     deltas::clear(conn, group)
 }
 
@@ -56,38 +67,40 @@ pub(super) fn erase(conn: &Connection, link: Id) -> Outcome<()> {
     Ok(())
 }
 
-/// What a delta adds, by page.
-fn spread(delta: &Delta, out: &mut Vec<(i64, Entry)>) {
-    let shard = shard_of(Id(delta.link));
-    let entry = Entry { link: delta.link, clicks: delta.clicks, last_at: 0 };
-    match delta.minute {
-        Some(minute) => {
-            for kind in [PageKind::Minute, PageKind::Hour, PageKind::Day] {
-                out.push((page_id(kind, shard, minute / kind.minutes()), entry));
+/// What the rows of a shard, in order, add to its pages.
+fn spread(shard: u64, rows: &[Delta]) -> BTreeMap<i64, Vec<Entry>> {
+    let mut pages = BTreeMap::new();
+    for row in rows {
+        let mut add = |kind, bucket, last_at| {
+            let page: &mut Vec<Entry> = pages.entry(page_id(kind, shard, bucket)).or_default();
+            match page.last_mut() {
+                Some(last) if last.link == row.link => {
+                    last.clicks = last.clicks.saturating_add(row.clicks);
+                    last.last_at = last.last_at.max(last_at);
+                }
+                _ => page.push(Entry { link: row.link, clicks: row.clicks, last_at }),
             }
+        };
+        match row.minute {
+            Some(minute) => {
+                for kind in [PageKind::Minute, PageKind::Hour, PageKind::Day] {
+                    add(kind, minute / kind.minutes(), 0);
+                }
+            }
+            None => add(PageKind::Brought, 0, 0),
         }
-        None => out.push((page_id(PageKind::Brought, shard, 0), entry)),
+        add(PageKind::Total, 0, row.last_at);
     }
-    let total = Entry { last_at: delta.last_at, ..entry };
-    out.push((page_id(PageKind::Total, shard, 0), total));
+    pages
 }
 
-/// `additions` are ordered by link; a link may come several times.
-fn add_to_page(conn: &Connection, id: i64, additions: &[(i64, Entry)]) -> Outcome<()> {
+/// `more` is ordered by link and has each link once.
+fn add_to_page(conn: &Connection, id: i64, more: &[Entry]) -> Outcome<()> {
     let Some((kind, shard, bucket)) = parse_page_id(id) else {
         return Err(pages::damaged());
     };
-    let mut more: Vec<Entry> = additions.iter().map(|(_, entry)| *entry).collect();
-    more.dedup_by(|next, kept| {
-        let same = next.link == kept.link;
-        if same {
-            kept.clicks = kept.clicks.saturating_add(next.clicks);
-            kept.last_at = kept.last_at.max(next.last_at);
-        }
-        same
-    });
     let page = read_page(conn, kind, shard, bucket)?;
-    write_page(conn, kind, id, &pages::merge(&page, &more))
+    write_page(conn, kind, id, &pages::merge(&page, more))
 }
 
 fn write_page(conn: &Connection, kind: PageKind, id: i64, page: &[Entry]) -> Outcome<()> {
@@ -103,25 +116,16 @@ fn write_page(conn: &Connection, kind: PageKind, id: i64, page: &[Entry]) -> Out
     Ok(())
 }
 
-/// Removes fine buckets that are older than they are kept, in the shards just written. "Now" is
-/// the newest click: no clock that jumps can make this forget what it should keep.
-fn prune(conn: &Connection, touched: &[(i64, Entry)], newest: u32) -> Outcome<()> {
+/// Removes fine buckets that are older than they are kept, in a shard just written. "Now" is the
+/// newest click: no clock that jumps can make this forget what it should keep.
+fn prune(conn: &Connection, shard: u64, newest: u32) -> Outcome<()> {
     let ends = [
         (PageKind::Minute, newest.saturating_sub(MINUTES_KEPT)),
         (PageKind::Hour, (newest / 60).saturating_sub(HOURS_KEPT)),
     ];
     let mut remove = conn.prepare_cached("DELETE FROM click_pages WHERE id >= ?1 AND id < ?2")?;
-    let mut previous = None;
-    for (id, _) in touched {
-        let Some((PageKind::Total, shard, _)) = parse_page_id(*id) else {
-            continue;
-        };
-        if previous.replace(shard) == Some(shard) {
-            continue;
-        }
-        for (kind, end) in ends {
-            remove.execute((page_id(kind, shard, 0), page_id(kind, shard, end)))?;
-        }
+    for (kind, end) in ends {
+        remove.execute((page_id(kind, shard, 0), page_id(kind, shard, end)))?;
     }
     Ok(())
 }

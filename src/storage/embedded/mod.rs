@@ -12,6 +12,7 @@ mod fault;
 mod fold;
 mod links;
 mod list;
+mod load;
 mod nodes;
 mod pages;
 mod queue;

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use tracing::warn;
 
 use super::fault::Outcome;
+use super::load::Load;
 use super::schema::CLICK_GROUPS;
 use super::{fold, search};
 
@@ -22,8 +23,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const FOLD_PAUSE: Duration = Duration::from_millis(2);
 /// Pause between two steps of indexing when a search waits for it.
 const HURRY_PAUSE: Duration = Duration::from_millis(20);
-/// Rows indexed per step: a few milliseconds, about two per cent of a core without hurry.
+/// Pause between two steps of indexing while the process has time to spare.
+const CALM_PAUSE: Duration = Duration::from_millis(100);
+/// Rows indexed per step, some ten milliseconds, and while redirects need the processor.
 const TEXTS_PER_STEP: u32 = 256;
+const TEXTS_PER_BUSY_STEP: u32 = 16;
 /// Pause after a step failed, so that a full disk is not hammered.
 const REST: Duration = Duration::from_secs(10);
 
@@ -33,6 +37,7 @@ pub(super) struct Upkeep {
     looked_at: Instant,
     indexed_at: Instant,
     texts_waiting: bool,
+    load: Load,
     hurry: Arc<AtomicBool>,
     rests_until: Option<Instant>,
 }
@@ -52,6 +57,7 @@ impl Upkeep {
             looked_at: now,
             indexed_at: now,
             texts_waiting: false,
+            load: Load::start(),
             hurry,
             rests_until: None,
         };
@@ -67,6 +73,8 @@ impl Upkeep {
             FOLD_PAUSE
         } else if self.texts_waiting && self.hurry.load(Ordering::Relaxed) {
             HURRY_PAUSE
+        } else if self.texts_waiting && !self.load.busy {
+            CALM_PAUSE
         } else {
             LOOK_EVERY
         }
@@ -102,8 +110,11 @@ impl Upkeep {
     fn index(&mut self, conn: &Connection) -> Outcome<()> {
         self.indexed_at = Instant::now();
         self.texts_waiting = search::has_pending(conn)?;
+        self.load.look();
         if self.texts_waiting {
-            in_transaction(conn, || search::index_some(conn, TEXTS_PER_STEP))?;
+            let yields = self.load.busy && !self.hurry.load(Ordering::Relaxed);
+            let limit = if yields { TEXTS_PER_BUSY_STEP } else { TEXTS_PER_STEP };
+            in_transaction(conn, || search::index_some(conn, limit))?;
         } else {
             self.hurry.store(false, Ordering::Relaxed);
         }

@@ -1,7 +1,8 @@
 //! The journal: segments of clicks that are not in the store yet.
 //!
 //! One folder holds `epoch` (that of the process that last used it), `lock`, one file
-//! `<id>.seg` per segment, and `damaged/` for segments that an operator should look at.
+//! `<id>.seg` per segment, and `damaged/` for segments that an operator should look at. What ends
+//! in `.new` or `.idle` is on its way to be a segment and holds no clicks.
 
 mod head;
 mod record;

@@ -42,6 +42,8 @@ pub(in super::super) struct Segment {
     state: AtomicU8,
     /// End of what is known to be on the disk. Kept by the keeper.
     synced: AtomicUsize,
+    /// End of the pages that were made ready for the writer.
+    ready: AtomicUsize,
     /// The disk refused a write: nothing in it is durable any more.
     failed: AtomicBool,
 }
@@ -65,6 +67,7 @@ impl Segment {
             written: AtomicUsize::new(HEADER_BYTES),
             state: AtomicU8::new(UNUSED),
             synced: AtomicUsize::new(HEADER_BYTES),
+            ready: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
         })
     }
@@ -204,23 +207,32 @@ impl Segment {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Makes the pages behind the last record present and writable, so that the next `bytes` cost
-    /// the writer no fault. Best effort: kernels before 5.14 do not know how.
+    /// Keeps at least `bytes` behind the last record present and writable, so that they cost the
+    /// writer no fault; goes twice as far, so that most calls have nothing to do. Best effort:
+    /// kernels before 5.14 do not know how.
     pub(in super::super) fn prefault(&self, bytes: usize) {
-        let from = self.written() / PAGE_BYTES * PAGE_BYTES;
-        let len = bytes.min(self.map.len() - from);
-        if len > 0 && self.map.advise_range(Advice::PopulateWrite, from, len).is_err() {
+        let written = self.written();
+        let ready = self.ready.load(Ordering::Relaxed);
+        let size = self.map.len();
+        if ready >= size.min(written + bytes) {
+            return;
+        }
+        let from = ready.max(written / PAGE_BYTES * PAGE_BYTES);
+        let to = size.min(written + 2 * bytes).next_multiple_of(PAGE_BYTES);
+        if self.map.advise_range(Advice::PopulateWrite, from, to - from).is_err() {
             tracing::trace!(segment = self.id.0, "the journal could not be prefaulted");
         }
+        self.ready.store(to, Ordering::Relaxed);
     }
 
-    /// Gives the blocks behind the last record back to the file system; answers the bytes kept.
-    /// For closed segments: a hole must never be written to.
+    /// Gives the blocks behind the last record back to the file system, unless they are few;
+    /// answers the bytes kept. For closed segments: a hole must never be written to.
     pub(in super::super) fn trim(&self) -> usize {
         debug_assert!(self.closed());
         let used = self.written().next_multiple_of(PAGE_BYTES);
         let size = self.map.len();
-        if used >= size {
+        // A segment that was filled stays whole, so that its file can be used again.
+        if used >= size - size / 8 {
             return size;
         }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;

@@ -20,6 +20,10 @@ pub(super) const DAMAGED_FOLDER: &str = "damaged";
 const EXTENSION: &str = ".seg";
 /// Segments under construction; never hold clicks.
 const NEW_EXTENSION: &str = ".new";
+/// Spent segments that wait to be used again; hold nothing that counts.
+const IDLE_EXTENSION: &str = ".idle";
+/// Bytes wiped with one call.
+const WIPE_BYTES: usize = 256 * 1_024;
 /// Unit of the epoch that a start takes from the clock, in milliseconds.
 const EPOCH_TICK_MS: i64 = 4;
 /// Low bits of a segment id: the number of the segment in its epoch.
@@ -38,8 +42,17 @@ pub(in super::super) struct Spent {
     pub id: SegmentId,
     /// None: it was in memory only.
     pub path: Option<PathBuf>,
-    /// To be kept for an operator instead of being deleted.
-    pub damaged: bool,
+    pub fate: Fate,
+}
+
+/// What becomes of a spent segment's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Fate {
+    /// Its blocks and pages serve the next segment.
+    Reuse,
+    Delete,
+    /// It is damaged: an operator should look at it.
+    SetAside,
 }
 
 /// Why there is no new segment.
@@ -58,6 +71,9 @@ pub(in super::super) struct Spool {
     next_number: AtomicU64,
     /// Bytes on disk by segment.
     sizes: Mutex<HashMap<SegmentId, u64>>,
+    /// Wiped files of full size. To use them again is cheaper than to make new ones: the blocks
+    /// are there, and so are the pages in memory.
+    idle: Mutex<Vec<PathBuf>>,
     spent: Mutex<Vec<Spent>>,
     deleted: Mutex<Vec<SegmentId>>,
     /// Why the last segment could not be had; `NO_OBSTACLE` when it could.
@@ -86,7 +102,7 @@ impl Spool {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name.ends_with(NEW_EXTENSION) {
+            if name.ends_with(NEW_EXTENSION) || name.ends_with(IDLE_EXTENSION) {
                 fs::remove_file(entry.path())?;
             } else if let Some(id) = segment_in_name(&name) {
                 sizes.insert(id, disk_bytes(&entry.metadata()?));
@@ -103,6 +119,7 @@ impl Spool {
             epoch,
             next_number: AtomicU64::new(0),
             sizes: Mutex::new(sizes),
+            idle: Mutex::default(),
             spent: Mutex::default(),
             deleted: Mutex::default(),
             obstacle: AtomicU8::new(NO_OBSTACLE),
@@ -120,9 +137,12 @@ impl Spool {
 
     /// Makes a segment, its blocks allocated for good.
     pub(in super::super) fn prepare(&self, now: Timestamp) -> Result<Segment, Obstacle> {
-        let made = self.room().and_then(|()| {
+        let idle = lock(&self.idle).pop();
+        // What is used again takes no more room than it has already.
+        let room = if idle.is_some() { Ok(()) } else { self.room() };
+        let made = room.and_then(|()| {
             let failed = |error: io::Error| Obstacle { reason: reason_of(&error), error };
-            self.make(now).map_err(failed)
+            self.make(idle.as_deref(), now).map_err(failed)
         });
         let obstacle = made.as_ref().map_or_else(|seen| seen.reason as u8, |_| NO_OBSTACLE);
         self.obstacle.store(obstacle, Ordering::Relaxed);
@@ -147,10 +167,11 @@ impl Spool {
         lock(&self.sizes).contains_key(&id)
     }
 
-    /// Segments on disk and the bytes they take.
+    /// Segments on disk, and the bytes that they and what waits to be used again take.
     pub(in super::super) fn usage(&self) -> (u64, u64) {
+        let idle = lock(&self.idle).len() as u64 * self.config.segment_size.0;
         let sizes = lock(&self.sizes);
-        (sizes.len() as u64, sizes.values().sum())
+        (sizes.len() as u64, sizes.values().sum::<u64>() + idle)
     }
 
     /// Hands in segments whose clicks are all in the store.
@@ -158,20 +179,28 @@ impl Spool {
         lock(&self.spent).extend(spent);
     }
 
-    /// Deletes what was handed in. The file goes first, for good, and only then may the store
-    /// forget how far it was counted: a file that comes back would be counted again. A crash
-    /// between the two leaves a position in the store that nobody asks for.
-    pub(in super::super) fn delete_spent(&self) -> io::Result<()> {
+    /// Deletes what was handed in, or makes it ready to be used again as long as fewer than
+    /// `idle_max` files wait for that. The segment goes first, for good, and only then may the
+    /// store forget how far it was counted: a file that comes back would be counted again. A
+    /// crash between the two leaves a position in the store that nobody asks for.
+    pub(in super::super) fn delete_spent(&self, idle_max: usize) -> io::Result<()> {
         let spent = std::mem::take(&mut *lock(&self.spent));
         if spent.is_empty() {
             return Ok(());
         }
         let mut failed = Vec::new();
         let mut gone = Vec::new();
+        let mut to_wipe = Vec::new();
         let mut outcome = Ok(());
         for segment in spent {
-            match self.remove(&segment) {
-                Ok(()) => gone.push(segment.id),
+            let reuse = segment.fate == Fate::Reuse
+                && self.is_whole(segment.id)
+                && lock(&self.idle).len() + to_wipe.len() < idle_max;
+            match self.remove(&segment, reuse) {
+                Ok(idle) => {
+                    gone.push(segment.id);
+                    to_wipe.extend(idle);
+                }
                 Err(error) => {
                     outcome = Err(error);
                     failed.push(segment);
@@ -180,11 +209,19 @@ impl Spool {
         }
         sync_folder(&self.folder)?;
         lock(&self.spent).extend(failed);
-        let mut sizes = lock(&self.sizes);
-        sizes.retain(|id, _| !gone.contains(id));
-        drop(sizes);
+        lock(&self.sizes).retain(|id, _| !gone.contains(id));
         lock(&self.deleted).extend(gone);
+        for path in to_wipe {
+            self.make_idle(path);
+        }
         outcome
+    }
+
+    /// Deletes what waits to be used again.
+    pub(in super::super) fn delete_idle(&self) {
+        for path in std::mem::take(&mut *lock(&self.idle)) {
+            discard(&path);
+        }
     }
 
     /// Segments that the store may forget.
@@ -222,20 +259,31 @@ impl Spool {
         Ok(())
     }
 
-    fn make(&self, now: Timestamp) -> io::Result<Segment> {
+    /// True while no block of the segment was given back.
+    fn is_whole(&self, id: SegmentId) -> bool {
+        lock(&self.sizes).get(&id) == Some(&self.config.segment_size.0)
+    }
+
+    /// Wipes a file, so that no visitor's address stays in it, and keeps it.
+    fn make_idle(&self, path: PathBuf) {
+        match wipe(&path, self.config.segment_size.0) {
+            Ok(()) => lock(&self.idle).push(path),
+            Err(error) => {
+                tracing::debug!(%error, "a segment could not be wiped; it is deleted instead");
+                discard(&path);
+            }
+        }
+    }
+
+    /// `idle` is a wiped file to use, if there is one.
+    fn make(&self, idle: Option<&Path>, now: Timestamp) -> io::Result<Segment> {
         let id = self.next_id();
         let path = self.folder.join(format!("{:016x}{EXTENSION}", id.0));
         let new = self.folder.join(format!("{:016x}{NEW_EXTENSION}", id.0));
-        let made = self.make_at(&new, &path, id, now);
+        let made = self.make_at(idle, [&new, &path], id, now);
         if made.is_err() {
             // Half a segment must not keep the blocks that others need. It holds no clicks.
-            for leftover in [&new, &path] {
-                if let Err(error) = fs::remove_file(leftover)
-                    && error.kind() != io::ErrorKind::NotFound
-                {
-                    tracing::debug!(%error, "an unfinished segment could not be deleted");
-                }
-            }
+            idle.into_iter().chain([&*new, &path]).for_each(discard);
             return made;
         }
         lock(&self.sizes).insert(id, self.config.segment_size.0);
@@ -244,15 +292,14 @@ impl Spool {
 
     fn make_at(
         &self,
-        new: &Path,
-        path: &Path,
+        idle: Option<&Path>,
+        [new, path]: [&Path; 2],
         id: SegmentId,
         now: Timestamp,
     ) -> io::Result<Segment> {
-        let size = self.config.segment_size.0;
-        let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(new)?;
-        allocate(&mut file, size)?;
-        let header = Header { segment: id, created_at: now, bytes: size as u32 };
+        let file = self.blank(idle, new)?;
+        let bytes = self.config.segment_size.0 as u32;
+        let header = Header { segment: id, created_at: now, bytes };
         std::os::unix::fs::FileExt::write_all_at(&file, &header.encode(), 0)?;
         file.sync_data()?;
         fs::rename(new, path)?;
@@ -260,18 +307,39 @@ impl Spool {
         Segment::map(id, path.to_owned(), file)
     }
 
-    fn remove(&self, segment: &Spent) -> io::Result<()> {
-        let Some(path) = &segment.path else { return Ok(()) };
-        let removed = if segment.damaged {
+    /// A file of full size without content, at `new`.
+    fn blank(&self, idle: Option<&Path>, new: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        match idle {
+            Some(idle) => {
+                fs::rename(idle, new)?;
+                options.open(new)
+            }
+            None => {
+                let mut file = options.create_new(true).open(new)?;
+                allocate(&mut file, self.config.segment_size.0)?;
+                Ok(file)
+            }
+        }
+    }
+
+    /// Takes a segment out of the journal; answers where its file is when it is to be used again.
+    fn remove(&self, segment: &Spent, reuse: bool) -> io::Result<Option<PathBuf>> {
+        let Some(path) = &segment.path else { return Ok(None) };
+        let removed = if reuse {
+            let idle = path.with_extension(&IDLE_EXTENSION[1..]);
+            fs::rename(path, &idle).map(|()| Some(idle))
+        } else if segment.fate == Fate::SetAside {
             let kept = self.folder.join(DAMAGED_FOLDER);
             fs::create_dir_all(&kept)?;
             let name = path.file_name().unwrap_or_default();
-            fs::rename(path, kept.join(name)).and_then(|()| sync_folder(&kept))
+            fs::rename(path, kept.join(name)).and_then(|()| sync_folder(&kept)).map(|()| None)
         } else {
-            fs::remove_file(path)
+            fs::remove_file(path).map(|()| None)
         };
         match removed {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             other => other,
         }
     }
@@ -283,20 +351,37 @@ pub(super) fn segment_in_name(name: &str) -> Option<SegmentId> {
     (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok().map(SegmentId))?
 }
 
+/// Zeros over a whole file, through its pages: they stay in memory for the next segment.
+fn wipe(path: &Path, size: u64) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    write_zeros(&mut file, size)
+}
+
+fn write_zeros(file: &mut File, size: u64) -> io::Result<()> {
+    let zeros = vec![0; WIPE_BYTES];
+    let mut left = size as usize;
+    while left > 0 {
+        let n = left.min(zeros.len());
+        file.write_all(&zeros[..n])?;
+        left -= n;
+    }
+    Ok(())
+}
+
+/// Deletes a file that holds no clicks.
+fn discard(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::debug!(%error, path = %path.display(), "a file could not be deleted");
+    }
+}
+
 /// Takes real blocks, not a promise: a write into a hole on a full disk would kill the process.
 fn allocate(file: &mut File, size: u64) -> io::Result<()> {
     match fallocate(&*file, FallocateFlags::empty(), 0, size) {
         Ok(()) => Ok(()),
-        Err(rustix::io::Errno::OPNOTSUPP) => {
-            let zeros = vec![0; 64 * 1_024];
-            let mut left = size as usize;
-            while left > 0 {
-                let n = left.min(zeros.len());
-                file.write_all(&zeros[..n])?;
-                left -= n;
-            }
-            Ok(())
-        }
+        Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(file, size),
         Err(error) => Err(error.into()),
     }
 }

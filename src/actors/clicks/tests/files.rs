@@ -1,10 +1,12 @@
 //! Segments as files: whatever happens to their bytes, exactly the intact records are found.
 
+use std::os::unix::fs::MetadataExt;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::actors::clicks::journal::segment::SegmentWriter;
-use crate::actors::clicks::journal::spool::Spool;
+use crate::actors::clicks::journal::segment::{Segment, SegmentWriter};
+use crate::actors::clicks::journal::spool::{Fate, Spent, Spool};
 use crate::actors::clicks::journal::{FileState, scan, scan::header, verify};
 use crate::domain::click::SegmentId;
 use crate::domain::limits::CLICK_FIELD_BYTES_MAX;
@@ -180,6 +182,54 @@ fn a_segment_closed_while_it_is_written_keeps_every_record_that_was_taken() {
         assert_eq!(taken, found);
         std::fs::remove_file(segment.path()).unwrap();
     }
+}
+
+#[test]
+fn a_spent_segment_is_wiped_and_used_again_and_counts_nothing_twice() {
+    let (_home, journal) = folder();
+    let small = ClicksConfig { segment_size: Size(64 << 10), ..config() };
+    let (spool, _) = Spool::open(&journal, &small, START).unwrap();
+    let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
+    let fill = || {
+        let segment = Arc::new(spool.prepare(START).unwrap());
+        let mut writer = SegmentWriter::open(Arc::clone(&segment)).unwrap();
+        while writer.append(&click(1)) {}
+        drop(writer);
+        assert_eq!(segment.trim(), 64 << 10, "a full segment stays whole");
+        segment
+    };
+    let spend = |segment: &Segment, idle_max| {
+        let (id, path) = (segment.id(), Some(segment.path().to_owned()));
+        spool.spend([Spent { id, path, fate: Fate::Reuse }]);
+        spool.delete_spent(idle_max).unwrap();
+        assert!(!spool.holds(id) && !segment.path().exists());
+    };
+
+    let first = fill();
+    let file = inode(first.path());
+    spend(&first, 1);
+    assert_eq!(spool.usage(), (0, 64 << 10));
+    let idle = first.path().with_extension("idle");
+    assert!(std::fs::read(&idle).unwrap().iter().all(|byte| *byte == 0), "not wiped");
+
+    let second = spool.prepare(START).unwrap();
+    assert_eq!((inode(second.path()), spool.usage()), (file, (1, 64 << 10)));
+    let bytes = std::fs::read(second.path()).unwrap();
+    let scanned = scan(&bytes, second.id(), |_| ());
+    assert_eq!((scanned.records, scanned.damage), (0, None));
+
+    // Beyond the bound they are deleted, and what a process leaves behind so is the next one's.
+    spend(&fill(), 0);
+    assert_eq!(spool.usage().0, 1);
+    spend(&fill(), 1);
+    assert_eq!(std::fs::read_dir(&journal).unwrap().filter(is_idle).count(), 1);
+    drop(spool);
+    let (_spool, old) = Spool::open(&journal, &small, START).unwrap();
+    assert_eq!((old.len(), std::fs::read_dir(&journal).unwrap().filter(is_idle).count()), (1, 0));
+}
+
+fn is_idle(entry: &std::io::Result<std::fs::DirEntry>) -> bool {
+    entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "idle")
 }
 
 #[actix::test]
