@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod bots;
 mod clicks;
 mod command_line;
 mod connections;
