@@ -80,6 +80,17 @@ fn a_server_that_is_told_to_stop_while_it_gets_ready_ends_in_good_order() {
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
 }
 
+#[test]
+fn an_import_to_a_server_that_is_not_there_ends_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let url = format!("http://{free}");
+    let import = ["links", "import", "-", "--url", &url, "--key", "k"];
+    let output = with_input(command(folder.path(), &import), "destination\nhttps://a.example/\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("check `--url`"), "{}", text(&output.stderr));
+}
+
 #[tokio::test]
 async fn a_key_made_beside_a_running_server_works_at_once() {
     let app = TestApp::start().await;
