@@ -84,7 +84,7 @@ fn take_lock(settings: &Settings) -> Result<StoreLock> {
         Ok(Some(lock)) => Ok(lock),
         Ok(None) => bail!(
             "another process works on the store in {}; stop it, choose another `storage.path`, \
-             or reach a running server with `--url` and `--key`",
+             or reach a running server with `--key` (or SHUNT_KEY) and `--url`",
             path.display()
         ),
         Err(error) => Err(error).with_context(|| {

@@ -22,7 +22,8 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
 fn with_input(mut command: Command, input: &str) -> Output {
     let mut child = command.spawn().expect("the binary runs");
     let mut pipe = child.stdin.take().expect("piped");
-    pipe.write_all(input.as_bytes()).expect("the input is taken");
+    // A command that refuses need not have read it.
+    let _ = pipe.write_all(input.as_bytes());
     drop(pipe);
     child.wait_with_output().expect("it ends")
 }
@@ -89,6 +90,25 @@ fn an_import_to_a_server_that_is_not_there_ends_at_once() {
     let output = with_input(command(folder.path(), &import), "destination\nhttps://a.example/\n");
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("check `--url`"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn with_a_key_an_import_finds_the_server_that_holds_the_store() {
+    let app = TestApp::start().await;
+    let import = |key: Option<&str>| {
+        let mut import = command(app.folder(), &["links", "import", "-"]);
+        import.env("SHUNT_STORAGE__PATH", app.data());
+        import.env("SHUNT_HTTP__LISTEN", app.url.trim_start_matches("http://"));
+        import.envs(key.map(|key| ("SHUNT_KEY", key)));
+        with_input(import, "code,destination\nx1,https://shop.example/1\n")
+    };
+    let without = import(None);
+    assert_eq!(without.status.code(), Some(1));
+    assert!(text(&without.stderr).contains("SHUNT_KEY"), "{}", text(&without.stderr));
+    let output = import(Some(&app.key));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    app.get("/x1").await.assert_found("https://shop.example/1");
+    app.finish().await;
 }
 
 #[tokio::test]

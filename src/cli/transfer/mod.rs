@@ -68,7 +68,8 @@ pub struct ExportArgs {
 /// Which server to go through instead of the store in `storage.path`.
 #[derive(Clone, Args)]
 pub struct ServerArgs {
-    /// Address of a running server, like http://127.0.0.1:8080
+    /// Address of a running server, like http://127.0.0.1:8080; without it, and with a key, the
+    /// server that holds the store is reached where it listens
     #[arg(long, requires = "key")]
     pub url: Option<String>,
     /// API key for that server
