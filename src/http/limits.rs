@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use actix_http::ConnectionType;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
@@ -11,6 +12,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, web};
 
 use crate::domain::limits::{HEADERS_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::http::direct::Life;
 use crate::http::headers::{X_REQUEST_ID, given_request_id, nosniff, referrer_policy, total_bytes};
 use crate::http::pages::{method_not_allowed, problem};
 use crate::http::worker::Worker;
@@ -40,6 +42,8 @@ pub(crate) async fn envelope<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
+    // While the request is at work, the client is not what it waits for.
+    let serving = request.conn_data::<Rc<Life>>().map(Life::serve);
     let id = given_request_id(request.headers()).unwrap_or_else(|| worker.request_id());
     if let Some(refusal) = refusal(&request) {
         let mut response = request.into_response(refusal);
@@ -54,6 +58,9 @@ pub(crate) async fn envelope<B: MessageBody + 'static>(
         Ok(response) => {
             let mut response = response.map_into_boxed_body();
             complete(response.headers_mut(), &id);
+            if serving.is_some_and(|serving| serving.is_last()) {
+                response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+            }
             count(&worker, response.request(), response.status());
             Ok(response)
         }

@@ -7,6 +7,7 @@ mod clicks;
 mod command_line;
 mod connections;
 mod crash;
+mod hostile;
 mod keys;
 mod links;
 mod operations;
