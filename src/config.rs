@@ -24,7 +24,7 @@ use crate::telemetry::logging::LogConfig;
 
 const ENV_PREFIX: &str = "SHUNT_";
 /// Read by the program itself, not settings.
-const ENV_OF_PROGRAM: [&str; 2] = ["SHUNT_CONFIG", "SHUNT_COMMIT"];
+const ENV_OF_PROGRAM: [&str; 3] = ["SHUNT_CONFIG", "SHUNT_COMMIT", "SHUNT_KEY"];
 const DEFAULT_FILE: &str = "shunt.toml";
 
 /// Lists the sections once: the struct, the loader and the printer follow from it.
@@ -179,7 +179,7 @@ fn take_variable(
     problems: &mut Problems,
 ) {
     let Some(path) = name.strip_prefix(ENV_PREFIX) else { return };
-    if ENV_OF_PROGRAM.contains(&name) {
+    if ENV_OF_PROGRAM.contains(&name) || is_service_link(path, &text) {
         return;
     }
     let Some((section, key)) = path.split_once("__") else {
@@ -188,6 +188,18 @@ fn take_variable(
     };
     let written = Written { value: read_value(&text), text: Some(text), origin: name.to_owned() };
     parts.entry(section.to_lowercase()).or_default().insert(key.to_lowercase(), written);
+}
+
+/// What Kubernetes puts into every container when some service is called `shunt` or `shunt-…`:
+/// nobody wrote it, so it is no mistake.
+fn is_service_link(path: &str, text: &str) -> bool {
+    let parts: Vec<&str> = path.split('_').collect();
+    let pairs = || parts.windows(2);
+    let names_port = pairs()
+        .any(|pair| pair[0] == "PORT" && !pair[1].is_empty() && pair[1].parse::<u16>().is_ok());
+    pairs().any(|pair| pair == ["SERVICE", "HOST"] || pair == ["SERVICE", "PORT"])
+        || names_port
+        || (parts.last() == Some(&"PORT") && text.contains("://"))
 }
 
 /// A value as TOML would read it; what TOML cannot read is a string.

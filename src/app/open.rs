@@ -67,6 +67,13 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
     if mode == Mode::Create {
         refuse_lost_store(path)?;
     }
+    if mode == Mode::Existing && !database_file(path).exists() {
+        bail!(
+            "there is no store in {}; `shunt serve` or `shunt migrate` makes one, and \
+             `storage.path` says where",
+            path.display()
+        );
+    }
     let metrics = Metrics::new();
     let secrets =
         if mode == Mode::Existing { Secrets::open(path) } else { Secrets::open_or_create(path) };
@@ -107,9 +114,12 @@ fn take_lock(settings: &Settings) -> Result<StoreLock> {
         Ok(Some(lock)) => Ok(lock),
         Ok(None) => bail!(
             "another process works on the store in {}; stop it, choose another `storage.path`, \
-             or reach a running server with `--url` and `--key`",
+             or reach a running server with `--key` (or SHUNT_KEY) and `--url`",
             path.display()
         ),
-        Err(error) => Err(error).with_context(|| format!("locking {}", path.display())),
+        Err(error) => Err(error).with_context(|| {
+            let path = path.display();
+            format!("`storage.path`, {path}, must be a folder that this user may write to")
+        }),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::web;
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::actors::clicks::{ClickSink, ClickSinkParts};
@@ -36,6 +36,28 @@ pub fn serve(settings: Settings) -> Result<()> {
     actix_rt::System::new().block_on(run(settings))
 }
 
+/// What asks the process to end.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listening for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listening for SIGINT")?,
+        })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => info!("stopping on SIGTERM"),
+            _ = self.interrupt.recv() => info!("stopping on SIGINT"),
+        }
+    }
+}
+
 /// Everything that runs, to be stopped in the order that loses nothing.
 struct Node {
     opened: Opened,
@@ -48,10 +70,13 @@ struct Node {
 }
 
 async fn run(settings: Settings) -> Result<()> {
+    // A signal that comes while the node gets ready must not find the system's own handler.
+    let mut signals = StopSignals::listen()?;
     let mut node = Node::build(&settings).await?;
-    node.warm().await?;
-    node.announce();
-    let stopped = node.until_told().await;
+    let stopped = tokio::select! {
+        () = signals.told() => Ok(()),
+        stopped = node.live() => stopped,
+    };
     node.drain().await;
     stopped
 }
@@ -59,7 +84,12 @@ async fn run(settings: Settings) -> Result<()> {
 impl Node {
     async fn build(settings: &Settings) -> Result<Self> {
         let opened = open(settings, Sharing::Alone).await?;
-        let listeners = Listeners::bind(&settings.http).context("taking `http.listen`")?;
+        // The key is in the store from here on, and whatever fails below, no later start shows it.
+        if let Some(key) = &opened.owner_key {
+            show_owner_key(key.as_str());
+        }
+        let listeners = Listeners::bind(&settings.http)
+            .context("taking `http.listen`; choose a free address there, or stop what has it")?;
         let policy = DestinationPolicy {
             own_hosts: listeners.hosts().names(),
             allow_private: settings.destinations.allow_private,
@@ -82,7 +112,8 @@ impl Node {
             dependencies: health::dependencies(&opened, &clicks),
             actors: health::actors(&links, &clicks),
         };
-        let ops = serve_ops(&settings.ops, parts).context("taking `ops.listen`")?;
+        let ops = serve_ops(&settings.ops, parts)
+            .context("taking `ops.listen`; choose a free address there, or stop what has it")?;
         let state = admin_state(
             settings,
             &opened,
@@ -119,27 +150,20 @@ impl Node {
         Ok(())
     }
 
-    /// Tells people and programs that the node is up; shows the owner key of a first start, once.
+    /// Tells people and programs that the node is up; after a first start, what to do next.
     fn announce(&self) {
         let (http, ops) = (list(self.server.addresses()), list(self.ops.addresses()));
-        if let Some(key) = &self.opened.owner_key {
-            show_owner_key(key.as_str(), self.server.public_url().as_str());
+        if self.opened.owner_key.is_some() {
+            show_first_steps(self.server.public_url().as_str());
         }
         info!(http, ops, "ready");
     }
 
-    /// Waits for a signal (fine) or for the listener to break (not fine).
-    async fn until_told(&mut self) -> Result<()> {
-        let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-        tokio::select! {
-            _ = terminate.recv() => info!("stopping on SIGTERM"),
-            _ = interrupt.recv() => info!("stopping on SIGINT"),
-            broken = self.server.failed() => {
-                return Err(broken).context("the public listener broke");
-            }
-        }
-        Ok(())
+    /// Serves until the listener breaks.
+    async fn live(&mut self) -> Result<()> {
+        self.warm().await?;
+        self.announce();
+        Err(self.server.failed().await).context("the public listener broke")
     }
 
     /// Stops accepting, lets requests finish, stores what was counted, closes the store.
@@ -224,9 +248,19 @@ fn list(addresses: &[std::net::SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// The key alone on standard output, so that a script can take it; how to use it beside.
-fn show_owner_key(key: &str, url: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "owner API key: {key}");
+/// The key alone on standard output, so that a script can take it.
+fn show_owner_key(key: &str) {
+    let mut output = std::io::stdout().lock();
+    if let Err(error) = writeln!(output, "owner API key: {key}").and_then(|()| output.flush()) {
+        warn!(
+            %error,
+            "the owner API key could not be shown; `shunt keys create --name owner` makes another"
+        );
+    }
+}
+
+/// How the key is used, for a person who reads along.
+fn show_first_steps(url: &str) {
     let _ = writeln!(
         std::io::stderr().lock(),
         "Keep it: it is shown this once. To try it:\n\n  export SHUNT_KEY='<the key>'\n  \

@@ -22,6 +22,7 @@ pub(super) enum KeysCommand {
     /// Revoke a key; a running server refuses it within a second or two
     Revoke {
         /// Id of the key, as `shunt keys list` shows it
+        #[arg(value_parser = parse_id)]
         id: Id,
     },
 }
@@ -135,6 +136,10 @@ fn show_time(at: Timestamp) -> String {
 fn parse_scope(word: &str) -> Result<Scope, String> {
     let known = || Scope::ALL.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
     Scope::from_word(word).ok_or_else(|| format!("there is no such scope; there are {}", known()))
+}
+
+fn parse_id(text: &str) -> Result<Id, String> {
+    text.parse().map_err(|_| "an id is a number; `shunt keys list` shows them".to_owned())
 }
 
 fn parse_time(text: &str) -> Result<Timestamp, String> {

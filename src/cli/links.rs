@@ -9,8 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::app::{self, Opened, Sharing, SystemClock};
 use crate::cli::transfer::{
-    self, Checker, ExportArgs, ExportReport, ImportArgs, ImportReport, ServerEnd, StoreEnd,
-    WrongUsage,
+    self, Checker, ExportArgs, ExportReport, ImportArgs, ImportReport, ServerArgs, ServerEnd,
+    StoreEnd, WrongUsage,
 };
 use crate::cli::{Failure, Outcome, complain, keys, say};
 use crate::config::Settings;
@@ -18,9 +18,10 @@ use crate::domain::destination::DestinationPolicy;
 use crate::domain::id::Id;
 use crate::domain::seal::{SealKey, Sealer};
 use crate::domain::time::Clock;
-use crate::http::Site;
+use crate::http::{HttpConfig, Site};
 use crate::service::codes::{CodeMaker, CodePlan};
 use crate::service::import::{ImportContext, NewNames};
+use crate::storage::lock::StoreLock;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LinksCommand {
@@ -75,7 +76,8 @@ fn import(args: &ImportArgs, settings: &Settings) -> Result<ImportReport, Failur
         }
         return transfer::import(args, &mut Checker { context, any_domain }).map_err(failure);
     }
-    if let Some(mut server) = ServerEnd::of(&args.server)? {
+    let through = through(&args.server, settings)?;
+    if let Some(mut server) = ServerEnd::of(&through)? {
         return transfer::import(args, &mut server).map_err(failure);
     }
     let runtime = runtime()?;
@@ -86,6 +88,19 @@ fn import(args: &ImportArgs, settings: &Settings) -> Result<ImportReport, Failur
     let grant = runtime.block_on(keys::operator(&opened))?;
     let mut store = store_end(&runtime, &opened, settings, grant.workspace)?;
     transfer::import(args, &mut store).map_err(failure)
+}
+
+/// Which server to go through: the one that was named, else, when a key is given, the one that
+/// holds the store, at the address that it listens on by these settings.
+fn through(args: &ServerArgs, settings: &Settings) -> anyhow::Result<ServerArgs> {
+    let mut args = args.clone();
+    if args.url.is_none() && args.key.is_some() {
+        let held = matches!(StoreLock::try_acquire(&settings.storage.path), Ok(None));
+        let here = HttpConfig { public_url: None, ..settings.http.clone() };
+        let (listener, _) = here.site().context("reading `http.listen`")?;
+        args.url = held.then(|| listener.to_string());
+    }
+    Ok(args)
 }
 
 fn export(args: &ExportArgs, settings: &Settings) -> Result<ExportReport, Failure> {

@@ -9,6 +9,7 @@ mod links;
 mod settings;
 pub mod transfer;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,8 +30,14 @@ use crate::config::{self, Settings};
 )]
 struct Cli {
     /// Configuration file; else SHUNT_CONFIG, or ./shunt.toml if it is there
-    #[arg(long, global = true, value_name = "FILE", env = "SHUNT_CONFIG")]
-    config: Option<PathBuf>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "SHUNT_CONFIG",
+        value_parser = clap::value_parser!(OsString)
+    )]
+    config: Option<OsString>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -39,6 +46,8 @@ struct Cli {
 enum Command {
     /// Serve redirects, the API and the operations listener (the default)
     Serve,
+    /// Make the store, or bring it up to date, without serving
+    Migrate,
     /// Check the configuration and name every mistake
     CheckConfig,
     /// Print the settings in force, secrets masked
@@ -97,10 +106,13 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Outcome {
-    let settings = load(cli.config.as_deref())?;
+    // A variable that is set to nothing is how a script unsets it.
+    let named = cli.config.filter(|file| !file.is_empty()).map(PathBuf::from);
+    let settings = load(named.as_deref())?;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => Ok(app::serve(settings)?),
-        Command::CheckConfig => settings::check(cli.config.as_deref()),
+        Command::Migrate => migrate(&settings),
+        Command::CheckConfig => settings::check(named.as_deref()),
         Command::PrintConfig => settings::print(&settings),
         Command::Keys(command) => keys::run(command, &settings),
         Command::Links(command) => links::run(&command, &settings),
@@ -108,6 +120,18 @@ fn run(cli: Cli) -> Outcome {
         Command::Restore(args) => archive::restore(&args, &settings),
         Command::Verify(args) => archive::verify(&args, &settings),
     }
+}
+
+/// Opening the store does it all; on an empty one that is the first start.
+fn migrate(settings: &Settings) -> Outcome {
+    block_on(async {
+        let opened = app::open(settings, app::Sharing::Alone).await?;
+        if let Some(key) = &opened.owner_key {
+            say(format_args!("owner API key: {}", key.as_str()));
+        }
+        complain(format_args!("{} is up to date", settings.storage.path.display()));
+        Ok(())
+    })
 }
 
 fn load(named: Option<&Path>) -> Result<Settings, Failure> {

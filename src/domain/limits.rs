@@ -34,6 +34,12 @@ pub const JSON_DEPTH_MAX: usize = 32;
 pub const TARGET_BYTES_MAX: usize = 8_192;
 /// All headers of a request, in bytes; more answers 431.
 pub const HEADERS_BYTES_MAX: usize = 16_384;
+/// Seconds from the first byte of a request's head to its last.
+pub const HEAD_WAIT_SECS: u64 = 5;
+/// Seconds that a client may leave its answers untaken, …
+pub const SEND_WAIT_SECS: u64 = 10;
+/// … and one more for so many bytes that it takes meanwhile.
+pub const SEND_BYTES_PER_SEC_MIN: u64 = 16 * 1_024;
 /// Longest search text, in characters.
 pub const SEARCH_CHARS_MAX: usize = 200;
 /// Longest API key name, in characters.

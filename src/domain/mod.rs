@@ -2,6 +2,7 @@
 
 pub mod api_key;
 pub mod base62;
+pub mod bot;
 pub mod click;
 pub mod code;
 pub mod decide;

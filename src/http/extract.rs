@@ -9,6 +9,7 @@ use actix_web::http::header;
 use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use futures_util::StreamExt;
+use futures_util::future::{Either, LocalBoxFuture};
 use percent_encoding::percent_decode_str;
 
 use super::admin::AdminState;
@@ -16,7 +17,7 @@ use super::error::{ApiError, ProblemCode};
 use super::wire::parse_time;
 use crate::domain::api_key::Scope;
 use crate::domain::id::Id;
-use crate::domain::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
+use crate::domain::limits::{BULK_BODY_BYTES_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use crate::domain::time::Timestamp;
 use crate::service::draft::{FieldCode, FieldError};
 use crate::service::keys::Grant;
@@ -26,7 +27,7 @@ use crate::service::links::Precondition;
 const BODY_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How much of a body that is too large is read and thrown away, and for how long, before it is
 /// refused: a client that is still sending would not see the answer.
-const EXCESS_BYTES_MAX: usize = 1024 * 1_024;
+const EXCESS_BYTES_MAX: usize = 2 * BULK_BODY_BYTES_MAX;
 const EXCESS_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Most parameters in one query.
 const PARAMETERS_MAX: usize = 64;
@@ -59,20 +60,33 @@ impl Caller {
         &self.0
     }
 
-    fn of(request: &HttpRequest) -> Result<Self, ApiError> {
-        let state =
-            request.app_data::<web::Data<AdminState>>().ok_or_else(ApiError::unavailable)?;
+    /// `Err` holds the text of a key that is not known here, if there is one.
+    fn known(request: &HttpRequest) -> Result<Result<Self, String>, ApiError> {
         let text = credential(request)?;
-        state.keys.authenticate(text).map(Self).ok_or_else(invalid_key)
+        Ok(state(request)?.keys.authenticate(text).map(Self).ok_or_else(|| text.to_owned()))
     }
+}
+
+fn state(request: &HttpRequest) -> Result<&web::Data<AdminState>, ApiError> {
+    request.app_data::<web::Data<AdminState>>().ok_or_else(ApiError::unavailable)
 }
 
 impl FromRequest for Caller {
     type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
+    type Future =
+        Either<Ready<Result<Self, ApiError>>, LocalBoxFuture<'static, Result<Self, ApiError>>>;
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        ready(Self::of(request))
+        let text = match Self::known(request) {
+            Ok(Ok(caller)) => return Either::Left(ready(Ok(caller))),
+            Ok(Err(text)) => text,
+            Err(error) => return Either::Left(ready(Err(error))),
+        };
+        let request = request.clone();
+        Either::Right(Box::pin(async move {
+            let grant = state(&request)?.keys.authenticate_fresh(&text).await;
+            grant.map(Self).ok_or_else(invalid_key)
+        }))
     }
 }
 

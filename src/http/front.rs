@@ -10,7 +10,7 @@ use std::future::{Ready, ready};
 use std::rc::Rc;
 
 use actix_http::body::BoxBody;
-use actix_http::{Request, Response};
+use actix_http::{ConnectionType, Request, Response};
 use actix_service::{Service, ServiceFactory, forward_ready};
 use actix_web::Error;
 use actix_web::dev::{AppConfig, ServiceResponse};
@@ -19,6 +19,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{Either, LocalBoxFuture, Map};
 
 use crate::domain::limits::{CODE_BYTES_MAX, HEADERS_BYTES_MAX};
+use crate::http::direct::Life;
 use crate::http::headers::{
     VisitHeaders, X_REQUEST_ID, X_ROBOTS_TAG, given_request_id, noindex, nosniff, referrer_policy,
 };
@@ -77,7 +78,15 @@ where
 
     fn call(&self, request: Request) -> Self::Future {
         match hit(&self.worker, &request) {
-            Some(response) => Either::Left(ready(Ok(response))),
+            Some(mut response) => {
+                if let Some(life) = request.conn_data::<Rc<Life>>() {
+                    life.answered();
+                    if life.is_last() {
+                        response.head_mut().set_connection_type(ConnectionType::Close);
+                    }
+                }
+                Either::Left(ready(Ok(response)))
+            }
             None => Either::Right(self.app.call(request).map(|answer| answer.map(Into::into))),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use actix_http::ConnectionType;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
@@ -11,6 +12,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, web};
 
 use crate::domain::limits::{HEADERS_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::http::direct::Life;
 use crate::http::headers::{X_REQUEST_ID, given_request_id, nosniff, referrer_policy, total_bytes};
 use crate::http::pages::{method_not_allowed, problem};
 use crate::http::problem::ProblemCode;
@@ -41,6 +43,8 @@ pub(crate) async fn envelope<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
+    // While the request is at work, the client is not what it waits for.
+    let serving = request.conn_data::<Rc<Life>>().map(Life::serve);
     let id = given_request_id(request.headers()).unwrap_or_else(|| worker.request_id());
     if let Some(refusal) = refusal(&request) {
         let mut response = request.into_response(refusal);
@@ -55,6 +59,9 @@ pub(crate) async fn envelope<B: MessageBody + 'static>(
         Ok(response) => {
             let mut response = response.map_into_boxed_body();
             complete(response.headers_mut(), &id);
+            if serving.is_some_and(|serving| serving.is_last()) {
+                response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+            }
             count(&worker, response.request(), response.status());
             Ok(response)
         }
@@ -70,13 +77,9 @@ pub(crate) async fn envelope<B: MessageBody + 'static>(
 
 /// The answer to a request that is too long or whose method nobody takes.
 fn refusal(request: &ServiceRequest) -> Option<HttpResponse> {
-    if !METHODS.contains(request.method()) {
-        let takes = if request.path().starts_with("/api/") {
-            "GET, HEAD, POST, PATCH, PUT, DELETE, OPTIONS"
-        } else {
-            "GET, HEAD"
-        };
-        return Some(method_not_allowed(takes));
+    // The API's routes know best what each of them takes.
+    if !METHODS.contains(request.method()) && !request.path().starts_with("/api/") {
+        return Some(method_not_allowed("GET, HEAD"));
     }
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > TARGET_BYTES_MAX {
@@ -155,7 +158,9 @@ mod tests {
     fn methods_that_no_route_takes_are_named_so() {
         for method in ["TRACE", "CONNECT", "PROPFIND", "get"] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
-            assert_eq!(refused(TestRequest::with_uri("/a").method(method)), Some(405));
+            assert_eq!(refused(TestRequest::with_uri("/a").method(method.clone())), Some(405));
+            let route = TestRequest::with_uri("/api/v1/links").method(method);
+            assert_eq!(refused(route), None, "its route answers");
         }
         for method in METHODS {
             assert_eq!(refused(TestRequest::with_uri("/a").method(method)), None);

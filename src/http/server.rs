@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::actors::clicks::ClickSink;
 use crate::actors::links::LinkTable;
+use crate::domain::limits::{HEAD_WAIT_SECS, SEND_WAIT_SECS};
 use crate::domain::problems::Problems;
 use crate::domain::time::Clock;
 use crate::domain::units::Span;
@@ -33,8 +34,6 @@ use crate::http::redirect::{RedirectConfig, RedirectRules};
 use crate::http::worker::{Worker, WorkerParts};
 use crate::telemetry::metrics::Metrics;
 
-/// A client that sends its headers slower than this is cut off.
-const HEADERS_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Threads of workers end this long after their last connection, at most.
 const WORKERS_END_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -163,7 +162,11 @@ where
         .shutdown_timeout(config.shutdown_timeout.0.as_secs())
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
-    let timeouts = Timeouts { idle: config.keep_alive.0, head: HEADERS_WAIT_MAX };
+    let timeouts = Timeouts {
+        idle: config.keep_alive.0,
+        head: Duration::from_secs(HEAD_WAIT_SECS),
+        send: Duration::from_secs(SEND_WAIT_SECS),
+    };
     for socket in listeners.sockets {
         let (shared, admin, stopping) = (shared.clone(), admin.clone(), stopping.clone());
         builder = builder.listen("public", socket, move || {
@@ -172,11 +175,20 @@ where
             let front = FrontFactory { worker: Rc::clone(&worker), app };
             let told = stopping.clone();
             let http = HttpService::<Handover, _, _>::build()
-                .keep_alive(KeepAlive::Timeout(timeouts.idle))
-                .client_request_timeout(timeouts.head)
+                // The watch of the direct way keeps all deadlines, also after a hand-over.
+                .keep_alive(KeepAlive::Os)
+                .client_request_timeout(Duration::ZERO)
+                .on_connect_ext(|io: &Handover, data| {
+                    data.insert(io.life());
+                })
                 .graceful_shutdown_signal(move || {
                     let told = told.clone();
-                    async move { told.notified().await }
+                    async move {
+                        // A request that comes with the hand-over is answered before the stop
+                        // is looked at; without this it would be dropped.
+                        tokio::task::yield_now().await;
+                        told.notified().await;
+                    }
                 })
                 .h1(map_config(front, |()| AppConfig::default()));
             DirectFactory { worker, http, timeouts, stopping: stopping.clone() }

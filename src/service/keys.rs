@@ -22,6 +22,8 @@ use crate::storage::{AccountStore, StorageError, StorageResult};
 /// How often the store is asked whether another process changed keys: the bound within which a
 /// key that was revoked elsewhere stops working here.
 const POLL_EVERY: Duration = Duration::from_secs(1);
+/// Least milliseconds between two questions to the store about keys that nobody here knows.
+const ASK_EVERY_MS: u64 = 20;
 /// Polls between two writes of uses: `uses` and `last_used_at` are true within this many seconds.
 const POLLS_PER_FLUSH: u32 = 2;
 
@@ -35,6 +37,8 @@ pub struct KeyRing {
     /// The store's epoch that `keys` shows. Held while keys change, so that no reload can bring
     /// back what was true before.
     epoch: tokio::sync::Mutex<u64>,
+    /// When the store was last asked about an unknown key.
+    asked_at: AtomicI64,
 }
 
 /// What an authenticated caller may do, and where.
@@ -102,7 +106,8 @@ impl KeyRing {
         let epoch = store.keys_epoch().await?;
         let keys = store.keys().await?;
         let held = ArcSwap::from_pointee(Held::with(&keys, &Held::default()));
-        Ok(Self { secret, store, ids, clock, keys: held, epoch: tokio::sync::Mutex::new(epoch) })
+        let epoch = tokio::sync::Mutex::new(epoch);
+        Ok(Self { secret, store, ids, clock, keys: held, epoch, asked_at: AtomicI64::new(0) })
     }
 
     /// Who `text` belongs to, if it is a key in force, and counts the use. The text is hashed with
@@ -119,6 +124,27 @@ impl KeyRing {
         held.usage.uses.fetch_add(1, Ordering::Relaxed);
         held.usage.last_at.fetch_max(now.as_millis(), Ordering::Relaxed);
         Some(held.grant)
+    }
+
+    /// Like `authenticate`, but asks the store before it refuses a well-formed key: another process
+    /// may have made it a moment ago. Strangers can have it asked once per `ASK_EVERY_MS` at most.
+    pub async fn authenticate_fresh(&self, text: &str) -> Option<Grant> {
+        let grant = self.authenticate(text);
+        if grant.is_some() || KeyText::parse(text).is_none() {
+            return grant;
+        }
+        let now = self.clock.now().as_millis();
+        let asked_at = self.asked_at.load(Ordering::Relaxed);
+        let is_due = (now - asked_at).unsigned_abs() >= ASK_EVERY_MS;
+        let mine = is_due
+            && self
+                .asked_at
+                .compare_exchange(asked_at, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if mine && let Err(error) = self.refresh().await {
+            warn!(%error, "the store was not asked about a key that is not known");
+        }
+        self.authenticate(text)
     }
 
     /// Makes a key for the workspace of `creator`. The text is returned this once.

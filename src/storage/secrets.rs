@@ -30,8 +30,8 @@ pub struct Secrets {
 /// Why there are no secrets to work with.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    #[error("{}: {cause}", path.display())]
+    Io { path: PathBuf, cause: io::Error },
     #[error(
         "{} is readable by others (mode {mode:o}); run `chmod 600 {}`",
         path.display(),
@@ -73,7 +73,7 @@ impl Secrets {
     pub fn open_or_create(path: &Path) -> Result<Self, SecretsError> {
         let file = path.join(FILE_NAME);
         match Self::read(&file) {
-            Err(SecretsError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => (),
+            Err(SecretsError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => (),
             read => return read,
         }
         if super::embedded::database_file(path).exists() {
@@ -84,7 +84,7 @@ impl Secrets {
             Ok(()) => Ok(secrets),
             // Another process was faster; its secrets count.
             Err(source) if source.kind() == io::ErrorKind::AlreadyExists => Self::read(&file),
-            Err(source) => Err(SecretsError::Io { path: file, source }),
+            Err(cause) => Err(SecretsError::Io { path: file, cause }),
         }
     }
 
@@ -94,7 +94,7 @@ impl Secrets {
     }
 
     fn read(file: &Path) -> Result<Self, SecretsError> {
-        let failed = |source| SecretsError::Io { path: file.to_owned(), source };
+        let failed = |cause| SecretsError::Io { path: file.to_owned(), cause };
         let malformed = |reason: &str| SecretsError::Malformed {
             path: file.to_owned(),
             reason: reason.to_owned(),

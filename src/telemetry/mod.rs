@@ -1,4 +1,5 @@
 //! Metrics and logs.
 
+pub mod exposition;
 pub mod logging;
 pub mod metrics;

@@ -3,14 +3,17 @@
 mod harness;
 
 mod blocked;
+mod bots;
 mod clicks;
 mod command_line;
 mod connections;
 mod crash;
+mod hostile;
 mod imports;
 mod keys;
 mod links;
 mod operations;
+mod operator;
 mod problems;
 mod redirects;
 mod schemes;

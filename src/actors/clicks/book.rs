@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use super::journal::segment::Segment;
 use super::journal::spool::{Fate, Spent};
-use super::journal::{HEADER_BYTES, time_and_link};
+use super::journal::{HEADER_BYTES, time_and_link, user_agent};
 use super::tally::{Tally, bucket};
+use crate::domain::bot::BotMemo;
 use crate::domain::click::{ClickTotals, Granularity, SegmentCounts, SegmentId};
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
@@ -159,6 +160,11 @@ impl Book {
         self.all().map(|page| page.tally.n_rows()).sum()
     }
 
+    /// True while there are records that the store does not cover; those of bots have no rows.
+    pub(super) fn has_news(&self) -> bool {
+        self.all().any(|page| page.read > page.acknowledged)
+    }
+
     /// Rows that wait for a batch.
     pub(super) fn n_dirty(&self) -> usize {
         self.all().map(|page| page.tally.n_dirty()).sum()
@@ -246,13 +252,16 @@ impl Page {
         let Source::Live(segment, at) = &mut self.source else { return 0 };
         // Asked before the records: a segment that was closed then has no more than these.
         let closed = segment.closed();
+        let mut bots = BotMemo::default();
         let mut n = 0;
         while n < records_max {
             let Some((payload, next)) = segment.record_at(*at) else {
                 self.complete = closed;
                 break;
             };
-            if let Some((clicked_at, link)) = time_and_link(payload) {
+            if let Some((clicked_at, link)) = time_and_link(payload)
+                && !bots.is_bot(user_agent(payload))
+            {
                 self.tally.add(clicked_at, link);
             }
             *at = next;

@@ -87,6 +87,8 @@ pub struct CounterState {
     pub unsettled: bool,
     /// Flushes that failed since the last that did not.
     pub failures: u32,
+    /// Age of the oldest click that is not in the store yet, in milliseconds.
+    pub flush_lag_ms: u64,
 }
 
 pub(super) struct ClickCounter {
@@ -143,7 +145,7 @@ impl ClickCounter {
     }
 
     fn has_news(&self) -> bool {
-        self.book.n_dirty() > 0 || self.book.unsettled()
+        self.book.has_news() || self.book.unsettled()
     }
 
     /// Counts what the lanes wrote; answers how many records of segments that were.
@@ -301,9 +303,12 @@ impl ClickCounter {
 
     fn show(&self) {
         self.shared.show_in_journal();
+        self.shared.show_lag(self.index, self.lag_ms());
+    }
+
+    fn lag_ms(&self) -> u64 {
         let now = self.shared.clock.now().as_millis();
-        let lag = self.book.oldest_at().map_or(0, |oldest| (now - oldest.as_millis()).max(0));
-        self.shared.show_lag(self.index, lag as u64);
+        self.book.oldest_at().map_or(0, |oldest| (now - oldest.as_millis()).max(0) as u64)
     }
 }
 
@@ -386,6 +391,7 @@ impl Handler<Inspect> for ClickCounter {
             rows_dirty: self.book.n_dirty(),
             unsettled: self.book.unsettled(),
             failures: self.failures,
+            flush_lag_ms: self.lag_ms(),
         })
     }
 }

@@ -11,6 +11,7 @@ use super::journal::scan::{header, scan};
 use super::journal::spool::OldSegment;
 use super::shared::Shared;
 use super::tally::Tally;
+use crate::domain::bot::BotMemo;
 use crate::telemetry::metrics::DropReason;
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -62,8 +63,11 @@ fn count(old: OldSegment, flushed: u64, shared: &Shared) -> Recovered {
     }
     let mut tally = Tally::default();
     let mut n = 0;
+    let mut bots = BotMemo::default();
     let scanned = scan(&bytes, old.id, |record| {
-        if n < flushed {
+        if bots.is_bot(record.user_agent) {
+            // Accounted for, and no part of the link's clicks.
+        } else if n < flushed {
             tally.add_flushed(record.at, record.link);
         } else {
             tally.add(record.at, record.link);

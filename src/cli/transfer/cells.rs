@@ -15,6 +15,8 @@ pub(super) enum Column {
     RedirectStatus,
     StartsAt,
     ExpiresAt,
+    /// Read only: an export writes when a link expires, not in how long.
+    ExpiresIn,
     ExpiredUrl,
     MaxClicks,
     ForwardQuery,
@@ -28,7 +30,10 @@ pub(super) enum Column {
     Version,
 }
 
+const EXPIRES_IN: &str = "expires_in";
+
 impl Column {
+    /// Every column that an export writes.
     pub(super) const ALL: [(Self, &str); 20] = [
         (Self::Code, "code"),
         (Self::Domain, "domain"),
@@ -54,12 +59,15 @@ impl Column {
 
     /// The column called `name`; `alias` is what the API calls a code that somebody chose.
     pub(super) fn named(name: &str) -> Option<Self> {
+        if name == EXPIRES_IN {
+            return Some(Self::ExpiresIn);
+        }
         let name = if name == "alias" { "code" } else { name };
         Self::ALL.iter().find(|(_, known)| *known == name).map(|(column, _)| *column)
     }
 
     pub(super) fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(column, _)| *column == self).map_or("", |(_, name)| name)
+        Self::ALL.iter().find(|(column, _)| *column == self).map_or(EXPIRES_IN, |(_, name)| name)
     }
 
     /// Puts a cell into `row`. Answers what is wrong with it.
@@ -78,6 +86,7 @@ impl Column {
             Self::RedirectStatus => row.redirect_status = Some(self.number(cell)?),
             Self::StartsAt => row.starts_at = text(),
             Self::ExpiresAt => row.expires_at = text(),
+            Self::ExpiresIn => row.expires_in = Some(self.number(cell)?),
             Self::ExpiredUrl => row.expired_url = text(),
             Self::MaxClicks => row.max_clicks = Some(self.number(cell)?),
             Self::ForwardQuery => row.forward_query = Some(self.flag(cell)?),
@@ -108,6 +117,7 @@ impl Column {
             Self::RedirectStatus => Some(number(row.redirect_status)),
             Self::StartsAt => row.starts_at.take(),
             Self::ExpiresAt => row.expires_at.take(),
+            Self::ExpiresIn => None,
             Self::ExpiredUrl => row.expired_url.take(),
             Self::MaxClicks => Some(number(row.max_clicks)),
             Self::ForwardQuery => Some(number(row.forward_query)),

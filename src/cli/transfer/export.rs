@@ -29,10 +29,9 @@ impl fmt::Display for ExportReport {
     }
 }
 
-/// Exports every link. Fails with [`super::WrongUsage`] when the format is not told, else when the
-/// source or the output fails; no half file is left then.
+/// Exports every link. Fails when the source or the output fails; no half file is left then.
 pub fn export(args: &ExportArgs, source: &mut dyn ExportSource) -> anyhow::Result<ExportReport> {
-    let format = Format::of(args.format, &args.file)?;
+    let format = Format::of(args.format, &args.file);
     let bar =
         progress(Some(source.total()?), "{bar:32} {percent:>3} %  {pos}/{len} links  {eta} left");
     let mut output = Output::open(&args.file)?;

@@ -99,7 +99,7 @@ struct UnderWay<'a> {
 /// [`WrongUsage`] when the file does not fit the
 /// command, else when reading or the target fails; run again, it goes on where it stopped.
 pub fn import(args: &ImportArgs, target: &mut dyn ImportTarget) -> anyhow::Result<ImportReport> {
-    let format = Format::of(args.format, &args.file)?;
+    let format = Format::of(args.format, &args.file);
     let (input, n_bytes): (Box<dyn Read>, _) = if args.file == "-" {
         (Box::new(io::stdin().lock()), None)
     } else {

@@ -39,7 +39,7 @@ pub struct ImportArgs {
     /// File to read, or `-` for standard input
     #[arg(value_name = "FILE")]
     pub file: String,
-    /// Format of the file; else told by its extension
+    /// Format of the file; else told by its extension, `.ndjson` or `.jsonl`; else CSV
     #[arg(long, value_enum)]
     pub format: Option<Format>,
     /// Check every line and write nothing
@@ -58,7 +58,7 @@ pub struct ExportArgs {
     /// File to write, or `-` for standard output
     #[arg(value_name = "FILE")]
     pub file: String,
-    /// Format of the file; else told by its extension
+    /// Format of the file; else told by its extension, `.ndjson` or `.jsonl`; else CSV
     #[arg(long, value_enum)]
     pub format: Option<Format>,
     #[command(flatten)]
@@ -68,7 +68,8 @@ pub struct ExportArgs {
 /// Which server to go through instead of the store in `storage.path`.
 #[derive(Clone, Args)]
 pub struct ServerArgs {
-    /// Address of a running server, like http://127.0.0.1:8080
+    /// Address of a running server, like http://127.0.0.1:8080; without it, and with a key, the
+    /// server that holds the store is reached where it listens
     #[arg(long, requires = "key")]
     pub url: Option<String>,
     /// API key for that server
@@ -108,18 +109,15 @@ impl fmt::Debug for ServerArgs {
 }
 
 impl Format {
-    /// The format that was asked for, or that the extension of `file` tells.
-    fn of(asked: Option<Self>, file: &str) -> Result<Self, WrongUsage> {
+    /// The format that was asked for, or that the extension of `file` tells, or CSV.
+    fn of(asked: Option<Self>, file: &str) -> Self {
         if let Some(format) = asked {
-            return Ok(format);
+            return format;
         }
         let extension = Path::new(file).extension().and_then(|extension| extension.to_str());
         match extension.map(str::to_ascii_lowercase).as_deref() {
-            Some("csv") => Ok(Self::Csv),
-            Some("ndjson" | "jsonl") => Ok(Self::Ndjson),
-            _ => Err(WrongUsage(format!(
-                "cannot tell the format of {file:?}; add `--format csv` or `--format ndjson`"
-            ))),
+            Some("ndjson" | "jsonl") => Self::Ndjson,
+            _ => Self::Csv,
         }
     }
 }

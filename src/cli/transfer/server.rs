@@ -1,5 +1,6 @@
 //! A running server as the other end, through its API.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -28,6 +29,8 @@ pub struct ServerEnd {
     client: Client,
     base: String,
     key: String,
+    /// Whether the server ever answered: one that restarts is waited for, a wrong address is not.
+    reached: Cell<bool>,
     /// Where the next page begins, once there was one.
     cursor: Option<String>,
     exhausted: bool,
@@ -107,7 +110,8 @@ impl ServerEnd {
         let base = url.trim_end_matches('/').to_owned();
         let key = key.clone();
         let (cursor, exhausted, first) = (None, false, None);
-        Ok(Some(Self { runtime, client, base, key, cursor, exhausted, first }))
+        let reached = Cell::new(false);
+        Ok(Some(Self { runtime, client, base, key, reached, cursor, exhausted, first }))
     }
 
     /// Sends until there is an answer that more tries would not change.
@@ -120,6 +124,7 @@ impl ServerEnd {
             loop {
                 tries += 1;
                 let answer = make(&self.client).bearer_auth(&self.key).send().await;
+                self.reached.set(self.reached.get() || answer.is_ok());
                 let pause = match answer {
                     Ok(response) if response.status().is_success() => {
                         return response
@@ -132,9 +137,12 @@ impl ServerEnd {
                     }
                     Ok(response) => pause_asked(&response),
                     // The call may have been served: repeating it does no harm.
-                    Err(error) if tries >= TRIES_MAX || error.is_builder() => {
+                    Err(error)
+                        if tries >= TRIES_MAX || error.is_builder() || !self.reached.get() =>
+                    {
                         let base = &self.base;
-                        return Err(error).with_context(|| format!("cannot reach {base}"));
+                        return Err(error)
+                            .with_context(|| format!("cannot reach {base}; check `--url`"));
                     }
                     Err(_) => None,
                 };
@@ -229,6 +237,7 @@ impl From<ListedLink> for ImportRow {
             redirect_status: Some(link.redirect_status),
             starts_at: link.starts_at,
             expires_at: link.expires_at,
+            expires_in: None,
             expired_url: link.expired_url,
             max_clicks: link.max_clicks,
             forward_query: Some(link.forward_query),

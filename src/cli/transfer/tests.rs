@@ -166,6 +166,7 @@ fn full_rows() -> Vec<ImportRow> {
         redirect_status: Some(301),
         starts_at: text("2026-01-01T00:00:00Z"),
         expires_at: text("2027-01-01T00:00:00.250Z"),
+        expires_in: None,
         expired_url: text("https://example.com/gone"),
         max_clicks: Some(100),
         forward_query: Some(false),
@@ -398,12 +399,13 @@ fn codes_that_are_taken_are_refused_by_line() {
 
 #[test]
 fn formats_are_told_by_the_extension_or_asked_for() {
-    let told = |file: &str| Format::of(None, file).ok();
-    assert_eq!(told("a.CSV"), Some(Format::Csv));
-    assert_eq!(told("a.b/c.ndjson"), Some(Format::Ndjson));
-    assert_eq!(told("a.jsonl"), Some(Format::Ndjson));
-    assert_eq!((told("-"), told("csv"), told("a.json")), (None, None, None));
-    assert_eq!(Format::of(Some(Format::Csv), "-").ok(), Some(Format::Csv));
+    for csv in ["a.CSV", "-", "csv", "a.txt", "/dev/stdin"] {
+        assert_eq!(Format::of(None, csv), Format::Csv, "{csv}");
+    }
+    for ndjson in ["a.b/c.ndjson", "a.jsonl"] {
+        assert_eq!(Format::of(None, ndjson), Format::Ndjson, "{ndjson}");
+    }
+    assert_eq!(Format::of(Some(Format::Ndjson), "-"), Format::Ndjson);
 }
 
 #[test]

@@ -9,6 +9,13 @@ use crate::http::redirect::{RedirectRules, status_code};
 /// Everything up to the value of `Location`, per redirect status.
 pub(super) struct Answers([Box<[u8]>; RedirectStatus::ALL.len()]);
 
+/// How the head of an answer ends.
+pub(super) struct Ending {
+    pub date: HttpDate,
+    /// Whether the connection ends with this answer.
+    pub last: bool,
+}
+
 impl Answers {
     pub(super) fn new(rules: &RedirectRules) -> Self {
         let mut heads = RedirectStatus::ALL.iter().map(|status| head(*status, rules));
@@ -16,13 +23,15 @@ impl Answers {
     }
 
     /// Appends the redirect to `target`. `id` is a request id: visible ASCII.
-    pub(super) fn write(&self, out: &mut Vec<u8>, target: &Target<'_>, id: &[u8], date: &HttpDate) {
+    pub(super) fn write(&self, out: &mut Vec<u8>, target: &Target<'_>, id: &[u8], end: &Ending) {
         const ID: &[u8] = b"\r\nx-request-id: ";
         const DATE: &[u8] = b"\r\ndate: ";
         const END: &[u8] = b"\r\n\r\n";
+        const LAST: &[u8] = b"\r\nconnection: close\r\n\r\n";
         let head = &self.0[target.status as usize];
+        let last = if end.last { LAST } else { END };
         let [prefix, rest] = target.location.parts();
-        let parts = [head, prefix, rest, ID, id, DATE, date, END];
+        let parts = [head, prefix, rest, ID, id, DATE, &end.date, last];
         out.reserve(parts.iter().map(|part| part.len()).sum());
         for part in parts {
             out.extend_from_slice(part);

@@ -15,7 +15,7 @@ mod watch;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -23,18 +23,25 @@ use actix_server::GracefulShutdownSignal;
 use actix_service::{Service, ServiceFactory};
 use bytes::{Buf as _, BytesMut};
 use futures_util::future::LocalBoxFuture;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::http::direct::answer::Answers;
+use crate::http::direct::answer::{Answers, Ending};
+use crate::http::direct::handover::cut_off;
 use crate::http::direct::request::{Parsed, parse};
-use crate::http::direct::watch::{Life, Phase, Watch};
+use crate::http::direct::watch::{Phase, Watch};
 use crate::http::worker::Worker;
 
 pub(crate) use handover::Handover;
+pub(crate) use watch::Life;
 
 /// Room for reading; a plain visit takes some hundred bytes.
 const READ_BYTES: usize = 8 * 1_024;
+/// Room for answers that a connection keeps between two reads. One read may bring a hundred
+/// pipelined visits of links with long destinations, whose answers take a megabyte.
+const OUTPUT_BYTES_KEPT: usize = 8 * 1_024;
+/// Reads that are thrown away after the last answer.
+const LEAVING_READS_MAX: usize = 128;
 
 /// Makes the service of one worker's connections around the HTTP implementation.
 pub(crate) struct DirectFactory<H> {
@@ -51,6 +58,8 @@ pub(crate) struct Timeouts {
     pub idle: std::time::Duration,
     /// From the first byte of a request's head to its last.
     pub head: std::time::Duration,
+    /// For an answer to be taken, beyond what its bytes may take.
+    pub send: std::time::Duration,
 }
 
 /// The connections of one worker.
@@ -115,9 +124,10 @@ where
                 input: BytesMut::with_capacity(READ_BYTES),
                 output: Vec::new(),
             };
-            let handed = match connection.run().await {
+            let life = shared.watch.enter();
+            let handed = match connection.run(&life).await {
                 Ok(End::Closed) | Err(_) => None,
-                Ok(End::HandOver) => Some(Handover::new(connection.input, connection.stream)),
+                Ok(End::HandOver) => Some(Handover::new(connection.input, connection.stream, life)),
             };
             match handed {
                 Some(io) => shared.http.call((io, peer)).await.map_err(|_| ()),
@@ -150,30 +160,33 @@ enum Progress {
     Wanting,
     /// The next request is not for this path.
     NotMine,
+    /// The server stops, and the client was told that this answer is the last.
+    Last,
 }
 
 impl<H> Connection<'_, H> {
-    async fn run(&mut self) -> io::Result<End> {
+    async fn run(&mut self, life: &Life) -> io::Result<End> {
         let Some(address) = self.shared.worker.direct_client(self.peer) else {
             return Ok(End::HandOver);
         };
-        let watch = Rc::clone(&self.shared.watch);
-        let life = watch.enter();
         loop {
             let in_head = !self.input.is_empty();
-            if self.read(&life).await? == 0 {
+            if self.read(life).await? == 0 {
                 return Ok(End::Closed);
             }
             let progress = self.answer_all(address);
             let answered = !self.output.is_empty();
             if answered {
-                self.stream.write_all(&self.output).await?;
-                self.output.clear();
+                self.write(life).await?;
             }
             match progress {
                 Progress::NotMine => return Ok(End::HandOver),
+                Progress::Last => {
+                    self.leave(life).await?;
+                    return Ok(End::Closed);
+                }
                 Progress::Wanting if self.input.is_empty() => {
-                    if watch.is_stopping() {
+                    if self.shared.watch.is_stopping() {
                         return Ok(End::Closed);
                     }
                     life.wait(Phase::Idle);
@@ -195,16 +208,66 @@ impl<H> Connection<'_, H> {
         poll_fn(|context| {
             let read = poll_read(stream, input, context);
             if read.is_pending() && life.is_cut(context) {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                return Poll::Ready(Err(cut_off(stream, life)));
             }
             read
         })
         .await
     }
 
-    /// Answers every complete request. What one read brings is small, so `output` stays bounded.
+    /// Sends the answers. Nothing more is read before the client has taken them; fails when it
+    /// does not.
+    async fn write(&mut self, life: &Life) -> io::Result<()> {
+        let Self { stream, output, .. } = self;
+        let mut n_sent = 0;
+        poll_fn(|context| {
+            while n_sent < output.len() {
+                match Pin::new(&mut *stream).poll_write(context, &output[n_sent..]) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(n_bytes)) => {
+                        n_sent += n_bytes;
+                        life.took(n_bytes);
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        life.stall();
+                        if life.is_cut(context) {
+                            return Poll::Ready(Err(cut_off(stream, life)));
+                        }
+                        return Poll::Pending;
+                    }
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await?;
+        life.took_all();
+        output.clear();
+        if output.capacity() > OUTPUT_BYTES_KEPT {
+            *output = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Closes after the last answer. What the client sent before it knew is read and thrown away:
+    /// a close with unread bytes is a reset, which can destroy answers on their way.
+    async fn leave(&mut self, life: &Life) -> io::Result<()> {
+        self.stream.shutdown().await?;
+        life.wait(Phase::Leaving);
+        for _ in 0..LEAVING_READS_MAX {
+            self.input.clear();
+            if self.read(life).await? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers every complete request, or one when the server stops. What one read brings is
+    /// small, so `output` stays bounded.
     fn answer_all(&mut self, address: IpAddr) -> Progress {
         let Shared { worker, answers, watch, .. } = self.shared;
+        let end = Ending { date: watch.date(), last: watch.is_stopping() };
         while !self.input.is_empty() {
             let visit = match parse(&self.input) {
                 Parsed::Visit(visit) => visit,
@@ -225,7 +288,7 @@ impl<H> Connection<'_, H> {
                         &made
                     }
                 };
-                answers.write(output, target, id, &watch.date());
+                answers.write(output, target, id, &end);
                 Some(())
             });
             if hit.is_none() {
@@ -236,6 +299,9 @@ impl<H> Connection<'_, H> {
             }
             let n_bytes = visit.n_bytes;
             self.input.advance(n_bytes);
+            if end.last {
+                return Progress::Last;
+            }
         }
         Progress::Wanting
     }

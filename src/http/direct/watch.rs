@@ -1,6 +1,7 @@
 //! Deadlines without a timer per request: connections note when they began to wait, and one task
 //! per worker looks through them now and then. The same task keeps the date of the answers and
-//! sees the server stop.
+//! sees the server stop. Connections that were handed over stay under watch: what they wait for
+//! is told by the bytes that pass (`handover.rs`) and by requests that begin and end.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use actix_server::GracefulShutdownSignal;
 use tokio::time::MissedTickBehavior;
 
+use crate::domain::limits::SEND_BYTES_PER_SEC_MIN;
 use crate::http::direct::Timeouts;
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
@@ -17,6 +19,8 @@ pub(super) type HttpDate = [u8; 29];
 
 /// How often the task looks; deadlines are late by at most this much.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long a client may go on sending after it was told that the connection ends.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
 
 /// What a connection is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,12 @@ pub(super) enum Phase {
     Idle,
     /// The rest of a request's head.
     Head,
+    /// The end of a request in the application, which has deadlines of its own.
+    Served,
+    /// The next request, on a connection that was handed over.
+    Answered,
+    /// The client's own close, after the last answer.
+    Leaving,
 }
 
 /// All connections of one worker that are on the direct way.
@@ -40,10 +50,12 @@ pub(super) struct Watch {
 }
 
 /// One connection, as the task sees it.
-pub(super) struct Life {
+pub(crate) struct Life {
     watch: Rc<Watch>,
     phase: Cell<Phase>,
     since: Cell<Instant>,
+    /// Since when the client does not take its answers; later with every byte that it takes.
+    stalled: Cell<Option<Instant>>,
     cut: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -86,6 +98,7 @@ impl Watch {
             watch: Rc::clone(self),
             phase: Cell::new(Phase::Fresh),
             since: Cell::new(self.now.get()),
+            stalled: Cell::new(None),
             cut: Cell::new(false),
             waker: RefCell::default(),
         });
@@ -109,13 +122,13 @@ impl Watch {
         self.date.set(http_date());
         self.lives.borrow_mut().retain(|life| {
             let Some(life) = life.upgrade() else { return false };
-            let (limit, stoppable) = match life.phase.get() {
-                Phase::Fresh => (self.timeouts.head, true),
-                Phase::Idle => (self.timeouts.idle, true),
-                Phase::Head => (self.timeouts.head, false),
+            let late = match life.stalled.get() {
+                Some(since) => now.saturating_duration_since(since) > self.timeouts.send,
+                None => life.is_late(now),
             };
-            let waited = now.saturating_duration_since(life.since.get());
-            if waited > limit || (stoppable && self.stopping.get()) {
+            // Handed over, a connection is closed by the HTTP implementation when it is idle.
+            let idle = matches!(life.phase.get(), Phase::Fresh | Phase::Idle);
+            if late || (idle && self.stopping.get()) {
                 life.cut();
             }
             true
@@ -124,10 +137,77 @@ impl Watch {
 }
 
 impl Life {
-    /// The connection begins to wait now.
+    /// The connection begins to wait now. A cut that came too late is forgotten.
     pub(super) fn wait(&self, phase: Phase) {
+        self.cut.set(false);
         self.phase.set(phase);
         self.since.set(self.watch.now.get());
+    }
+
+    /// Whether the client kept the connection waiting too long for its bytes.
+    fn is_late(&self, now: Instant) -> bool {
+        let timeouts = &self.watch.timeouts;
+        let limit = match self.phase.get() {
+            Phase::Fresh | Phase::Head => timeouts.head,
+            Phase::Idle | Phase::Answered => timeouts.idle,
+            Phase::Leaving => LEAVE_MAX,
+            Phase::Served => return false,
+        };
+        now.saturating_duration_since(self.since.get()) > limit
+    }
+
+    /// Bytes came in on a connection that was handed over. Between two requests, the first of them
+    /// begin a head, or are the rest of a body that nobody wants.
+    pub(super) fn heard(&self) {
+        if self.phase.get() == Phase::Answered {
+            self.wait(Phase::Head);
+        }
+    }
+
+    /// A request is with the application until the answer of this is dropped.
+    pub(crate) fn serve(self: &Rc<Self>) -> Serving {
+        self.cut.set(false);
+        self.phase.set(Phase::Served);
+        Serving(Rc::clone(self))
+    }
+
+    /// A request was answered at once.
+    pub(crate) fn answered(&self) {
+        self.wait(Phase::Answered);
+    }
+
+    /// Whether the answer under way is the last, because the server stops.
+    pub(crate) fn is_last(&self) -> bool {
+        self.watch.is_stopping()
+    }
+
+    /// The client does not take what is sent.
+    pub(super) fn stall(&self) {
+        if self.stalled.get().is_none() {
+            self.stalled.set(Some(self.watch.now.get()));
+        }
+    }
+
+    /// True while answers wait for the client.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.get().is_some()
+    }
+
+    /// The client took bytes after all, which gains it the time they may take.
+    pub(super) fn took(&self, n_bytes: usize) {
+        if let Some(since) = self.stalled.get() {
+            let micros = n_bytes as u64 * 1_000_000 / SEND_BYTES_PER_SEC_MIN;
+            let since = since + Duration::from_micros(micros);
+            self.stalled.set(Some(since.min(self.watch.now.get())));
+        }
+    }
+
+    /// The client took everything: the wait for its next bytes begins now.
+    pub(super) fn took_all(&self) {
+        if self.stalled.take().is_some() {
+            self.cut.set(false);
+            self.since.set(self.watch.now.get());
+        }
     }
 
     /// True when the connection has to end; else it is woken when that changes.
@@ -146,6 +226,22 @@ impl Life {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
+    }
+}
+
+/// A request that the application is at work on.
+pub(crate) struct Serving(Rc<Life>);
+
+impl Serving {
+    /// Whether its answer is the last of the connection, because the server stops.
+    pub(crate) fn is_last(&self) -> bool {
+        self.0.is_last()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.answered();
     }
 }
 

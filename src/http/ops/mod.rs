@@ -9,12 +9,17 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::header;
-use actix_web::{App, HttpResponse, HttpServer, middleware, web};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, middleware, web};
 use futures_util::future::{LocalBoxFuture, join_all};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::problems::Problems;
+use crate::http::headers::{nosniff, referrer_policy};
 use crate::http::listen::{ListenAddresses, bind_all};
+use crate::http::pages::problem;
+use crate::http::problem::ProblemCode;
+use crate::http::read_only;
+use crate::telemetry::exposition::plain;
 use crate::telemetry::metrics::Metrics;
 
 /// A dependency that has not answered by then is down for all anybody can tell.
@@ -24,6 +29,7 @@ const BACKLOG: u32 = 128;
 const CONNECTIONS_MAX: usize = 256;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PLAIN_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const HEALTH_JSON: &str = "application/health+json";
 
 /// `[ops]`: the operations listener.
@@ -131,7 +137,8 @@ pub fn serve_ops(config: &OpsConfig, parts: OpsParts) -> io::Result<RunningOps> 
     let mut server = HttpServer::new(move || {
         let headers = middleware::DefaultHeaders::new()
             .add((header::CACHE_CONTROL, "no-store"))
-            .add((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+            .add((header::X_CONTENT_TYPE_OPTIONS, nosniff()))
+            .add((header::REFERRER_POLICY, referrer_policy()));
         let parts = parts.clone();
         App::new().wrap(headers).configure(move |config| routes(config, parts))
     })
@@ -155,11 +162,19 @@ pub fn serve_ops(config: &OpsConfig, parts: OpsParts) -> io::Result<RunningOps> 
 fn routes(config: &mut web::ServiceConfig, parts: OpsParts) {
     config
         .app_data(web::Data::new(parts))
-        .route("/livez", web::get().to(livez))
-        .route("/readyz", web::get().to(readyz))
-        .route("/healthz", web::get().to(healthz))
-        .route("/metrics", web::get().to(metrics))
-        .route("/debug/actors", web::get().to(actors));
+        .service(read_only("/livez", livez))
+        .service(read_only("/readyz", readyz))
+        .service(read_only("/healthz", healthz))
+        .service(read_only("/metrics", metrics))
+        .service(read_only("/debug/actors", actors))
+        .default_service(web::to(nothing_here));
+}
+
+async fn nothing_here() -> HttpResponse {
+    problem(
+        ProblemCode::NotFound,
+        "There are /livez, /readyz, /healthz, /metrics and /debug/actors.",
+    )
 }
 
 /// The process runs and this thread answers. Says nothing about its work.
@@ -197,9 +212,15 @@ async fn healthz(parts: web::Data<OpsParts>) -> HttpResponse {
     answer.content_type(HEALTH_JSON).body(body.to_string())
 }
 
-async fn metrics(parts: web::Data<OpsParts>) -> HttpResponse {
+/// In the form that the scraper asks for; a person with curl and an old scraper get the plain one.
+async fn metrics(request: HttpRequest, parts: web::Data<OpsParts>) -> HttpResponse {
+    let mut accepted = request.headers().get_all(header::ACCEPT);
+    let open = accepted.any(|value| {
+        value.to_str().is_ok_and(|value| value.contains("application/openmetrics-text"))
+    });
     match parts.metrics.render() {
-        Ok(text) => HttpResponse::Ok().content_type(OPENMETRICS).body(text),
+        Ok(text) if open => HttpResponse::Ok().content_type(OPENMETRICS).body(text),
+        Ok(text) => HttpResponse::Ok().content_type(PLAIN_METRICS).body(plain(&text)),
         Err(error) => {
             tracing::error!(%error, "metrics could not be written as text");
             HttpResponse::InternalServerError().finish()

@@ -31,9 +31,13 @@ fn dependency(name: &'static str, vital: bool, found: Result<&str, &str>) -> Dep
 }
 
 async fn get(parts: &OpsParts, path: &str) -> (u16, String, String) {
+    ask(parts, TestRequest::with_uri(path)).await
+}
+
+async fn ask(parts: &OpsParts, request: TestRequest) -> (u16, String, String) {
     let parts = parts.clone();
     let app = init_service(App::new().configure(move |config| routes(config, parts))).await;
-    let response = call_service(&app, TestRequest::with_uri(path).to_request()).await;
+    let response = call_service(&app, request.to_request()).await;
     let status = response.status().as_u16();
     let content_type = response
         .headers()
@@ -86,6 +90,11 @@ async fn metrics_carry_the_promised_names_in_the_promised_format() {
     parts.metrics.http_requests.get_or_create(&http).inc();
     parts.metrics.mailbox_depth.get_or_create(&ActorLabel { actor: "links-0".into() }).set(3);
     let (status, content_type, text) = get(&parts, "/metrics").await;
+    assert_eq!((status, content_type.as_str()), (200, PLAIN_METRICS));
+    assert!(text.contains("# TYPE shunt_redirects_total counter\n") && !text.contains("EOF"));
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+    let scrape = TestRequest::with_uri("/metrics").insert_header((header::ACCEPT, accept));
+    let (status, content_type, text) = ask(&parts, scrape).await;
     assert_eq!((status, content_type.as_str()), (200, OPENMETRICS));
     for line in [
         "shunt_redirects_total{outcome=\"hit\"} 1",

@@ -13,6 +13,7 @@ use crate::domain::limits::{
 use crate::domain::link::{CreatedVia, Link, LinkStatus, RedirectStatus};
 use crate::domain::seal::Sealer;
 use crate::domain::time::Timestamp;
+use crate::service::validate::EXPIRES_IN_MAX;
 use crate::storage::ImportedLink;
 
 use super::NewCode;
@@ -82,7 +83,7 @@ impl ImportRow {
                 .unwrap_or(LinkStatus::Active),
             redirect_status: redirect_status(self.redirect_status)?,
             starts_at: time("starts_at", self.starts_at.as_deref())?,
-            expires_at: time("expires_at", self.expires_at.as_deref())?,
+            expires_at: expiry(self.expires_at.as_deref(), self.expires_in, context.now)?,
             expired_url: self
                 .expired_url
                 .map(|text| url("expired_url", &text, context))
@@ -224,6 +225,21 @@ fn time(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, Ro
     let Some(text) = text else { return Ok(None) };
     let wrong = || refuse(field, "is not a time like 2026-01-31T12:00:00Z");
     read_time(text).map(Some).ok_or_else(wrong)
+}
+
+fn expiry(
+    at: Option<&str>,
+    seconds: Option<u64>,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, RowError> {
+    let Some(seconds) = seconds else { return time("expires_at", at) };
+    if at.is_some() {
+        return Err(refuse("expires_in", "contradicts `expires_at`; give one of them"));
+    }
+    if !(1..=EXPIRES_IN_MAX).contains(&seconds) {
+        return Err(refuse("expires_in", format_args!("must be from 1 to {EXPIRES_IN_MAX}")));
+    }
+    Ok(Some(now.plus_millis(seconds.cast_signed().saturating_mul(1_000))))
 }
 
 fn word<T>(

@@ -33,6 +33,9 @@ pub struct ImportRow {
     pub starts_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
+    /// Seconds from now on, instead of `expires_at`. No export has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expired_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,7 +64,7 @@ pub struct ImportRow {
 
 impl ImportRow {
     /// Every name that a field may have.
-    const FIELDS: [&str; 21] = [
+    const FIELDS: [&str; 22] = [
         "code",
         "alias",
         "domain",
@@ -72,6 +75,7 @@ impl ImportRow {
         "redirect_status",
         "starts_at",
         "expires_at",
+        "expires_in",
         "expired_url",
         "max_clicks",
         "forward_query",
@@ -124,6 +128,7 @@ impl ImportRow {
             redirect_status: Some(link.redirect_status.as_u16()),
             starts_at: link.starts_at.map(write_time),
             expires_at: link.expires_at.map(write_time),
+            expires_in: None,
             expired_url: link.expired_url.as_ref().map(ToString::to_string),
             max_clicks: link.max_clicks,
             forward_query: Some(link.forward_query),

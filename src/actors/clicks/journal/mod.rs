@@ -14,6 +14,6 @@ mod verify;
 pub(super) use head::HEADER_BYTES;
 pub use head::Header;
 pub use record::Record;
-pub(super) use record::time_and_link;
+pub(super) use record::{time_and_link, user_agent};
 pub use scan::{Damage, Scanned, header, scan};
 pub use verify::{FileReport, FileState, verify};

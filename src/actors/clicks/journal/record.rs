@@ -121,6 +121,14 @@ pub(in super::super) fn time_and_link(payload: &[u8]) -> Option<(Timestamp, Id)>
     Some((Timestamp(at), Id(link)))
 }
 
+/// The user agent of a payload; empty when there is none.
+pub(in super::super) fn user_agent(payload: &[u8]) -> &[u8] {
+    let Some((fixed, rest)) = payload.split_at_checked(FIXED_BYTES) else { return &[] };
+    let from = usize::from(fixed[25]);
+    let length = usize::from(u16::from_le_bytes([fixed[16], fixed[17]]));
+    rest.get(from..from + length).unwrap_or_default()
+}
+
 /// Where the CRCs of a segment start from.
 pub(super) fn seed(segment: SegmentId) -> u32 {
     crc32fast::hash(&segment.0.to_le_bytes())
