@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -125,7 +125,8 @@ impl Node {
             config: settings.http.clone(),
             redirect: settings.redirect.clone(),
             listeners,
-            pages: Pages::load(&settings.pages).map_err(anyhow::Error::msg)?,
+            pages: Pages::load(&settings.pages)
+                .map_err(|problems| anyhow!("rendering the pages:\n{problems}"))?,
             links: links.clone(),
             clicks: settings.clicks.enabled.then(|| clicks.clone()),
             metrics: Arc::clone(&opened.metrics),

@@ -1,20 +1,19 @@
 //! What a visitor sees instead of a destination: pages, or problem documents for programs.
 //!
-//! Everything is rendered once, at start; an answer clones a handle to the bytes. An operator may
-//! replace each page by a file of the same name in a folder.
+//! Everything is rendered once, at start; an answer clones a handle to the bytes. The built-in
+//! pages share one file, `page.html`, and so one style sheet; each is sent complete. An operator
+//! may replace each by a file in a folder.
+
+mod template;
+mod text;
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use actix_web::HttpResponse;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use crate::domain::problems::Problems;
@@ -22,8 +21,18 @@ use crate::http::headers::private_no_store;
 use crate::http::problem::ProblemCode;
 use crate::http::wire::ProblemView;
 
-/// Largest template, in bytes: a page is kept in memory once per reason.
-const TEMPLATE_BYTES_MAX: u64 = 256 * 1_024;
+use template::{content_policy, escaped, fill, read_template};
+use text::status_of;
+
+pub(crate) use text::Page;
+
+/// The built-in pages, all of them.
+const BUILT_IN: &str = include_str!("page.html");
+/// What the built-in pages load: their icon in the tab, which is part of the page.
+const BUILT_IN_SOURCES: &str = "img-src data:";
+/// What an operator's page may load: the pictures and letters of a brand.
+const OWN_SOURCES: &str = "img-src 'self' data: https:; font-src data: https:";
+
 /// When to try again after a 503: a store that restarts is back within seconds.
 const RETRY_AFTER: &str = "5";
 
@@ -34,35 +43,25 @@ const PROBLEM_JSON: &str = "application/problem+json";
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PagesConfig {
-    /// Where `/` leads, an http or https URL. Unset: a small page that says what this is.
+    /// Where `/` leads, and a button on the built-in pages: an http or https URL. Unset: a small
+    /// page that says what this is.
     pub home_url: Option<String>,
     /// A folder with own pages: `404.html`, `410.html`, `403.html`, `503.html`, `home.html`; the
-    /// built-in ones stand in for missing files. `{{title}}`, `{{reason}}` and `{{status}}` are
-    /// filled in. Styles go into `<style>` elements, scripts do not run, files up to 256 KiB.
+    /// built-in ones stand in for missing files. `{{title}}`, `{{reason}}`, `{{advice}}` and
+    /// `{{status}}` are filled in. Styles go into `<style>` elements, scripts do not run, files up
+    /// to 256 KiB, read at start; see `docs/pages.md`.
     pub templates: Option<PathBuf>,
 }
 
 impl PagesConfig {
     /// Adds a line to `problems` for whatever keeps the pages from being rendered.
     pub fn check(&self, problems: &mut Problems) {
-        if let Err(sentence) = Pages::load(self) {
-            problems.add(sentence);
+        if let Err(found) = Pages::load(self) {
+            for sentence in found.sentences() {
+                problems.add(sentence);
+            }
         }
     }
-}
-
-/// Every page there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub(crate) enum Page {
-    NotFound,
-    Expired,
-    Exhausted,
-    Disabled,
-    Archived,
-    Blocked,
-    Unavailable,
-    Home,
 }
 
 /// All pages, rendered.
@@ -78,109 +77,37 @@ struct Rendered {
     problem: Bytes,
 }
 
-/// What a page says, and to programs by which code.
-struct Text {
-    /// `None` where nothing is wrong.
-    code: Option<ProblemCode>,
-    title: &'static str,
-    reason: &'static str,
-}
-
-impl Page {
-    const ALL: [Self; 8] = [
-        Self::NotFound,
-        Self::Expired,
-        Self::Exhausted,
-        Self::Disabled,
-        Self::Archived,
-        Self::Blocked,
-        Self::Unavailable,
-        Self::Home,
-    ];
-
-    const fn text(self) -> Text {
-        let (code, title, reason) = match self {
-            Self::NotFound => (
-                Some(ProblemCode::NotFound),
-                "Link not found",
-                "There is nothing at this address. Please check that the link is complete and \
-                 spelled as you were given it; capital letters count.",
-            ),
-            Self::Expired => (
-                Some(ProblemCode::LinkExpired),
-                ProblemCode::LinkExpired.title(),
-                "It was made to work until a certain time, and that time has passed. Please ask \
-                 whoever gave it to you for a new one.",
-            ),
-            Self::Exhausted => (
-                Some(ProblemCode::LinkExhausted),
-                ProblemCode::LinkExhausted.title(),
-                "It was made to work a limited number of times, and it has been opened that \
-                 often. Please ask whoever gave it to you for a new one.",
-            ),
-            Self::Disabled => (
-                Some(ProblemCode::LinkDisabled),
-                ProblemCode::LinkDisabled.title(),
-                "It does not lead anywhere at the moment. Please ask whoever gave it to you \
-                 whether there is a new one.",
-            ),
-            Self::Archived => (
-                Some(ProblemCode::LinkArchived),
-                ProblemCode::LinkArchived.title(),
-                "Its owner has put it away. Please ask whoever gave it to you whether there is a \
-                 new one.",
-            ),
-            Self::Blocked => (
-                Some(ProblemCode::LinkBlocked),
-                ProblemCode::LinkBlocked.title(),
-                "It was taken down to protect visitors, or because it broke the rules of this \
-                 service. You have not been sent anywhere.",
-            ),
-            Self::Unavailable => (
-                Some(ProblemCode::Unavailable),
-                "Please try again in a moment",
-                "This link could not be looked up just now. The link itself may well be fine; \
-                 nothing is wrong on your side.",
-            ),
-            Self::Home => (
-                None,
-                "Short links live here",
-                "Addresses on this site are short for longer ones elsewhere. To follow a link, \
-                 open it in full, just as you were given it.",
-            ),
-        };
-        Text { code, title, reason }
-    }
-
-    fn status(self) -> StatusCode {
-        self.text().code.map_or(StatusCode::OK, status_of)
-    }
-
-    /// Name of the template and the built-in one.
-    const fn template(self) -> (&'static str, &'static str) {
-        match self {
-            Self::NotFound => ("404.html", include_str!("404.html")),
-            Self::Expired | Self::Exhausted | Self::Disabled | Self::Archived => {
-                ("410.html", include_str!("410.html"))
-            }
-            Self::Blocked => ("403.html", include_str!("403.html")),
-            Self::Unavailable => ("503.html", include_str!("503.html")),
-            Self::Home => ("home.html", include_str!("home.html")),
-        }
-    }
-}
-
 impl Pages {
-    /// Reads the operator's templates, if any, and renders every page. The error is a sentence
-    /// that names the setting.
-    pub fn load(config: &PagesConfig) -> Result<Self, String> {
-        let home_url = config.home_url.as_deref().map(parse_home_url).transpose()?;
-        if let Some(folder) = &config.templates {
-            fs::read_dir(folder)
-                .map_err(|error| format!("`pages.templates` is {}: {error}", folder.display()))?;
+    /// Reads the operator's templates, if any, and renders every page. The error has a sentence for
+    /// each mistake, which names the setting.
+    pub fn load(config: &PagesConfig) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let home_url = config
+            .home_url
+            .as_deref()
+            .and_then(|text| parse_home_url(text).map_err(|sentence| problems.add(sentence)).ok());
+        let folder = config.templates.as_deref().filter(|folder| match fs::read_dir(folder) {
+            Ok(_) => true,
+            Err(error) => {
+                problems.add(format!("`pages.templates` is {}: {error}", folder.display()));
+                false
+            }
+        });
+        let home = home_url.as_ref().map(Url::as_str);
+        let mut rendered = Vec::with_capacity(Page::ALL.len());
+        for page in Page::ALL {
+            match Rendered::new(page, folder, home) {
+                Ok(page) => rendered.push(page),
+                // Several pages share a file, whose mistake is one mistake.
+                Err(sentence) if problems.sentences().contains(&sentence) => (),
+                Err(sentence) => problems.add(sentence),
+            }
         }
-        let render = |page: &Page| Rendered::new(*page, config.templates.as_deref());
-        let rendered = Page::ALL.iter().map(render).collect::<Result<_, _>>()?;
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let home_url = home_url
+            .map(|url| HeaderValue::from_str(url.as_str()).expect("a parsed URL is visible ASCII"));
         Ok(Self { rendered, home_url })
     }
 
@@ -214,18 +141,58 @@ impl Pages {
 }
 
 impl Rendered {
-    fn new(page: Page, folder: Option<&Path>) -> Result<Self, String> {
-        let (name, built_in) = page.template();
-        let own = folder.map(|folder| read_template(&folder.join(name))).transpose()?.flatten();
-        let images = own.is_some();
+    fn new(page: Page, folder: Option<&Path>, home_url: Option<&str>) -> Result<Self, String> {
         let text = page.text();
-        let html = fill(own.as_deref().unwrap_or(built_in), page.status(), &text)
-            .map_err(|problem| format!("`pages.templates`: {name} {problem}"))?;
-        let policy = HeaderValue::from_str(&content_policy(&html, images))
+        let own = folder.map(|folder| render_own(page, &folder.join(page.file()))).transpose()?;
+        let (html, sources) = match own.flatten() {
+            Some(html) => (html, OWN_SOURCES),
+            None => (render_built_in(page, home_url), BUILT_IN_SOURCES),
+        };
+        let policy = HeaderValue::from_str(&content_policy(&html, sources))
             .expect("words and base 64 are a header value");
         let problem = text.code.map(|code| problem_body(code, text.reason)).unwrap_or_default();
         Ok(Self { policy, html: html.into(), problem: problem.into() })
     }
+}
+
+/// The operator's page, if there is a file for it. The error names the setting and the file.
+fn render_own(page: Page, path: &Path) -> Result<Option<String>, String> {
+    let named = |problem| format!("`pages.templates`: {} {problem}", path.display());
+    let Some(template) = read_template(path).map_err(named)? else { return Ok(None) };
+    let (text, status) = (page.text(), page.status());
+    let (title, reason, advice) = (escaped(text.title), escaped(text.reason), escaped(text.advice));
+    let values = [
+        ("title", title.as_str()),
+        ("reason", &reason),
+        ("advice", &advice),
+        ("status", status.as_str()),
+    ];
+    fill(&template, &values).map(Some).map_err(named)
+}
+
+fn render_built_in(page: Page, home_url: Option<&str>) -> String {
+    let (text, look) = (page.text(), page.look());
+    let action = match (page, home_url) {
+        // An empty address is the one that was asked for, query and all.
+        (Page::Unavailable, _) => "<a href=\"\">Try again</a>\n".to_owned(),
+        (_, Some(url)) => format!("<a href=\"{}\">Go to our website</a>\n", escaped(url)),
+        (_, None) => String::new(),
+    };
+    let code = match page {
+        Page::Home => String::new(),
+        _ => format!("<p class=\"code\">Error {}</p>\n", page.status().as_str()),
+    };
+    let values = [
+        ("title", escaped(text.title)),
+        ("reason", escaped(text.reason)),
+        ("advice", escaped(text.advice)),
+        ("tone", look.tone.to_owned()),
+        ("icon", look.icon.to_owned()),
+        ("action", action),
+        ("code", code),
+    ];
+    let values: Vec<_> = values.iter().map(|(name, html)| (*name, html.as_str())).collect();
+    fill(BUILT_IN, &values).expect("the built-in page has no other placeholders")
 }
 
 /// A problem document (RFC 9457) for what is refused before any link is looked at.
@@ -244,10 +211,6 @@ pub(crate) fn method_not_allowed(allowed: &'static str) -> HttpResponse {
     answer
 }
 
-fn status_of(code: ProblemCode) -> StatusCode {
-    StatusCode::from_u16(code.status()).expect("codes have statuses of three digits")
-}
-
 fn problem_body(code: ProblemCode, reason: &str) -> Vec<u8> {
     let problem = ProblemView {
         kind: format!("/problems/{}", code.as_str()),
@@ -260,94 +223,11 @@ fn problem_body(code: ProblemCode, reason: &str) -> Vec<u8> {
     serde_json::to_vec(&problem).expect("texts and a number are valid JSON")
 }
 
-fn parse_home_url(text: &str) -> Result<HeaderValue, String> {
+fn parse_home_url(text: &str) -> Result<Url, String> {
     Url::parse(text)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https"))
-        .and_then(|url| HeaderValue::from_str(url.as_str()).ok())
         .ok_or_else(|| format!("`pages.home_url` is {text:?}; it must be an http or https URL"))
-}
-
-/// An operator's template with line ends as browsers see them; `None` when there is none.
-fn read_template(path: &Path) -> Result<Option<String>, String> {
-    let named = |problem: &dyn std::fmt::Display| {
-        format!("`pages.templates`: {} {problem}", path.display())
-    };
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(named(&format_args!("cannot be read: {error}"))),
-        Ok(file) if file.len() > TEMPLATE_BYTES_MAX => {
-            return Err(named(&format_args!("is larger than {TEMPLATE_BYTES_MAX} bytes")));
-        }
-        Ok(_) => (),
-    }
-    let text = fs::read_to_string(path)
-        .map_err(|error| named(&format_args!("cannot be read: {error}")))?;
-    Ok(Some(text.replace("\r\n", "\n")))
-}
-
-/// Puts the texts in. The error says which placeholder is unknown.
-fn fill(template: &str, status: StatusCode, text: &Text) -> Result<String, String> {
-    let mut page = String::with_capacity(template.len() + 512);
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once("{{") {
-        let (name, after) = after.split_once("}}").ok_or("has a `{{` without its `}}`")?;
-        page.push_str(before);
-        match name.trim() {
-            "title" => push_escaped(&mut page, text.title),
-            "reason" => push_escaped(&mut page, text.reason),
-            "status" => page.push_str(status.as_str()),
-            other => return Err(format!("has an unknown placeholder `{{{{{other}}}}}`")),
-        }
-        rest = after;
-    }
-    page.push_str(rest);
-    Ok(page)
-}
-
-fn push_escaped(page: &mut String, text: &str) {
-    for letter in text.chars() {
-        match letter {
-            '&' => page.push_str("&amp;"),
-            '<' => page.push_str("&lt;"),
-            '>' => page.push_str("&gt;"),
-            '"' => page.push_str("&quot;"),
-            '\'' => page.push_str("&#39;"),
-            letter => page.push(letter),
-        }
-    }
-}
-
-/// Nothing may be loaded, sent or framed; the page's own styles are allowed by their digests, and
-/// images to operators who bring their own page.
-fn content_policy(html: &str, images: bool) -> String {
-    let mut policy = String::from(
-        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    );
-    if images {
-        policy.push_str("; img-src 'self' data: https:");
-    }
-    let digests: Vec<String> = styles(html)
-        .map(|style| format!("'sha256-{}'", BASE64.encode(Sha256::digest(style))))
-        .collect();
-    if !digests.is_empty() {
-        policy.push_str("; style-src ");
-        policy.push_str(&digests.join(" "));
-    }
-    policy
-}
-
-/// Contents of the `<style>` elements.
-fn styles(html: &str) -> impl Iterator<Item = &str> {
-    let lower = html.to_ascii_lowercase();
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        let tag = from + lower[from..].find("<style")?;
-        let start = tag + lower[tag..].find('>')? + 1;
-        let end = start + lower[start..].find("</style")?;
-        from = end;
-        Some(&html[start..end])
-    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 
 use actix_web::body::to_bytes;
 
+use actix_web::http::StatusCode;
+
+use super::template::styles;
 use super::*;
 
 async fn body(answer: HttpResponse) -> String {
@@ -30,13 +33,16 @@ async fn built_in_pages_are_small_complete_and_run_nothing() {
         assert_eq!(answer.headers().get(header::CONTENT_TYPE).unwrap(), HTML);
         let html = body(answer).await;
         assert!(html.len() < 4_096, "{page:?} has {} bytes", html.len());
-        for needed in ["<html lang=\"en\">", "<main>", "<h1>", "prefers-color-scheme: dark"] {
+        let html = html.replace("http://www.w3.org/2000/svg", "the name of a format");
+        for needed in ["<html lang=\"en\">", "<main ", "<h1>", "prefers-color-scheme: dark"] {
             assert!(html.contains(needed), "{page:?} lacks {needed}");
         }
         for unwanted in ["<script", "{{", "http://", "https://", " style=", " onload="] {
             assert!(!html.contains(unwanted), "{page:?} has {unwanted}");
         }
-        assert!(html.contains(page.text().title));
+        let text = page.text();
+        assert_eq!(html.matches(text.title).count(), 2, "{page:?}");
+        assert!(html.contains(text.reason) && html.contains(text.advice), "{page:?}");
     }
 }
 
@@ -76,50 +82,102 @@ fn only_unavailable_asks_to_come_back() {
 #[test]
 fn the_policy_allows_exactly_the_styles_of_the_page() {
     // The digest of `a{}` as `openssl dgst -sha256 -binary | base64` prints it.
-    let html = "<STYLE media=\"all\">a{}</STYLE><p>x</p><style>a{}</style >";
+    let html = "<STYLE media=\"(width > 9px)\">a{}</STYLE><p>x</p><style>a{}</style >";
     assert_eq!(styles(html).collect::<Vec<_>>(), ["a{}", "a{}"]);
-    let policy = content_policy(html, false);
+    let policy = content_policy(html, "img-src data:");
     let digest = "'sha256-X1RutGBrXCt9KkSaXMK7tHftWiRscFHOhxsS8tv8hBk='";
     assert_eq!(policy.matches(digest).count(), 2, "{policy}");
-    assert!(policy.contains("frame-ancestors 'none'"));
+    assert!(policy.contains("frame-ancestors 'none'; img-src data:; style-src"), "{policy}");
     assert!(!policy.contains("unsafe-inline"));
-    assert!(!policy.contains("img-src"));
-    assert!(!content_policy("<p>no style</p>", true).contains("style-src"));
+    assert!(!content_policy("<p>no style</p>", OWN_SOURCES).contains("style-src"));
+    for comment in ["<!-- one <style> is enough -->", "<!-- <style isn't here -->", "<style>"] {
+        let html = format!("{comment}<style>a{{}}</style>");
+        assert!(styles(&html).any(|style| style == "a{}"), "{html}");
+    }
+}
+
+fn own(folder: &Path) -> PagesConfig {
+    PagesConfig { templates: Some(folder.to_owned()), ..PagesConfig::default() }
 }
 
 #[actix_web::test]
 async fn an_operator_replaces_single_pages() {
     let folder = tempfile::tempdir().unwrap();
-    let own = "<title>{{ status }}</title>\r\n<b>{{title}}</b>{{reason}}";
-    fs::write(folder.path().join("410.html"), own).unwrap();
-    let config =
-        PagesConfig { templates: Some(folder.path().to_owned()), ..PagesConfig::default() };
-    let pages = Pages::load(&config).unwrap();
-    let html = body(pages.answer(Page::Expired, false)).await;
-    assert!(html.starts_with("<title>410</title>\n<b>This link has expired</b>It was"), "{html}");
+    let file = "<title>{{ status }}</title>\r\n<b>{{title}}</b>\r{{reason}} {{advice}}";
+    fs::write(folder.path().join("410.html"), file).unwrap();
+    let pages = Pages::load(&own(folder.path())).unwrap();
+    let answer = pages.answer(Page::Expired, false);
+    let policy = answer.headers().get(header::CONTENT_SECURITY_POLICY).unwrap().to_owned();
+    assert!(policy.to_str().unwrap().contains("img-src 'self' data: https:"), "{policy:?}");
+    let html = body(answer).await;
+    let text = Page::Expired.text();
+    let expected = format!(
+        "<title>410</title>\n<b>This link has expired</b>\n{} {}",
+        text.reason, text.advice
+    );
+    assert_eq!(html, expected);
     let built_in = body(pages.answer(Page::NotFound, false)).await;
-    assert!(built_in.contains("<main>"));
+    assert!(built_in.contains("<main "));
+}
+
+fn problems_of(config: &PagesConfig) -> Vec<String> {
+    let mut problems = Problems::default();
+    config.check(&mut problems);
+    problems.sentences().to_vec()
 }
 
 #[test]
 fn broken_templates_are_configuration_problems() {
     let folder = tempfile::tempdir().unwrap();
-    let problems_of = |config: &PagesConfig| {
-        let mut problems = Problems::default();
-        config.check(&mut problems);
-        problems.to_string()
-    };
-    let mut config =
-        PagesConfig { templates: Some(folder.path().join("absent")), ..PagesConfig::default() };
-    assert!(problems_of(&config).contains("`pages.templates`"));
-    config.templates = Some(folder.path().to_owned());
-    assert_eq!(problems_of(&config), "");
-    for text in ["{{titel}}", "{{title"] {
-        fs::write(folder.path().join("404.html"), text).unwrap();
-        assert!(problems_of(&config).contains("404.html"), "{text}");
+    let config = own(folder.path());
+    assert!(problems_of(&own(&folder.path().join("absent")))[0].contains("`pages.templates`"));
+    assert!(problems_of(&config).is_empty());
+    let file = folder.path().join("410.html");
+    let large = vec![b'a'; 256 * 1_024 + 1];
+    fs::write(&file, &large[1..]).unwrap();
+    assert!(problems_of(&config).is_empty(), "256 KiB fit");
+    let cases: [(&[u8], &str); 6] = [
+        (b"{{titel}}", "an unknown placeholder `{{titel}}`; there are `{{title}}`, "),
+        (b"{{icon}}", "an unknown placeholder"),
+        (b"{{title", "without its `}}`"),
+        (b"<p>\xff\xfe", "is not UTF-8 from byte 3"),
+        (b" \r\n", "is empty"),
+        (&large, "is larger than 262144 bytes"),
+    ];
+    for (text, what) in cases {
+        fs::write(&file, text).unwrap();
+        let problems = problems_of(&config);
+        assert_eq!(problems.len(), 1, "one mistake in the file of four pages: {problems:?}");
+        assert!(problems[0].starts_with("`pages.templates`: "), "{problems:?}");
+        assert!(problems[0].contains("410.html ") && problems[0].contains(what), "{problems:?}");
     }
-    fs::write(folder.path().join("404.html"), [0xff, 0xfe]).unwrap();
-    assert!(problems_of(&config).contains("404.html"));
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert!(problems_of(&config)[0].ends_with("410.html is not a file"));
+}
+
+#[test]
+fn every_mistake_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("404.html"), "{{titel}}").unwrap();
+    fs::write(folder.path().join("home.html"), "").unwrap();
+    let home_url = Some("company.example".to_owned());
+    let problems = problems_of(&PagesConfig { home_url, ..own(folder.path()) }).join("\n");
+    for named in ["`pages.home_url`", "404.html", "home.html"] {
+        assert!(problems.contains(named), "{named} is not in\n{problems}");
+    }
+}
+
+#[actix_web::test]
+async fn a_page_offers_the_next_step_there_is() {
+    let home_url = Some("https://company.example/?a=1&b='2'".to_owned());
+    let pages = Pages::load(&PagesConfig { home_url, ..PagesConfig::default() }).unwrap();
+    let way_out = "<a href=\"https://company.example/?a=1&amp;b=%272%27\">";
+    assert!(body(pages.answer(Page::NotFound, false)).await.contains(way_out));
+    let again = "<a href=\"\">Try again</a>";
+    assert!(body(pages.answer(Page::Unavailable, false)).await.contains(again));
+    assert!(!body(built_in().answer(Page::NotFound, false)).await.contains("<a "));
+    assert!(body(built_in().answer(Page::Unavailable, false)).await.contains(again));
 }
 
 #[test]
@@ -131,14 +189,15 @@ fn the_home_page_leads_where_the_operator_says() {
     assert_eq!(answer.status(), StatusCode::FOUND);
     assert_eq!(answer.headers().get(header::LOCATION).unwrap(), "https://company.example/");
     for url in ["", "company.example", "javascript:alert(1)", "ftp://a.example/"] {
-        assert!(to(url).is_err_and(|problem| problem.contains("`pages.home_url`")), "{url}");
+        assert!(
+            to(url).is_err_and(|problem| problem.to_string().contains("`pages.home_url`")),
+            "{url}"
+        );
     }
     assert_eq!(built_in().home().status(), StatusCode::OK);
 }
 
 #[test]
 fn texts_are_escaped() {
-    let mut page = String::new();
-    push_escaped(&mut page, "<a href=\"x\">'&");
-    assert_eq!(page, "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
+    assert_eq!(escaped("<a href=\"x\">'&"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
 }
