@@ -62,6 +62,8 @@ enum Command {
     DrillKill(drill::kill::KillArgs),
     /// Tries unknown codes and looks for store reads and growing memory
     DrillUnknown(drill::unknown::UnknownArgs),
+    /// Keeps idle and slow connections beside visitors, and looks at deadlines and memory
+    DrillSlow(drill::slow::SlowArgs),
 }
 
 #[derive(Args, Debug)]
@@ -139,6 +141,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Instructions(arguments) => return bench::instructions::run(&arguments),
         Command::DrillKill(arguments) => return drill::kill::run(&arguments),
         Command::DrillUnknown(arguments) => return drill::unknown::run(&arguments),
+        Command::DrillSlow(arguments) => return drill::slow::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -17,6 +17,8 @@ outside_checks() {
   check "a graceful stop exits 0" stop_shunt
   check "kill -9 loses nothing" scripts/drill kill --rounds 3 --binary "$binary"
   check "the kill drill can fail" canary_fails
+  check "slow peers are cut off" scripts/drill slow --idle 1000 --slow 100 --keep-alive 5 --binary "$binary"
+  check "the slow drill can fail" slow_canary_fails
 }
 
 create_link() {
@@ -63,3 +65,9 @@ clicks_are_exact() {
 drained() { [ "$(metric shunt_clicks_in_journal)" = 0 ]; }
 
 canary_fails() { ! scripts/drill kill --rounds 1 --canary --binary "$binary" >/dev/null 2>&1; }
+
+slow_canary_fails() {
+  local status=0
+  scripts/drill slow --canary --idle 10 --slow 0 --keep-alive 1 --binary "$binary" >/dev/null 2>&1 || status=$?
+  [ "$status" = 1 ]
+}

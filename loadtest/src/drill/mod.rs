@@ -4,4 +4,6 @@
 pub mod kill;
 pub mod ledger;
 pub mod load;
+pub mod peers;
+pub mod slow;
 pub mod unknown;
