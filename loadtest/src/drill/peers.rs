@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{self, AddressFamily, SocketType};
 
 use crate::answer::{Parsed, parse};
 use crate::shunt::HOST;
@@ -12,6 +14,7 @@ use crate::tape::render_get;
 
 /// Bytes that [`Kind::Drop`] reads at a time.
 const DROP_BYTES: usize = 64;
+const RECEIVE_BYTES: usize = 4_096;
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a peer does.
@@ -42,7 +45,12 @@ pub struct Peer {
 
 impl Peer {
     pub fn fresh(addr: SocketAddr, kind: Kind) -> Result<Self> {
-        let stream = TcpStream::connect(addr).context("connect a slow peer")?;
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        // Who does not read is to be noticed soon: with large buffers, filling them would be the
+        // greater part of the drill.
+        set_socket_recv_buffer_size(&socket, RECEIVE_BYTES)?;
+        net::connect(&socket, &addr).context("connect a slow peer")?;
+        let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         let requests = b"GET /slow HTTP/1.1\r\nX-Slow: ".to_vec();

@@ -161,11 +161,11 @@ fn plain(path: &str, host: &str) -> String {
 /// Every answer in what a connection brought. Bodies do not contain status lines.
 fn answers_in(bytes: &[u8]) -> Vec<Seen> {
     let text = String::from_utf8_lossy(bytes);
-    let answers = text.split("HTTP/1.1 ").skip(1);
+    let answers = text.split("HTTP/1.").skip(1);
     answers
         .map(|answer| {
             let head = answer.split("\r\n\r\n").next().unwrap_or_default();
-            let status = head.get(..3).and_then(|status| status.parse().ok());
+            let status = head.get(2..5).and_then(|status| status.parse().ok());
             let location = head.split("\r\n").find_map(|line| {
                 let (name, value) = line.split_once(": ")?;
                 name.eq_ignore_ascii_case("location").then(|| value.to_owned())
@@ -173,4 +173,34 @@ fn answers_in(bytes: &[u8]) -> Vec<Seen> {
             (status.expect("a status"), location)
         })
         .collect()
+}
+
+#[tokio::test]
+async fn an_answer_does_not_depend_on_what_follows_in_the_pipeline() {
+    let app = TestApp::start().await;
+    let host = app.url.trim_start_matches("http://").to_owned();
+    let list = |more: &str| {
+        let key = &app.key;
+        format!("GET /api/v1/links HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {key}\r\n{more}\r\n")
+    };
+    let head = format!("HEAD /robots.txt HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let last = list("Connection: close\r\n");
+    let all = [list(""), head, last, plain("/health", &host)].concat();
+    let mut stream = TcpStream::connect(&host).await.expect("a connection");
+    stream.write_all(all.as_bytes()).await.expect("sent");
+    let mut text = String::new();
+    let read = tokio::time::timeout(SOON, stream.read_to_string(&mut text)).await;
+    read.expect("an end").expect("text");
+
+    let answers: Vec<_> = text
+        .split("HTTP/1.1 ")
+        .skip(1)
+        .filter_map(|answer| answer.split_once("\r\n\r\n"))
+        .collect();
+    assert_eq!(answers.len(), 3, "nothing after the last one: {text}");
+    assert!(answers[0].1.starts_with('{'), "{text}");
+    assert_eq!(answers[1].1, "", "{text}");
+    assert!(answers[2].1.starts_with('{'), "{text}");
+    assert!(answers[2].0.contains("\r\nconnection: close"), "{text}");
+    app.finish().await;
 }
