@@ -66,6 +66,8 @@ enum Command {
     DrillEio(drill::eio::EioArgs),
     /// Tries unknown codes and looks for store reads and growing memory
     DrillUnknown(drill::unknown::UnknownArgs),
+    /// Keeps idle and slow connections beside visitors, and looks at deadlines and memory
+    DrillSlow(drill::slow::SlowArgs),
 }
 
 #[derive(Args, Debug)]
@@ -145,6 +147,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::DrillDisk(arguments) => return drill::disk::run(&arguments),
         Command::DrillEio(arguments) => return drill::eio::run(&arguments),
         Command::DrillUnknown(arguments) => return drill::unknown::run(&arguments),
+        Command::DrillSlow(arguments) => return drill::slow::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! Composition root: build, run, drain.
 
 mod clock;
+mod descriptors;
 mod health;
 mod open;
 mod serve;

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::actors::clicks::{ClickSink, ClickSinkParts};
 use crate::actors::links::{LinkTable, LinkTableParts};
 use crate::app::open::JOURNAL_FOLDER;
-use crate::app::{Opened, Sharing, health, open};
+use crate::app::{Opened, Sharing, descriptors, health, open};
 use crate::config::Settings;
 use crate::domain::destination::DestinationPolicy;
 use crate::http::admin::{self, AdminState};
@@ -33,6 +33,7 @@ const RECOVERY_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Serves until SIGTERM or SIGINT, then drains. Fails when the node cannot be built.
 pub fn serve(settings: Settings) -> Result<()> {
     logging::install(&settings.log).map_err(anyhow::Error::msg).context("starting the log")?;
+    descriptors::raise_limit();
     actix_rt::System::new().block_on(run(settings))
 }
 

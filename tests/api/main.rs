@@ -8,6 +8,8 @@ mod clicks;
 mod command_line;
 mod connections;
 mod crash;
+mod drain;
+mod framing;
 mod hostile;
 mod imports;
 mod keys;

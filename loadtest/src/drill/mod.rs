@@ -6,6 +6,8 @@ pub mod eio;
 pub mod kill;
 pub mod ledger;
 pub mod load;
+pub mod peers;
+pub mod slow;
 pub mod trial;
 pub mod unknown;
 pub mod watch;

@@ -56,6 +56,10 @@ pub(crate) struct Life {
     since: Cell<Instant>,
     /// Since when the client does not take its answers; later with every byte that it takes.
     stalled: Cell<Option<Instant>>,
+    /// Whether the request that is served has no body, so that what comes is the next one.
+    whole: Cell<bool>,
+    /// Whether somebody waits for the answer to be sent.
+    held: Cell<bool>,
     cut: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -99,6 +103,8 @@ impl Watch {
             phase: Cell::new(Phase::Fresh),
             since: Cell::new(self.now.get()),
             stalled: Cell::new(None),
+            whole: Cell::new(false),
+            held: Cell::new(false),
             cut: Cell::new(false),
             waker: RefCell::default(),
         });
@@ -165,7 +171,8 @@ impl Life {
     }
 
     /// A request is with the application until the answer of this is dropped.
-    pub(crate) fn serve(self: &Rc<Self>) -> Serving {
+    pub(crate) fn serve(self: &Rc<Self>, has_body: bool) -> Serving {
+        self.whole.set(!has_body);
         self.cut.set(false);
         self.phase.set(Phase::Served);
         Serving(Rc::clone(self))
@@ -174,6 +181,28 @@ impl Life {
     /// A request was answered at once.
     pub(crate) fn answered(&self) {
         self.wait(Phase::Answered);
+        self.let_go();
+    }
+
+    /// Whether the next request has to wait until the one before is answered and sent. If so, the
+    /// connection is woken then.
+    pub(super) fn holds_requests(&self) -> bool {
+        let served = self.phase.get() == Phase::Served && self.whole.get();
+        let holds = served || self.is_stalled();
+        self.held.set(holds);
+        holds
+    }
+
+    fn let_go(&self) {
+        if self.held.take() {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
     }
 
     /// Whether the answer under way is the last, because the server stops.
@@ -207,6 +236,7 @@ impl Life {
         if self.stalled.take().is_some() {
             self.cut.set(false);
             self.since.set(self.watch.now.get());
+            self.let_go();
         }
     }
 
@@ -223,9 +253,7 @@ impl Life {
 
     fn cut(&self) {
         self.cut.set(true);
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
+        self.wake();
     }
 }
 
