@@ -27,11 +27,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::http::direct::answer::Answers;
-use crate::http::direct::request::{Parsed, parse};
 use crate::http::direct::watch::{Life, Phase, Watch};
 use crate::http::worker::Worker;
 
 pub(crate) use handover::Handover;
+pub use request::{Parsed, PlainVisit, parse};
 
 /// Room for reading; a plain visit takes some hundred bytes.
 const READ_BYTES: usize = 8 * 1_024;
