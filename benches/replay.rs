@@ -211,12 +211,7 @@ impl ClickStore for Away {
         Self::refuse("totals")
     }
 
-    async fn series(
-        &self,
-        _: Id,
-        _: Granularity,
-        _: Range<u32>,
-    ) -> StorageResult<Vec<(u32, u64)>> {
+    async fn series(&self, _: Id, _: Granularity, _: Range<u32>) -> StorageResult<Vec<(u32, u64)>> {
         Self::refuse("series")
     }
 

@@ -35,7 +35,10 @@ impl Long {
     fn used(&self) -> Vec<(usize, usize)> {
         let starts = [HEADER_BYTES].into_iter().chain(self.ends.iter().copied());
         let length = |at: usize| u32::from_le_bytes(*self.bytes[at..].first_chunk().unwrap());
-        starts.zip(&self.ends).map(|(start, _)| (start, start + 8 + length(start) as usize)).collect()
+        starts
+            .zip(&self.ends)
+            .map(|(start, _)| (start, start + 8 + length(start) as usize))
+            .collect()
     }
 
     /// Does `each` for every place of the records, on all cores, with bytes of its own.

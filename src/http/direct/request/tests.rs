@@ -79,7 +79,8 @@ fn a_request_is_partial_until_its_last_byte_and_other_when_it_grows_too_long() {
 /// Requests that are nearly plain: each part is mostly what it should be.
 fn nearly_plain() -> impl Strategy<Value = Vec<u8>> {
     let before = prop_oneof![9 => Just(""), 1 => Just("\r\n"), 1 => Just("\n"), 1 => Just(" ")];
-    let method = prop_oneof![6 => Just("GET"), 2 => Just("HEAD"), 1 => Just("OPTIONS"), 1 => Just("get")];
+    let method =
+        prop_oneof![6 => Just("GET"), 2 => Just("HEAD"), 1 => Just("OPTIONS"), 1 => Just("get")];
     let path = prop_oneof![
         6 => "/[A-Za-z0-9_-]{1,12}",
         1 => "/[A-Za-z0-9_-]{48,53}",
@@ -93,7 +94,8 @@ fn nearly_plain() -> impl Strategy<Value = Vec<u8>> {
     let host = prop_oneof![9 => Just("Host: go.example"), 1 => Just("X-Nothing: 1")];
     (before, method, path, version, end, host, headers, after).prop_map(
         |(before, method, path, version, end, host, headers, after)| {
-            let mut text = format!("{before}{method} {path} {version}{end}{host}{end}").into_bytes();
+            let mut text =
+                format!("{before}{method} {path} {version}{end}{host}{end}").into_bytes();
             for header in headers {
                 text.extend(header);
                 text.extend(end.as_bytes());
@@ -130,15 +132,26 @@ fn header_line() -> impl Strategy<Value = Vec<u8>> {
     let colon = prop::sample::select(vec![": ", ":", " : ", ":\t", ""]);
     let value = prop_oneof![
         prop::sample::select(vec![
-            "1", "0", "keep-alive", "Keep-Alive", "close", "chunked", "prefetch", "100-continue",
-            "go.example:80", "+5", "", "keep-alive, close", " 1 ", "a b",
+            "1",
+            "0",
+            "keep-alive",
+            "Keep-Alive",
+            "close",
+            "chunked",
+            "prefetch",
+            "100-continue",
+            "go.example:80",
+            "+5",
+            "",
+            "keep-alive, close",
+            " 1 ",
+            "a b",
         ])
         .prop_map(|text| text.as_bytes().to_vec()),
         prop::collection::vec(any::<u8>(), 0..10),
     ];
-    (name, colon, value).prop_map(|(name, colon, value)| {
-        [name.as_bytes(), colon.as_bytes(), &value].concat()
-    })
+    (name, colon, value)
+        .prop_map(|(name, colon, value)| [name.as_bytes(), colon.as_bytes(), &value].concat())
 }
 
 /// A verdict without its details.
