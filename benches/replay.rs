@@ -72,8 +72,9 @@ fn measure(name: &str, links: u64) -> Result<()> {
 fn write(journal: &Path, links: u64) -> Result<f64> {
     let mut writing = Duration::ZERO;
     let metrics = Metrics::new();
+    let away: Arc<dyn ClickStore> = Arc::new(Away);
     actix::System::new().block_on(async {
-        let sink = start(journal, Arc::new(Away), &metrics)?;
+        let sink = start(journal, &away, &metrics).await?;
         let lane = sink.lane(metrics.worker());
         for first in (0..RECORDS).step_by(BURST as usize) {
             let begun = Instant::now();
@@ -93,7 +94,7 @@ fn replay(journal: &Path, links: u64) -> Result<Duration> {
     let store = MemoryStore::new().clicks;
     let elapsed = actix::System::new().block_on(async {
         let begun = Instant::now();
-        let sink = start(journal, store, &metrics)?;
+        let sink = start(journal, &store, &metrics).await?;
         sink.recovered().await;
         let elapsed = begun.elapsed();
         let ids: Vec<Id> = (1..=links).map(Id).collect();
@@ -104,14 +105,18 @@ fn replay(journal: &Path, links: u64) -> Result<Duration> {
     Ok(elapsed)
 }
 
-fn start(journal: &Path, store: Arc<dyn ClickStore>, metrics: &Arc<Metrics>) -> Result<ClickSink> {
+async fn start(
+    journal: &Path,
+    store: &Arc<dyn ClickStore>,
+    metrics: &Arc<Metrics>,
+) -> Result<ClickSink> {
     let config = ClicksConfig { free_disk_min: FreeDisk::Percent(0), ..ClicksConfig::default() };
     let begun = Instant::now();
     loop {
         let started = ClickSink::start(ClickSinkParts {
             config: config.clone(),
             folder: journal.to_owned(),
-            store: Arc::clone(&store),
+            store: Arc::clone(store),
             metrics: Arc::clone(metrics),
             clock: Arc::new(SystemClock),
         });
@@ -119,7 +124,7 @@ fn start(journal: &Path, store: Arc<dyn ClickStore>, metrics: &Arc<Metrics>) -> 
             Err(error)
                 if error.kind() == io::ErrorKind::ResourceBusy && begun.elapsed() < LET_GO_MAX =>
             {
-                std::thread::sleep(Duration::from_millis(10));
+                actix::clock::sleep(Duration::from_millis(10)).await;
             }
             started => return started.context("start a sink"),
         }
