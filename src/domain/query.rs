@@ -174,6 +174,15 @@ mod tests {
     }
 
     #[test]
+    fn merging_again_brings_equal_names_together_and_loses_nothing() {
+        let once = "https://a/?x=1&a=2&b=3&%61=4";
+        let twice = "https://a/?x=1&a=2&%61=4&b=3";
+        assert_merged("https://a/?x=1", "a=2&b=3&%61=4", once);
+        assert_merged(once, "a=2&b=3&%61=4", twice);
+        assert_merged(twice, "a=2&b=3&%61=4", twice);
+    }
+
+    #[test]
     fn names_are_compared_decoded() {
         assert_merged("https://a/?%78=1", "x=2", "https://a/?x=2");
         assert_merged("https://a/?x=1", "%78=2", "https://a/?%78=2");

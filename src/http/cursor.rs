@@ -19,11 +19,11 @@ pub struct CursorSealer {
 
 /// What a cursor belongs to: one list, of one workspace, with one set of filters and one order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct CursorScope([u8; 32]);
+pub struct CursorScope([u8; 32]);
 
 impl CursorScope {
     /// `filters` is anything that tells two lists apart.
-    pub(crate) fn new(list: &str, workspace: Id, filters: &str) -> Self {
+    pub fn new(list: &str, workspace: Id, filters: &str) -> Self {
         let mut hasher = blake3::Hasher::new();
         for part in [list.as_bytes(), &workspace.0.to_le_bytes(), filters.as_bytes()] {
             hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
@@ -37,7 +37,8 @@ impl CursorSealer {
         Self { key: blake3::derive_key("shunt list cursors v1", secret) }
     }
 
-    pub(crate) fn seal(&self, scope: &CursorScope, mark: &PageMark) -> String {
+    /// The cursor that brings a caller back to behind `mark` in the list of `scope`.
+    pub fn seal(&self, scope: &CursorScope, mark: &PageMark) -> String {
         let mut bytes = Vec::with_capacity(64);
         bytes.extend(mark.id.0.to_le_bytes());
         match &mark.value {
@@ -55,7 +56,7 @@ impl CursorSealer {
     }
 
     /// The mark, if this installation sealed it for this very list.
-    pub(crate) fn open(&self, scope: &CursorScope, cursor: &str) -> Option<PageMark> {
+    pub fn open(&self, scope: &CursorScope, cursor: &str) -> Option<PageMark> {
         if cursor.len() > CURSOR_BYTES_MAX {
             return None;
         }

@@ -39,7 +39,7 @@ pub(crate) fn referrer_policy() -> HeaderValue {
 /// What a visit needs of a request's headers. Found in one pass, because every look-up in a map
 /// costs as much as passing an entry.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct VisitHeaders<'a> {
+pub struct VisitHeaders<'a> {
     pub host: &'a [u8],
     pub user_agent: &'a [u8],
     pub referrer: &'a [u8],
@@ -52,7 +52,7 @@ pub(crate) struct VisitHeaders<'a> {
 }
 
 impl<'a> VisitHeaders<'a> {
-    pub(crate) fn read(headers: &'a HeaderMap) -> Self {
+    pub fn read(headers: &'a HeaderMap) -> Self {
         let mut found = Self::default();
         for (name, value) in headers {
             let value = value.as_bytes();

@@ -46,7 +46,9 @@ use actix_web::{
 };
 
 pub use client::TrustedProxies;
-pub use cursor::CursorSealer;
+pub use cursor::{CursorScope, CursorSealer};
+pub use direct::{Parsed, PlainVisit, parse as parse_visit};
+pub use headers::VisitHeaders;
 pub use hosts::Hosts;
 pub use limits::RequestId;
 pub use listen::{ListenAddresses, Listeners};

@@ -28,11 +28,11 @@ use tokio::net::TcpStream;
 
 use crate::http::direct::answer::{Answers, Ending};
 use crate::http::direct::handover::cut_off;
-use crate::http::direct::request::{Parsed, parse};
 use crate::http::direct::watch::{Phase, Watch};
 use crate::http::worker::Worker;
 
 pub(crate) use handover::Handover;
+pub use request::{Parsed, PlainVisit, parse};
 pub(crate) use watch::Life;
 
 /// Room for reading; a plain visit takes some hundred bytes.

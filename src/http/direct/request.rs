@@ -13,7 +13,7 @@ use crate::http::headers::{REQUEST_ID_BYTES_MAX, VisitHeaders};
 const HEADERS_MAX: usize = 32;
 
 /// What the next bytes of a connection are.
-pub(super) enum Parsed<'a> {
+pub enum Parsed<'a> {
     Visit(PlainVisit<'a>),
     /// The beginning of a request.
     Partial,
@@ -22,7 +22,7 @@ pub(super) enum Parsed<'a> {
 }
 
 /// `GET` or `HEAD` of `/{code}`, without query and body.
-pub(super) struct PlainVisit<'a> {
+pub struct PlainVisit<'a> {
     pub code: &'a [u8],
     /// False for `HEAD`.
     pub counts: bool,
@@ -41,7 +41,7 @@ impl<'a> PlainVisit<'a> {
 }
 
 /// Reads the request at the start of `bytes`.
-pub(super) fn parse(bytes: &[u8]) -> Parsed<'_> {
+pub fn parse(bytes: &[u8]) -> Parsed<'_> {
     let mut room = [const { MaybeUninit::<Header<'_>>::uninit() }; HEADERS_MAX];
     let mut request = Request::new(&mut []);
     let n_bytes = match request.parse_with_uninit_headers(bytes, &mut room) {
@@ -98,70 +98,4 @@ fn plain_id<'a>(value: &'a [u8], before: Option<&[u8]>) -> Option<&'a [u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::click::ClickFlags;
-
-    fn visit(text: &str) -> Option<PlainVisit<'_>> {
-        match parse(text.as_bytes()) {
-            Parsed::Visit(visit) => Some(visit),
-            Parsed::Partial | Parsed::Other => None,
-        }
-    }
-
-    #[test]
-    fn a_plain_visit_is_read_with_what_a_click_keeps() {
-        let text = "GET /spring HTTP/1.1\r\nHost: go.example\r\n\
-                    USER-agent: probe/1\r\n\
-                    Referer: https://a.example/\r\nAccept-Language: de\r\nDNT: 1\r\n\
-                    Sec-Purpose: prefetch\r\nX-Request-Id: abc\r\n\
-                    Connection: Keep-Alive\r\n\r\nGET";
-        let visit = visit(text).expect("a plain visit");
-        assert_eq!(visit.code, b"spring");
-        assert!(visit.counts);
-        assert_eq!(visit.headers.host, b"go.example");
-        assert_eq!(visit.headers.user_agent, b"probe/1");
-        assert_eq!(visit.headers.referrer, b"https://a.example/");
-        assert_eq!(visit.headers.language, b"de");
-        assert!(visit.headers.flags.has(ClickFlags::PRIVATE));
-        assert!(visit.headers.flags.has(ClickFlags::PREFETCH));
-        assert_eq!(visit.request_id, Some(&b"abc"[..]));
-        assert_eq!(visit.n_bytes, text.len() - 3);
-    }
-
-    #[test]
-    fn whatever_is_more_than_plain_is_left_to_others() {
-        let host = "Host: go.example\r\n";
-        for (line, more) in [
-            ("POST /spring HTTP/1.1", host),
-            ("GET /spring HTTP/1.0", host),
-            ("GET / HTTP/1.1", host),
-            ("GET http://go.example/spring HTTP/1.1", host),
-            ("GET /spring HTTP/1.1", ""),
-            ("GET /spring HTTP/1.1", "Host: a.example\r\nHost: go.example\r\n"),
-            ("GET /spring HTTP/1.1", "Host: go.example\r\nContent-Length: 0\r\n"),
-            ("GET /spring HTTP/1.1", "Host: go.example\r\nTransfer-Encoding: chunked\r\n"),
-            ("GET /spring HTTP/1.1", "Host: go.example\r\nConnection: close\r\n"),
-            ("GET /spring HTTP/1.1", "Host: go.example\r\nUpgrade: h2c\r\n"),
-            ("GET /spring HTTP/1.1", "Host: go.example\r\nExpect: 100-continue\r\n"),
-            ("GET /spring HTTP/1.1", "Host: go.example\r\nX-Request-Id: a b\r\n"),
-            ("GET /spring HTTP/1.1", "Host: go.example\r\nX-A: 1\r\n folded\r\n"),
-            ("GET /spring HTTP/1.1", "Host : go.example\r\n"),
-        ] {
-            assert!(visit(&format!("{line}\r\n{more}\r\n")).is_none(), "{line} {more}");
-        }
-        let many = "X-A: 1\r\n".repeat(HEADERS_MAX);
-        assert!(visit(&format!("GET /a HTTP/1.1\r\n{host}{many}\r\n")).is_none());
-    }
-
-    #[test]
-    fn a_request_is_partial_until_its_last_byte_and_other_when_it_grows_too_long() {
-        let text = "GET /spring HTTP/1.1\r\nHost: go.example\r\n\r\n";
-        for end in 1..text.len() {
-            assert!(matches!(parse(&text.as_bytes()[..end]), Parsed::Partial), "{end}");
-        }
-        assert!(visit(text).is_some());
-        let long = format!("GET /spring HTTP/1.1\r\nHost: {}", "a".repeat(HEADERS_BYTES_MAX));
-        assert!(matches!(parse(long.as_bytes()), Parsed::Other));
-    }
-}
+mod tests;

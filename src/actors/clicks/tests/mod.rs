@@ -3,9 +3,9 @@
 
 mod counting;
 mod crashes;
+mod damage;
 mod files;
 mod retreat;
-mod speed;
 mod store;
 
 use std::net::{IpAddr, Ipv4Addr};

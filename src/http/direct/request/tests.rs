@@ -1,0 +1,210 @@
+//! The parser of plain visits: what it takes, what it leaves, and that it agrees with itself in
+//! pieces and with the HTTP implementation.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use actix_http::HttpMessage as _;
+use actix_http::h1::{Codec, Message, MessageType};
+use bytes::BytesMut;
+use proptest::prelude::*;
+use tokio_util::codec::Decoder as _;
+
+use super::*;
+use crate::domain::click::ClickFlags;
+use crate::domain::code::Code;
+
+fn visit(text: &str) -> Option<PlainVisit<'_>> {
+    match parse(text.as_bytes()) {
+        Parsed::Visit(visit) => Some(visit),
+        Parsed::Partial | Parsed::Other => None,
+    }
+}
+
+#[test]
+fn a_plain_visit_is_read_with_what_a_click_keeps() {
+    let text = "GET /spring HTTP/1.1\r\nHost: go.example\r\n\
+                USER-agent: probe/1\r\n\
+                Referer: https://a.example/\r\nAccept-Language: de\r\nDNT: 1\r\n\
+                Sec-Purpose: prefetch\r\nX-Request-Id: abc\r\n\
+                Connection: Keep-Alive\r\n\r\nGET";
+    let visit = visit(text).expect("a plain visit");
+    assert_eq!(visit.code, b"spring");
+    assert!(visit.counts);
+    assert_eq!(visit.headers.host, b"go.example");
+    assert_eq!(visit.headers.user_agent, b"probe/1");
+    assert_eq!(visit.headers.referrer, b"https://a.example/");
+    assert_eq!(visit.headers.language, b"de");
+    assert!(visit.headers.flags.has(ClickFlags::PRIVATE));
+    assert!(visit.headers.flags.has(ClickFlags::PREFETCH));
+    assert_eq!(visit.request_id, Some(&b"abc"[..]));
+    assert_eq!(visit.n_bytes, text.len() - 3);
+}
+
+#[test]
+fn whatever_is_more_than_plain_is_left_to_others() {
+    let host = "Host: go.example\r\n";
+    for (line, more) in [
+        ("POST /spring HTTP/1.1", host),
+        ("GET /spring HTTP/1.0", host),
+        ("GET / HTTP/1.1", host),
+        ("GET http://go.example/spring HTTP/1.1", host),
+        ("GET /spring HTTP/1.1", ""),
+        ("GET /spring HTTP/1.1", "Host: a.example\r\nHost: go.example\r\n"),
+        ("GET /spring HTTP/1.1", "Host: go.example\r\nContent-Length: 0\r\n"),
+        ("GET /spring HTTP/1.1", "Host: go.example\r\nTransfer-Encoding: chunked\r\n"),
+        ("GET /spring HTTP/1.1", "Host: go.example\r\nConnection: close\r\n"),
+        ("GET /spring HTTP/1.1", "Host: go.example\r\nUpgrade: h2c\r\n"),
+        ("GET /spring HTTP/1.1", "Host: go.example\r\nExpect: 100-continue\r\n"),
+        ("GET /spring HTTP/1.1", "Host: go.example\r\nX-Request-Id: a b\r\n"),
+        ("GET /spring HTTP/1.1", "Host: go.example\r\nX-A: 1\r\n folded\r\n"),
+        ("GET /spring HTTP/1.1", "Host : go.example\r\n"),
+    ] {
+        assert!(visit(&format!("{line}\r\n{more}\r\n")).is_none(), "{line} {more}");
+    }
+    let many = "X-A: 1\r\n".repeat(HEADERS_MAX);
+    assert!(visit(&format!("GET /a HTTP/1.1\r\n{host}{many}\r\n")).is_none());
+}
+
+#[test]
+fn a_request_is_partial_until_its_last_byte_and_other_when_it_grows_too_long() {
+    let text = "GET /spring HTTP/1.1\r\nHost: go.example\r\n\r\n";
+    for end in 1..text.len() {
+        assert!(matches!(parse(&text.as_bytes()[..end]), Parsed::Partial), "{end}");
+    }
+    assert!(visit(text).is_some());
+    let long = format!("GET /spring HTTP/1.1\r\nHost: {}", "a".repeat(HEADERS_BYTES_MAX));
+    assert!(matches!(parse(long.as_bytes()), Parsed::Other));
+}
+
+/// Requests that are nearly plain: each part is mostly what it should be.
+fn nearly_plain() -> impl Strategy<Value = Vec<u8>> {
+    let before = prop_oneof![9 => Just(""), 1 => Just("\r\n"), 1 => Just("\n"), 1 => Just(" ")];
+    let method =
+        prop_oneof![6 => Just("GET"), 2 => Just("HEAD"), 1 => Just("OPTIONS"), 1 => Just("get")];
+    let path = prop_oneof![
+        6 => "/[A-Za-z0-9_-]{1,12}",
+        1 => "/[A-Za-z0-9_-]{48,53}",
+        1 => "/?[!-~]{0,12}",
+        1 => "/\\PC{1,6}",
+    ];
+    let version = prop_oneof![8 => Just("HTTP/1.1"), 1 => Just("HTTP/1.0"), 1 => Just("HTTP/1.2")];
+    let end = prop_oneof![9 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r")];
+    let headers = prop::collection::vec(header_line(), 0..6);
+    let after = prop::collection::vec(any::<u8>(), 0..12);
+    let host = prop_oneof![9 => Just("Host: go.example"), 1 => Just("X-Nothing: 1")];
+    (before, method, path, version, end, host, headers, after).prop_map(
+        |(before, method, path, version, end, host, headers, after)| {
+            let mut text =
+                format!("{before}{method} {path} {version}{end}{host}{end}").into_bytes();
+            for header in headers {
+                text.extend(header);
+                text.extend(end.as_bytes());
+            }
+            text.extend(end.as_bytes());
+            text.extend(after);
+            text
+        },
+    )
+}
+
+fn header_line() -> impl Strategy<Value = Vec<u8>> {
+    let name = prop::sample::select(vec![
+        "Host",
+        "host",
+        "User-Agent",
+        "REFERER",
+        "Accept-Language",
+        "DNT",
+        "Sec-GPC",
+        "Purpose",
+        "X-Moz",
+        "X-Request-Id",
+        "Connection",
+        "Upgrade",
+        "Expect",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Cookie",
+        "Connection ",
+        "",
+        "X\0",
+    ]);
+    let colon = prop::sample::select(vec![": ", ":", " : ", ":\t", ""]);
+    let value = prop_oneof![
+        prop::sample::select(vec![
+            "1",
+            "0",
+            "keep-alive",
+            "Keep-Alive",
+            "close",
+            "chunked",
+            "prefetch",
+            "100-continue",
+            "go.example:80",
+            "+5",
+            "",
+            "keep-alive, close",
+            " 1 ",
+            "a b",
+        ])
+        .prop_map(|text| text.as_bytes().to_vec()),
+        prop::collection::vec(any::<u8>(), 0..10),
+    ];
+    (name, colon, value)
+        .prop_map(|(name, colon, value)| [name.as_bytes(), colon.as_bytes(), &value].concat())
+}
+
+/// A verdict without its details.
+fn verdict(parsed: &Parsed<'_>) -> Option<usize> {
+    match parsed {
+        Parsed::Visit(visit) => Some(visit.n_bytes),
+        Parsed::Other => Some(0),
+        Parsed::Partial => None,
+    }
+}
+
+/// What the HTTP implementation makes of a request that the direct way would answer.
+fn check_against_actix(bytes: &[u8], visit: &PlainVisit<'_>) -> Result<(), TestCaseError> {
+    let mut left = BytesMut::from(bytes);
+    // It keeps the date of answers in a task.
+    let mut codec = actix_rt::System::new().block_on(async { Codec::default() });
+    let decoded = codec.decode(&mut left);
+    let Ok(Some(Message::Item(request))) = decoded else {
+        return Err(TestCaseError::fail(format!("actix-http says {decoded:?}")));
+    };
+    prop_assert_eq!(bytes.len() - left.len(), visit.n_bytes);
+    prop_assert!(codec.keep_alive() && !codec.upgrade());
+    prop_assert_eq!(codec.message_type(), MessageType::None);
+    prop_assert_eq!(request.method() == actix_http::Method::GET, visit.counts);
+    prop_assert_eq!(request.path().as_bytes(), [b"/", visit.code].concat());
+    let theirs = VisitHeaders::read(request.headers());
+    prop_assert_eq!(theirs.host, visit.headers.host);
+    prop_assert_eq!(theirs.user_agent, visit.headers.user_agent);
+    prop_assert_eq!(theirs.referrer, visit.headers.referrer);
+    prop_assert_eq!(theirs.language, visit.headers.language);
+    prop_assert_eq!(theirs.flags, visit.headers.flags);
+    let mut ids = request.headers().get_all("x-request-id");
+    prop_assert_eq!(ids.next().map(|id| id.as_bytes()), visit.request_id);
+    prop_assert!(ids.next().is_none());
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_request_in_pieces_gets_the_verdict_of_the_request_in_one_piece(bytes in nearly_plain()) {
+        let whole = verdict(&parse(&bytes));
+        let first = (1..=bytes.len()).find_map(|end| verdict(&parse(&bytes[..end])));
+        prop_assert_eq!(first, whole);
+    }
+
+    #[test]
+    fn what_is_answered_directly_actix_would_have_read_the_same_way(bytes in nearly_plain()) {
+        if let Parsed::Visit(visit) = parse(&bytes)
+            && Code::parse(visit.code).is_ok()
+        {
+            check_against_actix(&bytes, &visit)?;
+        }
+    }
+}
