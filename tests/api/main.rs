@@ -10,6 +10,7 @@ mod crash;
 mod hostile;
 mod keys;
 mod links;
+mod malformed;
 mod operations;
 mod operator;
 mod redirects;

@@ -9,6 +9,7 @@
 
 mod answer;
 mod handover;
+mod refusal;
 mod request;
 mod watch;
 
@@ -160,7 +161,8 @@ enum Progress {
     Wanting,
     /// The next request is not for this path.
     NotMine,
-    /// The server stops, and the client was told that this answer is the last.
+    /// The client was told that this answer is the last: the server stops, or what came is no
+    /// request.
     Last,
 }
 
@@ -273,6 +275,10 @@ impl<H> Connection<'_, H> {
                 Parsed::Visit(visit) => visit,
                 Parsed::Partial => return Progress::Wanting,
                 Parsed::Other => return Progress::NotMine,
+                Parsed::Refused(refusal) => {
+                    refusal.write(&mut self.output, &worker.new_request_id(), &end.date);
+                    return Progress::Last;
+                }
             };
             let Some(domain) = worker.hosts.exact(visit.headers.host) else {
                 return Progress::NotMine;
