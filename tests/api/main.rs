@@ -14,6 +14,7 @@ mod hostile;
 mod imports;
 mod keys;
 mod links;
+mod malformed;
 mod operations;
 mod operator;
 mod problems;

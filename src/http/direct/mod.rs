@@ -9,6 +9,7 @@
 
 mod answer;
 mod handover;
+mod refusal;
 mod request;
 mod watch;
 
@@ -32,6 +33,7 @@ use crate::http::direct::watch::{Phase, Watch};
 use crate::http::worker::Worker;
 
 pub(crate) use handover::Handover;
+pub use refusal::Refusal;
 pub use request::{Parsed, PlainVisit, parse};
 pub(crate) use watch::Life;
 
@@ -160,7 +162,8 @@ enum Progress {
     Wanting,
     /// The next request is not for this path.
     NotMine,
-    /// The server stops, and the client was told that this answer is the last.
+    /// The client was told that this answer is the last: the server stops, or what came is no
+    /// request.
     Last,
 }
 
@@ -273,6 +276,10 @@ impl<H> Connection<'_, H> {
                 Parsed::Visit(visit) => visit,
                 Parsed::Partial => return Progress::Wanting,
                 Parsed::Other => return Progress::NotMine,
+                Parsed::Refused(refusal) => {
+                    refusal.write(&mut self.output, &worker.new_request_id(), &end.date);
+                    return Progress::Last;
+                }
             };
             let Some(domain) = worker.hosts.exact(visit.headers.host) else {
                 return Progress::NotMine;

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use httparse::{Header, Request, Status};
 
 use crate::domain::click::RawClick;
-use crate::domain::limits::{CODE_BYTES_MAX, HEADERS_BYTES_MAX};
+use crate::domain::limits::{CODE_BYTES_MAX, HEADERS_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::http::direct::refusal::{HEAD_BYTES_MAX, Refusal};
 use crate::http::headers::{REQUEST_ID_BYTES_MAX, VisitHeaders};
 
 /// A request with more headers than this is not plain.
@@ -17,8 +18,10 @@ pub enum Parsed<'a> {
     Visit(PlainVisit<'a>),
     /// The beginning of a request.
     Partial,
-    /// Something that this path does not answer, malformed requests included.
+    /// Something that this path does not answer.
     Other,
+    /// Nothing that anybody answers.
+    Refused(Refusal),
 }
 
 /// `GET` or `HEAD` of `/{code}`, without query and body.
@@ -46,9 +49,14 @@ pub fn parse(bytes: &[u8]) -> Parsed<'_> {
     let mut request = Request::new(&mut []);
     let n_bytes = match request.parse_with_uninit_headers(bytes, &mut room) {
         Ok(Status::Complete(n_bytes)) => n_bytes,
-        Ok(Status::Partial) if bytes.len() <= HEADERS_BYTES_MAX => return Parsed::Partial,
-        Ok(Status::Partial) | Err(_) => return Parsed::Other,
+        Ok(Status::Partial) if bytes.len() <= HEAD_BYTES_MAX => return Parsed::Partial,
+        Ok(Status::Partial) => return Parsed::Refused(Refusal::of_endless(bytes)),
+        Err(httparse::Error::TooManyHeaders) => return Parsed::Other,
+        Err(_) => return Parsed::Refused(Refusal::Malformed),
     };
+    if request.path.is_some_and(|path| path.len() > TARGET_BYTES_MAX) {
+        return Parsed::Refused(Refusal::TargetTooLong);
+    }
     let counts = match request.method {
         Some("GET") => true,
         Some("HEAD") => false,

@@ -22,7 +22,7 @@ use crate::http::problem::ProblemCode;
 use crate::http::wire::ProblemView;
 
 use template::{content_policy, escaped, fill, read_template};
-use text::status_of;
+pub(crate) use text::status_of;
 
 pub(crate) use text::Page;
 
@@ -211,7 +211,8 @@ pub(crate) fn method_not_allowed(allowed: &'static str) -> HttpResponse {
     answer
 }
 
-fn problem_body(code: ProblemCode, reason: &str) -> Vec<u8> {
+/// A problem as JSON.
+pub(crate) fn problem_body(code: ProblemCode, reason: &str) -> Vec<u8> {
     let problem = ProblemView {
         kind: format!("/problems/{}", code.as_str()),
         title: code.title().to_owned(),

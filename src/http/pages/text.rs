@@ -150,6 +150,6 @@ impl Page {
     }
 }
 
-pub(super) fn status_of(code: ProblemCode) -> StatusCode {
+pub(crate) fn status_of(code: ProblemCode) -> StatusCode {
     StatusCode::from_u16(code.status()).expect("codes have statuses of three digits")
 }

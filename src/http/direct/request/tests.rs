@@ -16,7 +16,7 @@ use crate::domain::code::Code;
 fn visit(text: &str) -> Option<PlainVisit<'_>> {
     match parse(text.as_bytes()) {
         Parsed::Visit(visit) => Some(visit),
-        Parsed::Partial | Parsed::Other => None,
+        Parsed::Partial | Parsed::Other | Parsed::Refused(_) => None,
     }
 }
 
@@ -66,14 +66,21 @@ fn whatever_is_more_than_plain_is_left_to_others() {
 }
 
 #[test]
-fn a_request_is_partial_until_its_last_byte_and_other_when_it_grows_too_long() {
+fn a_request_is_partial_until_its_last_byte_and_refused_when_it_grows_too_long() {
     let text = "GET /spring HTTP/1.1\r\nHost: go.example\r\n\r\n";
     for end in 1..text.len() {
         assert!(matches!(parse(&text.as_bytes()[..end]), Parsed::Partial), "{end}");
     }
     assert!(visit(text).is_some());
-    let long = format!("GET /spring HTTP/1.1\r\nHost: {}", "a".repeat(HEADERS_BYTES_MAX));
-    assert!(matches!(parse(long.as_bytes()), Parsed::Other));
+    let refusal = |text: String| match parse(text.as_bytes()) {
+        Parsed::Refused(refusal) => Some(refusal),
+        _ => None,
+    };
+    let filling = "a".repeat(HEAD_BYTES_MAX);
+    let long = format!("GET /spring HTTP/1.1\r\nHost: {filling}");
+    assert_eq!(refusal(long), Some(Refusal::HeadersTooLong));
+    assert_eq!(refusal(format!("GET /{filling}")), Some(Refusal::TargetTooLong));
+    assert_eq!(refusal("GET spring\r\n".into()), Some(Refusal::Malformed));
 }
 
 /// Requests that are nearly plain: each part is mostly what it should be.
@@ -158,7 +165,8 @@ fn header_line() -> impl Strategy<Value = Vec<u8>> {
 fn verdict(parsed: &Parsed<'_>) -> Option<usize> {
     match parsed {
         Parsed::Visit(visit) => Some(visit.n_bytes),
-        Parsed::Other => Some(0),
+        // Why it is none may depend on how far it was read.
+        Parsed::Other | Parsed::Refused(_) => Some(0),
         Parsed::Partial => None,
     }
 }

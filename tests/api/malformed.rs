@@ -1,0 +1,47 @@
+//! Heads that are no HTTP, or too long: the answer is as complete as any other.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::TestApp;
+
+async fn answer(app: &TestApp, head: &[u8]) -> String {
+    let address = app.url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    stream.write_all(head).await.expect("the head is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer
+}
+
+#[tokio::test]
+async fn heads_that_nobody_answers_get_a_problem_with_every_header() {
+    let app = TestApp::start().await;
+    let rest = "HTTP/1.1\r\nHost: a.example\r\n";
+    let long = |n: usize| format!("GET /{} {rest}\r\n", "a".repeat(n));
+    let headers = |n: usize| format!("GET /a {rest}X-Long: {}\r\n\r\n", "b".repeat(n));
+    for (head, status, code) in [
+        (b"GET /\xc3\xa9\xff HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), 400, "invalid_request"),
+        (b"GET /a\r\n\r\n".to_vec(), 400, "invalid_request"),
+        (b"GET /a HTTP/1.1\r\nHost : a\r\n\r\n".to_vec(), 400, "invalid_request"),
+        (long(8_192).into_bytes(), 414, "uri_too_long"),
+        (long(70_000).into_bytes(), 414, "uri_too_long"),
+        (long(300_000).into_bytes(), 414, "uri_too_long"),
+        (headers(20_000).into_bytes(), 431, "headers_too_large"),
+        (headers(300_000).into_bytes(), 431, "headers_too_large"),
+    ] {
+        let answer = answer(&app, &head).await;
+        let shown = format!("{} bytes: {answer}", head.len());
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{shown}");
+        for part in [
+            &format!("\"code\":\"{code}\"")[..],
+            "content-type: application/problem+json\r\n",
+            "x-content-type-options: nosniff\r\n",
+            "referrer-policy: ",
+            "x-request-id: ",
+        ] {
+            assert!(answer.contains(part), "{part} is missing, {shown}");
+        }
+    }
+    app.finish().await;
+}
