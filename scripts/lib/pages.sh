@@ -1,0 +1,15 @@
+# The pages in a real browser: Debian's chromium, driven from tests/pages. Sourced by scripts/test.
+
+pages_checks() {
+  ensure_packages chromium=chromium node=nodejs
+  # After Node: some of its packages bring npm along, and then Debian's must not be asked for.
+  ensure_packages npm=npm
+  cargo build --quiet --bin shunt
+  say "pages in a browser"
+  (cd tests/pages && npm ci --no-audit --no-fund --loglevel error) >&2 || true
+  SHUNT_BINARY=$root/target/debug/shunt \
+    node --test --test-reporter=tap tests/pages/ 2>&1 | tee "$work/pages.log" || true
+  passed=$((passed + $(awk '$2 == "pass" { n += $3 } END { print n + 0 }' "$work/pages.log")))
+  failed=$((failed + $(awk '$2 == "fail" || $2 == "cancelled" { n += $3 } END { print n + 0 }' "$work/pages.log")))
+  grep -q '^# pass [1-9]' "$work/pages.log" || failed=$((failed + 1))
+}
