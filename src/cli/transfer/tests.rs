@@ -273,7 +273,6 @@ fn files_that_do_not_fit_the_command_are_refused_before_anything_is_done() {
         ("l.csv", b"destination,alias,code\n", "twice"),
         ("l.csv", b"destination,\xff\n", "UTF-8"),
         ("l.csv", b"code;destination\n", "code;destination"),
-        ("l.txt", b"destination\n", "--format"),
     ] {
         let error = refusal(name, content);
         assert!(error.downcast_ref::<WrongUsage>().is_some(), "{error:?}");

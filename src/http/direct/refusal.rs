@@ -28,7 +28,7 @@ impl Refusal {
     /// Appends the answer. `id` is a request id: visible ASCII.
     pub(super) fn write(self, out: &mut Vec<u8>, id: &[u8], date: &HttpDate) {
         let (code, detail) = match self {
-            Self::Malformed => (ProblemCode::InvalidRequest, "This is not HTTP/1.1."),
+            Self::Malformed => (ProblemCode::InvalidRequest, "This is no HTTP request."),
             Self::TargetTooLong => {
                 (ProblemCode::UriTooLong, "The request target has more than 8,192 bytes.")
             }

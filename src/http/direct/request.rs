@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use httparse::{Header, Request, Status};
 
 use crate::domain::click::RawClick;
-use crate::domain::limits::{CODE_BYTES_MAX, HEADERS_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::domain::limits::{CODE_BYTES_MAX, HEADERS_BYTES_MAX};
 use crate::http::direct::refusal::{HEAD_BYTES_MAX, Refusal};
 use crate::http::headers::{REQUEST_ID_BYTES_MAX, VisitHeaders};
 
@@ -54,8 +54,9 @@ pub fn parse(bytes: &[u8]) -> Parsed<'_> {
         Err(httparse::Error::TooManyHeaders) => return Parsed::Other,
         Err(_) => return Parsed::Refused(Refusal::Malformed),
     };
-    if request.path.is_some_and(|path| path.len() > TARGET_BYTES_MAX) {
-        return Parsed::Refused(Refusal::TargetTooLong);
+    if n_bytes > HEAD_BYTES_MAX {
+        // As it would have been, had the last bytes come later.
+        return Parsed::Refused(Refusal::of_endless(&bytes[..n_bytes]));
     }
     let counts = match request.method {
         Some("GET") => true,

@@ -153,7 +153,8 @@ impl Dice {
             ),
             4 => (
                 format!(
-                    "GET /nowhere HTTP/1.1\r\n{host}{chunked}\r\n{length:x}\r\n{smuggled}\r\n0\r\n\r\n"
+                    "GET /nowhere HTTP/1.1\r\n{host}{chunked}\r\n\
+                     {length:x}\r\n{smuggled}\r\n0\r\n\r\n"
                 ),
                 Kept(404),
             ),
