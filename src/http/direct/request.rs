@@ -86,8 +86,9 @@ fn read_headers<'a>(headers: &[Header<'a>]) -> Option<(VisitHeaders<'a>, Option<
     for &Header { name, value } in headers {
         let is = |word: &str| name.eq_ignore_ascii_case(word);
         match name.len() {
-            4 if is("host") && found.host.is_empty() => found.host = value,
-            4 if is("host") => return None,
+            // An empty one counts as well, or a second one would be taken for the only one.
+            4 if is("host") && (value.is_empty() || !found.host.is_empty()) => return None,
+            4 if is("host") => found.host = value,
             6 if is("expect") => return None,
             7 if is("upgrade") => return None,
             10 if is("connection") && !value.eq_ignore_ascii_case(b"keep-alive") => return None,

@@ -50,6 +50,8 @@ fn whatever_is_more_than_plain_is_left_to_others() {
         ("GET http://go.example/spring HTTP/1.1", host),
         ("GET /spring HTTP/1.1", ""),
         ("GET /spring HTTP/1.1", "Host: a.example\r\nHost: go.example\r\n"),
+        ("GET /spring HTTP/1.1", "Host:\r\nHost: go.example\r\n"),
+        ("GET /spring HTTP/1.1", "Host: go.example\r\nHost:\r\n"),
         ("GET /spring HTTP/1.1", "Host: go.example\r\nContent-Length: 0\r\n"),
         ("GET /spring HTTP/1.1", "Host: go.example\r\nTransfer-Encoding: chunked\r\n"),
         ("GET /spring HTTP/1.1", "Host: go.example\r\nConnection: close\r\n"),
