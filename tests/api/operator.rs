@@ -116,6 +116,7 @@ async fn a_key_made_beside_a_running_server_works_at_once() {
     let app = TestApp::start().await;
     for name in ["one", "two", "three"] {
         let made = shunt(&app.data(), &["keys", "create", "--name", name]);
+        assert!(made.status.success(), "{}", text(&made.stderr));
         let key = text(&made.stdout).trim().to_owned();
         let list = app.request(Method::GET, "/api/v1/links").bearer_auth(key);
         app.send(list).await.assert_status(200);

@@ -132,8 +132,8 @@ impl Peer {
 
     fn sends_a_byte(&mut self) -> bool {
         let byte = self.requests.get(self.n_sent).copied().unwrap_or(b'a');
-        match self.stream.write(&[byte]) {
-            Ok(_) => {
+        match self.stream.write_all(&[byte]) {
+            Ok(()) => {
                 if self.n_sent == 0 {
                     self.since = Instant::now();
                 }

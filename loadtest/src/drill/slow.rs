@@ -121,9 +121,9 @@ fn beside_visitors(
     let done = AtomicBool::new(false);
     let (crowded, crowd) = thread::scope(|scope| {
         let visitors = scope.spawn(|| visit(shunt.public, code, Duration::from_secs(600), &done));
-        let crowd = Crowd::gather(arguments, shunt, code, deviations).and_then(|mut crowd| {
+        let crowd = Crowd::gather(arguments, shunt, code, deviations).map(|mut crowd| {
             crowd.until_gone(arguments);
-            Ok(crowd)
+            crowd
         });
         done.store(true, Ordering::Relaxed);
         let crowded = visitors.join().map_err(|_| anyhow::anyhow!("the visitors panicked"));

@@ -2,7 +2,7 @@
 //!
 //! It also closes segments that are old and makes pages ready ahead of the writers. Nothing it
 //! does makes or deletes a file, so that what a loss of power can take stays short; that is the
-//! work of [`super::stock`]. Lanes never wait for it.
+//! work of `super::stock`. Lanes never wait for it.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,7 +1,7 @@
 //! Clicks: journal first, counted behind.
 //!
 //! A lane writes each click into a mapped segment of the journal ([`journal`]) and returns. One
-//! thread writes segments through ([`keeper`]), another keeps spare ones ready ([`stock`]).
+//! thread writes segments through (`keeper`), another keeps spare ones ready (`stock`).
 //! Counters read behind the lanes, add up per (link, minute) and flush sums that are absolute per
 //! segment. A segment is deleted, or wiped and used again, when all its sums are acknowledged;
 //! until then its file is the truth.
