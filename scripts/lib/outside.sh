@@ -21,8 +21,6 @@ outside_checks() {
   check "the disk drill can fail" ends_with 1 drill_shortly disk --file-system tmpfs --size-mib 64 --rounds 1 --recover-seconds 20 --canary link
   check "a failing disk costs no redirect and no link" drill_shortly eio --recover-seconds 20
   check "the eio drill can fail" ends_with 1 drill_shortly eio --canary durable --recover-seconds 3
-  check "slow peers are cut off" scripts/drill slow --idle 1000 --slow 100 --keep-alive 5 --binary "$binary"
-  check "the slow drill can fail" slow_canary_fails
 }
 
 create_link() {
@@ -83,8 +81,3 @@ ends_with() {
 
 canary_fails() { ! scripts/drill kill --rounds 1 --canary --binary "$binary" >/dev/null 2>&1; }
 
-slow_canary_fails() {
-  local status=0
-  scripts/drill slow --canary --idle 10 --slow 0 --keep-alive 1 --binary "$binary" >/dev/null 2>&1 || status=$?
-  [ "$status" = 1 ]
-}
