@@ -17,6 +17,8 @@ outside_checks() {
   check "a graceful stop exits 0" stop_shunt
   check "kill -9 loses nothing" scripts/drill kill --rounds 3 --binary "$binary"
   check "the kill drill can fail" canary_fails
+  check "slow peers are cut off" drill_slow --idle 1000 --slow 100 --keep-alive 5
+  check "the slow drill can fail" ends_with 1 drill_slow --canary --idle 10 --slow 0 --keep-alive 1
 }
 
 create_link() {
@@ -66,6 +68,8 @@ drained() { [ "$(metric shunt_clicks_in_journal)" = 0 ]; }
 drill_shortly() {
   scripts/drill "$@" --seconds 1 --connections 8 --binary "$binary"
 }
+
+drill_slow() { scripts/drill slow --binary "$binary" "$@"; }
 
 # ends_with CODE COMMAND… : succeeds when the command ends with exactly this exit code.
 ends_with() {
