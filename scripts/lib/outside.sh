@@ -17,6 +17,10 @@ outside_checks() {
   check "a graceful stop exits 0" stop_shunt
   check "kill -9 loses nothing" scripts/drill kill --rounds 3 --binary "$binary"
   check "the kill drill can fail" canary_fails
+  check "a full disk costs no redirect and no link" drill_shortly disk --file-system tmpfs --size-mib 64 --rounds 1 --recover-seconds 20
+  check "the disk drill can fail" ends_with 1 drill_shortly disk --file-system tmpfs --size-mib 64 --rounds 1 --recover-seconds 20 --canary link
+  check "a failing disk costs no redirect and no link" drill_shortly eio --recover-seconds 20
+  check "the eio drill can fail" ends_with 1 drill_shortly eio --canary durable --recover-seconds 3
   check "slow peers are cut off" drill_slow --idle 1000 --slow 100 --keep-alive 5
   check "the slow drill can fail" ends_with 1 drill_slow --canary --idle 10 --slow 0 --keep-alive 1
 }

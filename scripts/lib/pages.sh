@@ -7,8 +7,7 @@ pages_checks() {
   cargo build --quiet --bin shunt
   say "pages in a browser"
   (cd tests/pages && npm ci --no-audit --no-fund --loglevel error) >&2 || true
-  SHUNT_BINARY=$root/target/debug/shunt \
-    node --test --test-reporter=tap tests/pages/ 2>&1 | tee "$work/pages.log" || true
+  node --test --test-reporter=tap tests/pages/ 2>&1 | tee "$work/pages.log" || true
   passed=$((passed + $(awk '$2 == "pass" { n += $3 } END { print n + 0 }' "$work/pages.log")))
   failed=$((failed + $(awk '$2 == "fail" || $2 == "cancelled" { n += $3 } END { print n + 0 }' "$work/pages.log")))
   grep -q '^# pass [1-9]' "$work/pages.log" || failed=$((failed + 1))

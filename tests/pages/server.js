@@ -12,7 +12,7 @@ import { promisify } from "node:util";
 const run = promisify(execFile);
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
-const binary = process.env.SHUNT_BINARY ?? join(root, "target/debug/shunt");
+const binary = join(root, "target/debug/shunt");
 
 /// Stands in every destination: a page that shows it tells what it must not.
 export const secret = "keep-this-to-yourself";

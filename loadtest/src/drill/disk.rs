@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
 use super::load::check_targets;
-use super::trial::{Canary, SEGMENT_BYTES, START_WITHIN, Trial};
+use super::trial::{Canary, SEGMENT_BYTES, START_WITHIN, Trial, TrialArgs};
 use super::watch::Watch;
 use crate::process::pause;
 use crate::say;
@@ -43,17 +43,8 @@ pub struct DiskArgs {
     /// How often it runs full, before the kill
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
-    /// Seconds that it stays full
-    #[arg(long, default_value_t = 5.0)]
-    pub seconds: f64,
-    /// Seconds in which everything must be well again after space returned
-    #[arg(long, default_value_t = 5.0)]
-    pub recover_seconds: f64,
-    /// Connections that ask for redirects
-    #[arg(long, default_value_t = 16)]
-    pub connections: usize,
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    #[command(flatten)]
+    pub trial: TrialArgs,
     /// Breaks a promise on purpose; the drill must then end with 1
     #[arg(long, num_args = 0..=1, default_missing_value = "click")]
     pub canary: Option<Canary>,
@@ -85,7 +76,7 @@ pub fn run(arguments: &DiskArgs) -> Result<ExitCode> {
         // Slow enough that the clicks kept in memory find its bound too.
         setting("READ_INTERVAL", "1s"),
     ];
-    let mut trial = Trial::prepare(spec, arguments.connections, arguments.seed)?;
+    let mut trial = Trial::prepare(spec, &arguments.trial)?;
     let outcome = all_rounds(&mut trial, &disk, arguments);
     trial.verdict(outcome)
 }
@@ -106,10 +97,10 @@ fn all_rounds(trial: &mut Trial, disk: &Disk, arguments: &DiskArgs) -> Result<()
 fn starve(watch: &Watch<'_>, disk: &Disk, arguments: &DiskArgs) -> Result<()> {
     watch.hold(Duration::from_secs(1))?;
     let filler = fill(watch, disk)?;
-    watch.hold(Duration::from_secs_f64(arguments.seconds))?;
+    watch.hold(arguments.trial.span())?;
     let creations = watch.creations();
     filler.rest()?.remove()?;
-    let took = watch.recover(Duration::from_secs_f64(arguments.recover_seconds))?;
+    let took = watch.recover(arguments.trial.recover_span())?;
     watch.hold(Duration::from_secs(1))?;
     say(&format!(
         "          full: {} links made, {} refused; well {} ms after space returned",
@@ -139,7 +130,7 @@ fn fill(watch: &Watch<'_>, disk: &Disk) -> Result<Filler> {
 
 /// kill -9 on a full disk, a start on a full disk, and one with space again.
 fn kill_while_full(trial: &mut Trial, disk: &Disk, arguments: &DiskArgs) -> Result<()> {
-    let span = Duration::from_secs_f64(arguments.seconds);
+    let span = arguments.trial.span();
     let filler = trial.under_load(|watch| {
         let filler = fill(watch, disk)?;
         watch.hold(span)?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use super::trial::{Canary, SEGMENT_BYTES, Trial};
+use super::trial::{Canary, SEGMENT_BYTES, Trial, TrialArgs};
 use super::watch::Watch;
 use crate::say;
 use crate::shunt::{ShuntSpec, remove_folder};
@@ -28,17 +28,8 @@ pub struct EioArgs {
     /// Folder for the store and the log; what an earlier drill left there is removed
     #[arg(long, default_value = "target/drill-eio")]
     pub work: PathBuf,
-    /// Seconds that each fault lasts
-    #[arg(long, default_value_t = 5.0)]
-    pub seconds: f64,
-    /// Seconds in which a fault must be told, and everything be well again after it
-    #[arg(long, default_value_t = 5.0)]
-    pub recover_seconds: f64,
-    /// Connections that ask for redirects
-    #[arg(long, default_value_t = 16)]
-    pub connections: usize,
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    #[command(flatten)]
+    pub trial: TrialArgs,
     /// Breaks a promise on purpose; the drill must then end with 1
     #[arg(long, num_args = 0..=1, default_missing_value = "durable")]
     pub canary: Option<Canary>,
@@ -80,7 +71,7 @@ pub fn run(arguments: &EioArgs) -> Result<ExitCode> {
             ("DRILL_FLAG".to_owned(), path(&flag)?),
         ]);
     }
-    let mut trial = Trial::prepare(spec, arguments.connections, arguments.seed)?;
+    let mut trial = Trial::prepare(spec, &arguments.trial)?;
     let outcome = all_faults(&mut trial, &flag, arguments);
     trial.verdict(outcome)
 }
@@ -105,7 +96,7 @@ fn all_faults(trial: &mut Trial, flag: &Path, arguments: &EioArgs) -> Result<()>
         say(&format!("{}, then kill -9:", fault.name))?;
         trial.under_load(|watch| {
             set(watch, fault, flag, arguments)?;
-            watch.hold(Duration::from_secs_f64(arguments.seconds))
+            watch.hold(arguments.trial.span())
         })?;
         trial.kill()?;
         fs::remove_file(flag).context("end the fault")?;
@@ -120,7 +111,7 @@ fn all_faults(trial: &mut Trial, flag: &Path, arguments: &EioArgs) -> Result<()>
 fn fail(watch: &Watch<'_>, fault: &Fault, flag: &Path, arguments: &EioArgs) -> Result<()> {
     watch.hold(Duration::from_millis(500))?;
     set(watch, fault, flag, arguments)?;
-    watch.hold(Duration::from_secs_f64(arguments.seconds))?;
+    watch.hold(arguments.trial.span())?;
     // While the fault lasts, so that whatever was answered was answered by a failing disk.
     let creations = watch.creations();
     fs::remove_file(flag).context("end the fault")?;
@@ -131,7 +122,7 @@ fn fail(watch: &Watch<'_>, fault: &Fault, flag: &Path, arguments: &EioArgs) -> R
     if fault.links && creations.n_made == 0 {
         watch.deviate(format!("{}: no link was made, nothing stood in the way", fault.name));
     }
-    let took = watch.recover(Duration::from_secs_f64(arguments.recover_seconds))?;
+    let took = watch.recover(arguments.trial.recover_span())?;
     say(&format!(
         "          failing: {} links made, {} refused; well {} ms after",
         creations.n_made,
@@ -147,7 +138,7 @@ fn set(watch: &Watch<'_>, fault: &Fault, flag: &Path, arguments: &EioArgs) -> Re
     fs::write(&draft, fault.flag)?;
     fs::rename(&draft, flag)?;
     watch.begin();
-    let within = Duration::from_secs_f64(arguments.recover_seconds);
+    let within = arguments.trial.recover_span();
     let felt = watch.wait(within, || {
         let told = !fault.journal || watch.health()?.journal != "pass";
         let creations = watch.creations();

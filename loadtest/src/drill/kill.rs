@@ -2,6 +2,7 @@
 //! resolves, and the clicks counted are the redirects answered, up to those in flight at the kill.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -103,12 +104,7 @@ impl<'a> Drill<'a> {
         spec.workers = 2;
         let running = spec.start(START_WITHIN)?;
         let key = owner_key(&spec.log)?;
-        let mut ledger = Ledger::default();
-        let mut api = Api::with_key(running.public, &key);
-        for n in 0..N_HOT {
-            let link = create(&mut api, &format!("https://www.example.com/drill/hot/{n}"))?;
-            ledger.links.push(link);
-        }
+        let ledger = hot_links(running.public, &key)?;
         let rng = Rng::new(arguments.seed);
         Ok(Self { arguments, spec, key, running: Some(running), rng, ledger })
     }
@@ -374,6 +370,16 @@ impl<'a> Drill<'a> {
         }
         Ok(if deviations.n == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// Creates the links that every load asks for.
+pub fn hot_links(public: SocketAddr, key: &str) -> Result<Ledger> {
+    let mut ledger = Ledger::default();
+    let mut api = Api::with_key(public, key);
+    for n in 0..N_HOT {
+        ledger.links.push(create(&mut api, &format!("https://www.example.com/drill/hot/{n}"))?);
+    }
+    Ok(ledger)
 }
 
 /// Creates one link through the API.

@@ -9,9 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 
-use super::kill::{N_HOT, clicks, create, owner_key};
+use super::kill::{clicks, hot_links, owner_key};
 use super::ledger::{Ledger, Promised};
 use super::load::{Asking, check_targets};
 use super::watch::{Creations, Watch};
@@ -32,8 +32,34 @@ const REDIRECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Journal segments of the server under test: small, so that they come and go.
 pub const SEGMENT_BYTES: u64 = 1 << 20;
-/// One in use and two spare.
-const SEGMENTS_PER_WORKER: u64 = 3;
+/// One in use, three spare, and one that is wiped and waits to be used again.
+const SEGMENTS_PER_WORKER: u64 = 5;
+
+/// What both drills can be told.
+#[derive(Args, Clone, Debug)]
+pub struct TrialArgs {
+    /// Seconds that each fault lasts
+    #[arg(long, default_value_t = 5.0)]
+    pub seconds: f64,
+    /// Seconds in which a fault must be told, and everything be well again after it
+    #[arg(long, default_value_t = 5.0)]
+    pub recover_seconds: f64,
+    /// Connections that ask for redirects
+    #[arg(long, default_value_t = 16)]
+    pub connections: usize,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+impl TrialArgs {
+    pub fn span(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
+    }
+
+    pub fn recover_span(&self) -> Duration {
+        Duration::from_secs_f64(self.recover_seconds)
+    }
+}
 
 /// A lie that the checker has to notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,20 +90,15 @@ pub struct Trial {
 
 impl Trial {
     /// Starts on an empty folder and creates the links that every load asks for.
-    pub fn prepare(spec: ShuntSpec, connections: usize, seed: u64) -> Result<Self> {
+    pub fn prepare(spec: ShuntSpec, arguments: &TrialArgs) -> Result<Self> {
         let running = spec.start(START_WITHIN)?;
         let key = owner_key(&spec.log)?;
-        let mut ledger = Ledger::default();
-        let mut api = Api::with_key(running.public, &key);
-        for n in 0..N_HOT {
-            let link = create(&mut api, &format!("https://www.example.com/drill/hot/{n}"))?;
-            ledger.links.push(link);
-        }
+        let ledger = hot_links(running.public, &key)?;
         Ok(Self {
             spec,
             ledger,
-            connections,
-            seed,
+            connections: arguments.connections,
+            seed: arguments.seed,
             key,
             running: Some(running),
             answered: 0,

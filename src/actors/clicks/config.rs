@@ -27,7 +27,7 @@ pub struct ClicksConfig {
     /// False: redirects are not counted at all, and no journal is opened.
     pub enabled: bool,
     /// Bytes of one journal segment, 64KiB to 1GiB. Disk space is taken in these units: four per
-    /// worker, and those that wait to be counted.
+    /// worker, one that waits to be used again, and those that wait to be counted.
     pub segment_size: Size,
     /// Age at which a segment that holds clicks is closed, 1s to 1h, so that it can be counted and
     /// deleted together with the visitors' addresses in it.
