@@ -64,19 +64,17 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
         Sharing::Alone => Mode::Create,
         Sharing::WithServer => Mode::Existing,
     };
-    if mode == Mode::Create {
-        refuse_lost_store(path)?;
-    }
-    if mode == Mode::Existing && !database_file(path).exists() {
-        bail!(
-            "there is no store in {}; `shunt serve` or `shunt migrate` makes one, and \
-             `storage.path` says where",
-            path.display()
-        );
-    }
     let metrics = Metrics::new();
-    let secrets =
-        if mode == Mode::Existing { Secrets::open(path) } else { Secrets::open_or_create(path) };
+    let secrets = match mode {
+        Mode::Create => {
+            refuse_lost_store(path)?;
+            Secrets::open_or_create(path)
+        }
+        Mode::Existing => {
+            refuse_no_store(path)?;
+            Secrets::open(path)
+        }
+    };
     let secrets = secrets.with_context(|| format!("opening the keys in {}", path.display()))?;
     let embedded = Embedded::open_with(path, mode, &settings.storage.embedded())
         .with_context(|| format!("opening the store in {}", path.display()))?;
@@ -91,6 +89,18 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
         .context("making the first workspace and its key")?;
     let sealer = Sealer::new(secrets.seal.clone());
     Ok(Opened { stores, secrets, sealer, ids, clock, metrics, owner_key, embedded, _lock: lock })
+}
+
+/// A command beside a server makes no store.
+fn refuse_no_store(path: &Path) -> Result<()> {
+    if !database_file(path).exists() {
+        bail!(
+            "there is no store in {}; `shunt serve` or `shunt migrate` makes one, and \
+             `storage.path` says where",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// Where a journal is, a store was. To make an empty one in its place would answer every link with

@@ -157,11 +157,8 @@ impl LinkService {
         for candidate in &mut *waiting {
             if let Some(plan) = candidate.plan {
                 // A link stays who it is when the code made of its id was taken.
-                let id = match attempt {
-                    0 => candidate.link.id,
-                    _ if plan.scheme == CodeScheme::Snowflake => self.0.ids.next().await?,
-                    _ => candidate.link.id,
-                };
+                let needs_id = attempt > 0 && plan.scheme == CodeScheme::Snowflake;
+                let id = if needs_id { self.0.ids.next().await? } else { candidate.link.id };
                 let destination = &candidate.link.destination;
                 candidate.link.code = self.0.codes.make(plan, id, destination, attempt).await?;
             }

@@ -7,12 +7,11 @@ use rusqlite::Connection;
 use super::clicks::read_page;
 use super::deltas::{self, Delta};
 use super::fault::Outcome;
-use super::pages::{self, Entry, PageKind, group_of, page_id, parse_page_id, shard_of};
-use super::schema::{CLICK_GROUPS, CLICK_SHARDS};
+use super::pages::{
+    self, Entry, PageKind, SHARDS_PER_GROUP, group_of, page_id, parse_page_id, shard_of,
+};
 use crate::domain::id::Id;
 
-/// The shards of group `g` are those from `g` times this.
-const SHARDS_PER_GROUP: u64 = CLICK_SHARDS / CLICK_GROUPS;
 /// Minutes are kept for three days.
 const MINUTES_KEPT: u32 = 3 * 1_440;
 /// Hours are kept for 400 days.

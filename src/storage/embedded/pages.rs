@@ -9,6 +9,9 @@ use super::schema::{CLICK_GROUPS, CLICK_SHARDS};
 use crate::domain::click::Granularity;
 use crate::domain::id::Id;
 
+/// The shards of group `g` are those from `g` times this.
+pub(super) const SHARDS_PER_GROUP: u64 = CLICK_SHARDS / CLICK_GROUPS;
+
 /// What a page counts. The number is part of the file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -76,7 +79,7 @@ pub(super) const fn shard_of(link: Id) -> u64 {
 
 /// Group of deltas that a shard belongs to.
 pub(super) const fn group_of(shard: u64) -> u64 {
-    shard / (CLICK_SHARDS / CLICK_GROUPS)
+    shard / SHARDS_PER_GROUP
 }
 
 /// Row id of a page.
