@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::draft::{FieldCode, FieldError};
@@ -22,8 +23,8 @@ use crate::storage::{AccountStore, StorageError, StorageResult};
 /// How often the store is asked whether another process changed keys: the bound within which a
 /// key that was revoked elsewhere stops working here.
 const POLL_EVERY: Duration = Duration::from_secs(1);
-/// Least milliseconds between two questions to the store about keys that nobody here knows.
-const ASK_EVERY_MS: u64 = 20;
+/// Least time between two questions to the store about keys that nobody here knows.
+const ASK_EVERY: Duration = Duration::from_millis(20);
 /// Polls between two writes of uses: `uses` and `last_used_at` are true within this many seconds.
 const POLLS_PER_FLUSH: u32 = 2;
 
@@ -38,7 +39,7 @@ pub struct KeyRing {
     /// back what was true before.
     epoch: tokio::sync::Mutex<u64>,
     /// When the store was last asked about an unknown key.
-    asked_at: AtomicI64,
+    asked_at: tokio::sync::Mutex<Option<Instant>>,
 }
 
 /// What an authenticated caller may do, and where.
@@ -107,7 +108,15 @@ impl KeyRing {
         let keys = store.keys().await?;
         let held = ArcSwap::from_pointee(Held::with(&keys, &Held::default()));
         let epoch = tokio::sync::Mutex::new(epoch);
-        Ok(Self { secret, store, ids, clock, keys: held, epoch, asked_at: AtomicI64::new(0) })
+        Ok(Self {
+            secret,
+            store,
+            ids,
+            clock,
+            keys: held,
+            epoch,
+            asked_at: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Who `text` belongs to, if it is a key in force, and counts the use. The text is hashed with
@@ -127,23 +136,26 @@ impl KeyRing {
     }
 
     /// Like `authenticate`, but asks the store before it refuses a well-formed key: another process
-    /// may have made it a moment ago. Strangers can have it asked once per `ASK_EVERY_MS` at most.
+    /// may have made it a moment ago. However many strangers come, it is asked once per `ASK_EVERY`
+    /// at most; who comes in between waits for the next time.
     pub async fn authenticate_fresh(&self, text: &str) -> Option<Grant> {
         let grant = self.authenticate(text);
         if grant.is_some() || KeyText::parse(text).is_none() {
             return grant;
         }
-        let now = self.clock.now().as_millis();
-        let asked_at = self.asked_at.load(Ordering::Relaxed);
-        let is_due = (now - asked_at).unsigned_abs() >= ASK_EVERY_MS;
-        let mine = is_due
-            && self
-                .asked_at
-                .compare_exchange(asked_at, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-        if mine && let Err(error) = self.refresh().await {
-            warn!(%error, "the store was not asked about a key that is not known");
+        let came_at = Instant::now();
+        let mut asked_at = self.asked_at.lock().await;
+        // An answer to a question asked after this key came is as good as one of its own.
+        if asked_at.is_none_or(|at| at <= came_at) {
+            if let Some(at) = *asked_at {
+                tokio::time::sleep_until(at + ASK_EVERY).await;
+            }
+            *asked_at = Some(Instant::now());
+            if let Err(error) = self.refresh().await {
+                warn!(%error, "the store was not asked about a key that is not known");
+            }
         }
+        drop(asked_at);
         self.authenticate(text)
     }
 

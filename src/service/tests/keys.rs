@@ -1,7 +1,7 @@
 //! The key ring: who gets in, with what, and from when on no longer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
@@ -23,6 +23,8 @@ struct Accounts {
     inner: Arc<dyn AccountStore>,
     reads_fail: AtomicBool,
     writes_fail: AtomicBool,
+    /// How often somebody asked whether keys changed.
+    n_looks: AtomicU64,
 }
 
 impl Accounts {
@@ -32,6 +34,7 @@ impl Accounts {
             inner,
             reads_fail: AtomicBool::new(false),
             writes_fail: AtomicBool::new(false),
+            n_looks: AtomicU64::new(0),
         })
     }
 }
@@ -72,6 +75,7 @@ impl AccountStore for Accounts {
 
     async fn keys_epoch(&self) -> StorageResult<u64> {
         check(&self.reads_fail)?;
+        self.n_looks.fetch_add(1, Ordering::Relaxed);
         self.inner.keys_epoch().await
     }
 }
@@ -254,6 +258,27 @@ async fn a_workspace_has_a_bounded_number_of_keys_revoked_ones_included() {
     // The bound is that of one workspace.
     let neighbour = Grant { workspace: Id(77), ..owner() };
     assert!(setup.ring.create(&neighbour, draft(None)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_another_process_made_are_known_at_once_one_right_after_the_other() {
+    let setup = Setup::new().await;
+    let other = Setup::another(&setup.store, &setup.clock, 1).await;
+    for _ in 0..3 {
+        let (_, text) = other.create(&owner(), draft(None)).await.unwrap();
+        assert!(setup.ring.authenticate_fresh(text.as_str()).await.is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_strangers_make_the_ring_ask_the_store_no_more_often() {
+    let setup = Setup::new().await;
+    let before = setup.store.n_looks.load(Ordering::Relaxed);
+    let texts: Vec<KeyText> = (0..100).map(|n| KeyText::from_entropy(&[n; 32])).collect();
+    let asked = texts.iter().map(|text| setup.ring.authenticate_fresh(text.as_str()));
+    assert!(futures_util::future::join_all(asked).await.iter().all(Option::is_none));
+    // Once for the first, and once for all who came while that was under way.
+    assert_eq!(setup.store.n_looks.load(Ordering::Relaxed) - before, 2);
 }
 
 #[tokio::test]
