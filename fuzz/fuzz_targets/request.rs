@@ -28,12 +28,13 @@ fuzz_target!(|input: &[u8]| {
     let mut rest = input;
     // Requests that follow each other in one piece are read one after the other.
     while let Parsed::Visit(visit) = check_pieces(rest) {
-        assert!(0 < visit.n_bytes && visit.n_bytes <= rest.len());
+        let n_bytes = visit.extent.head;
+        assert!(0 < n_bytes && n_bytes <= rest.len());
         // Other paths are in no table, so they are handed over.
         if Code::parse(visit.code).is_ok() {
             check_against_actix(rest, &visit);
         }
-        rest = &rest[visit.n_bytes..];
+        rest = &rest[n_bytes..];
     }
 });
 
@@ -44,7 +45,7 @@ fn check_pieces(bytes: &[u8]) -> Parsed<'_> {
     match (&whole, decided) {
         (Parsed::Partial, None) => (),
         (Parsed::Visit(visit), Some(end)) => {
-            assert_eq!(visit.n_bytes, end, "a visit is complete with its last byte");
+            assert_eq!(visit.extent.head, end, "a visit is complete with its last byte");
             let Parsed::Visit(early) = parse_visit(&bytes[..end]) else {
                 panic!("a visit in one piece, something else in pieces");
             };
@@ -52,10 +53,14 @@ fn check_pieces(bytes: &[u8]) -> Parsed<'_> {
             assert_eq!(early.request_id, visit.request_id);
             assert_same_headers(&early.headers, &visit.headers);
         }
-        // Why it is none may depend on how far it was read.
-        (Parsed::Other | Parsed::Refused(_), Some(end)) => {
+        (Parsed::Other(extent), Some(end)) => {
+            assert_eq!(extent.head, end, "a head is complete with its last byte");
             let early = parse_visit(&bytes[..end]);
-            assert!(matches!(early, Parsed::Other | Parsed::Refused(_)));
+            assert!(matches!(early, Parsed::Other(first) if first == *extent));
+        }
+        // Why it is refused may depend on how far it was read.
+        (Parsed::Refused(_), Some(end)) => {
+            assert!(matches!(parse_visit(&bytes[..end]), Parsed::Refused(_)));
         }
         (Parsed::Partial, Some(end)) => panic!("undecided as a whole, decided after {end} bytes"),
         (_, None) => panic!("decided as a whole, never in pieces"),
@@ -73,7 +78,7 @@ fn check_with(codec: &mut Codec, bytes: &[u8], visit: &PlainVisit<'_>) {
         Ok(Some(Message::Item(request))) => request,
         other => panic!("answered directly, but actix-http says {other:?}"),
     };
-    assert_eq!(bytes.len() - left.len(), visit.n_bytes, "the request ends elsewhere");
+    assert_eq!(bytes.len() - left.len(), visit.extent.head, "the request ends elsewhere");
     assert!(codec.keep_alive(), "the connection would have been closed");
     assert!(!codec.upgrade());
     assert_eq!(codec.message_type(), MessageType::None, "it has a body");

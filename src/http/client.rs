@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 /// Networks whose `Forwarded` and `X-Forwarded-For` headers count.
@@ -15,14 +14,20 @@ impl TrustedProxies {
     }
 
     /// The client's address: the right-most hop that is not a trusted proxy. What stands further
-    /// left is only what the client says about itself.
-    pub(crate) fn client(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> IpAddr {
+    /// left is only what the client says about itself. The arguments are the peer, and the lines of
+    /// `Forwarded` and of `X-Forwarded-For`, in the order in which they came.
+    pub(crate) fn client<'a>(
+        &self,
+        peer: Option<SocketAddr>,
+        forwarded: impl DoubleEndedIterator<Item = &'a [u8]>,
+        x_forwarded_for: impl DoubleEndedIterator<Item = &'a [u8]>,
+    ) -> IpAddr {
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
         if self.0.is_empty() || !self.trusts(peer) {
             return peer;
         }
-        let forwarded = self.walk(peer, headers.get_all(header::FORWARDED), forwarded_for);
-        let x_forwarded = self.walk(peer, headers.get_all(header::X_FORWARDED_FOR), address);
+        let forwarded = self.walk(peer, forwarded, forwarded_for);
+        let x_forwarded = self.walk(peer, x_forwarded_for, address);
         match (forwarded, x_forwarded) {
             // A proxy writes one of the two and may pass the other on as the client sent it: where
             // they differ, one of them is forged, and nobody can tell which.
@@ -31,22 +36,15 @@ impl TrustedProxies {
         }
     }
 
-    /// The client at the other end of a connection, unless a trusted proxy is and may tell of
-    /// another with each request.
-    pub(crate) fn direct_client(&self, peer: Option<SocketAddr>) -> Option<IpAddr> {
-        let peer = peer?.ip().to_canonical();
-        (!self.trusts(peer)).then_some(peer)
-    }
-
     /// Follows the hops from the nearest one while each was told by somebody trusted.
     fn walk<'a>(
         &self,
         peer: IpAddr,
-        lines: impl DoubleEndedIterator<Item = &'a HeaderValue>,
+        lines: impl DoubleEndedIterator<Item = &'a [u8]>,
         read: fn(&str) -> Option<IpAddr>,
     ) -> Option<IpAddr> {
         let mut reached = None;
-        let hops = lines.rev().flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+        let hops = lines.rev().flat_map(|line| text(line).rsplit(','));
         for hop in hops {
             if !self.trusts(reached.unwrap_or(peer)) {
                 break;
@@ -59,9 +57,14 @@ impl TrustedProxies {
         reached
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
+}
+
+/// A line that is no text tells nothing.
+fn text(line: &[u8]) -> &str {
+    std::str::from_utf8(line).unwrap_or_default()
 }
 
 /// The `for` parameter of one element of `Forwarded` (RFC 7239), if it is an address.
@@ -90,29 +93,28 @@ fn address(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
-    use actix_web::http::header::HeaderName;
-
     use super::*;
 
-    fn client(peer: &str, lines: &[(&'static str, &'static str)]) -> String {
+    fn client(peer: &str, lines: &[(&str, &str)]) -> String {
         let proxies =
             TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
-        let headers: HeaderMap = lines
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect();
-        proxies.client(Some(peer.parse().unwrap()), &headers).to_string()
+        client_by(&proxies, peer, lines)
+    }
+
+    fn client_by(proxies: &TrustedProxies, peer: &str, lines: &[(&str, &str)]) -> String {
+        let named = |name: &'static str| {
+            let of_name = move |line: &&(&str, &str)| line.0 == name;
+            lines.iter().filter(of_name).map(|(_, value)| value.as_bytes())
+        };
+        let peer = Some(peer.parse().unwrap());
+        proxies.client(peer, named("forwarded"), named("x-forwarded-for")).to_string()
     }
 
     #[test]
     fn a_stranger_cannot_speak_for_others() {
         let forged = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4")];
         assert_eq!(client("198.51.100.7:5000", &forged), "198.51.100.7");
-        let nobody = TrustedProxies::default();
-        let peer = Some("10.0.0.1:1".parse().unwrap());
-        let headers =
-            HeaderMap::from_iter([(header::X_FORWARDED_FOR, HeaderValue::from_static("1.2.3.4"))]);
-        assert_eq!(nobody.client(peer, &headers).to_string(), "10.0.0.1");
+        assert_eq!(client_by(&TrustedProxies::default(), "10.0.0.1:1", &forged), "10.0.0.1");
     }
 
     #[test]

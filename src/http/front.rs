@@ -1,4 +1,4 @@
-//! The hit: a known code, answered before any router, middleware or future exists, on connections
+//! The hit: a known code, answered before any router, middleware or future exists, in a request
 //! that the direct way handed over.
 //!
 //! The front service wraps the actix-web application. It sees the bare request, and when that is a

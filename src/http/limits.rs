@@ -44,9 +44,7 @@ pub(crate) async fn envelope<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     // While the request is at work, the client is not what it waits for.
-    let has_body = request.headers().contains_key(header::CONTENT_LENGTH)
-        || request.headers().contains_key(header::TRANSFER_ENCODING);
-    let serving = request.conn_data::<Rc<Life>>().map(|life| life.serve(has_body));
+    let serving = request.conn_data::<Rc<Life>>().map(Life::serve);
     let id = given_request_id(request.headers()).unwrap_or_else(|| worker.request_id());
     if let Some(refusal) = refusal(&request) {
         let mut response = request.into_response(refusal);

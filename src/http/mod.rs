@@ -47,7 +47,7 @@ use actix_web::{
 
 pub use client::TrustedProxies;
 pub use cursor::{CursorScope, CursorSealer};
-pub use direct::{Parsed, PlainVisit, Refusal, parse as parse_visit};
+pub use direct::{Body, Extent, Parsed, PlainVisit, Refusal, parse as parse_visit};
 pub use headers::VisitHeaders;
 pub use hosts::Hosts;
 pub use limits::RequestId;

@@ -49,7 +49,7 @@ pub struct HttpConfig {
     /// Threads that serve requests, 0 to 512. Zero means one per core.
     pub workers: usize,
     /// Networks (such as `10.0.0.0/8`) or addresses of proxies whose `Forwarded` and
-    /// `X-Forwarded-For` headers tell who the client is.
+    /// `X-Forwarded-For` headers, or PROXY protocol, tell who the client is.
     pub trusted_proxies: Vec<String>,
     /// How long an idle connection is kept, 1s to 1h.
     pub keep_alive: Span,
@@ -173,22 +173,12 @@ where
             let worker = Rc::new(Worker::new(&shared));
             let app = application(Rc::clone(&worker), admin.clone());
             let front = FrontFactory { worker: Rc::clone(&worker), app };
-            let told = stopping.clone();
             let http = HttpService::<Handover, _, _>::build()
-                // The watch of the direct way keeps all deadlines, also after a hand-over.
+                // The direct way keeps all deadlines, and ends connections when the server stops.
                 .keep_alive(KeepAlive::Os)
                 .client_request_timeout(Duration::ZERO)
                 .on_connect_ext(|io: &Handover, data| {
                     data.insert(io.life());
-                })
-                .graceful_shutdown_signal(move || {
-                    let told = told.clone();
-                    async move {
-                        // A request that comes with the hand-over is answered before the stop
-                        // is looked at; without this it would be dropped.
-                        tokio::task::yield_now().await;
-                        told.notified().await;
-                    }
                 })
                 .h1(map_config(front, |()| AppConfig::default()));
             DirectFactory { worker, http, timeouts, stopping: stopping.clone() }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::http::header::{HeaderMap, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use bytes::BytesMut;
 use tokio::sync::mpsc::{Sender, WeakSender};
 
@@ -17,6 +17,7 @@ use crate::domain::code::DomainId;
 use crate::domain::decide::{Decision, Target, decide};
 use crate::domain::time::Clock;
 use crate::http::client::TrustedProxies;
+use crate::http::direct::PlainVisit;
 use crate::http::hosts::Hosts;
 use crate::http::pages::Pages;
 use crate::http::redirect::RedirectRules;
@@ -122,9 +123,9 @@ impl Worker {
         })?
     }
 
-    /// The address that all visits of a connection count for, if the peer alone tells it.
-    pub(crate) fn direct_client(&self, peer: Option<SocketAddr>) -> Option<IpAddr> {
-        self.proxies.direct_client(peer)
+    /// True when the peer may tell for whom it asks.
+    pub(crate) fn trusts(&self, peer: SocketAddr) -> bool {
+        self.proxies.trusts(peer.ip().to_canonical())
     }
 
     /// The start of a visit, for one in [`SAMPLE_EVERY`].
@@ -141,7 +142,14 @@ impl Worker {
 
     /// The address that a visit counts for.
     pub(crate) fn client(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> IpAddr {
-        self.proxies.client(peer, headers)
+        let lines = |name| headers.get_all(name).map(HeaderValue::as_bytes);
+        self.proxies.client(peer, lines(header::FORWARDED), lines(header::X_FORWARDED_FOR))
+    }
+
+    /// The same of a plain visit.
+    pub(crate) fn client_of(&self, peer: SocketAddr, visit: &PlainVisit<'_>) -> IpAddr {
+        let (forwarded, x_forwarded_for) = (visit.forwarded, visit.x_forwarded_for);
+        self.proxies.client(Some(peer), forwarded.into_iter(), x_forwarded_for.into_iter())
     }
 
     /// Puts a click on record, unless clicks are switched off.

@@ -18,6 +18,7 @@ mod malformed;
 mod operations;
 mod operator;
 mod problems;
+mod proxies;
 mod redirects;
 mod schemes;
 mod store_gone;

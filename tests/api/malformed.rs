@@ -24,6 +24,28 @@ async fn heads_that_nobody_answers_get_a_problem_with_every_header() {
         (b"GET /\xc3\xa9\xff HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), 400, "invalid_request"),
         (b"GET /a\r\n\r\n".to_vec(), 400, "invalid_request"),
         (b"GET /a HTTP/1.1\r\nHost : a\r\n\r\n".to_vec(), 400, "invalid_request"),
+        (b"GET /a HTTP/1.1\nHost: a\n\n".to_vec(), 400, "invalid_request"),
+        (b"GET /a HTTP/1.1\r\nHost: a\r\nX-A: 1\nX-B: 2\r\n\r\n".to_vec(), 400, "invalid_request"),
+        (b"GET /a HTTP/1.1\r\n\r\n".to_vec(), 400, "invalid_request"),
+        (b"GET /a HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n".to_vec(), 400, "invalid_request"),
+        (
+            format!("POST / {rest}Content-Length: 5\r\nContent-Length: 5\r\n\r\n").into_bytes(),
+            400,
+            "invalid_request",
+        ),
+        (
+            format!("POST / {rest}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n")
+                .into_bytes(),
+            400,
+            "invalid_request",
+        ),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec(), 400, "invalid_request"),
+        (
+            format!("GET /a {rest}{}\r\n", "X-A: 1\r\n".repeat(100)).into_bytes(),
+            431,
+            "headers_too_large",
+        ),
+        (b"PROXY TCP4 203.0.113.9 10.0.0.1 4660 80\r\n".to_vec(), 400, "invalid_request"),
         (long(8_192).into_bytes(), 414, "uri_too_long"),
         (long(70_000).into_bytes(), 414, "uri_too_long"),
         (long(300_000).into_bytes(), 414, "uri_too_long"),

@@ -34,10 +34,8 @@ const HEAD_WITHIN: Duration = Duration::from_secs(5);
 const SEND_WITHIN: Duration = Duration::from_secs(10);
 /// Deadlines are late by a quarter of a second, and this machine may be busy.
 const LATE_BY: Duration = Duration::from_secs(4);
-/// Memory that an idle connection may take after redirects, …
+/// Memory that an idle connection may take.
 const IDLE_BYTES_MAX: u64 = 16 * 1_024;
-/// … and after other answers, for which the HTTP implementation keeps buffers of its own.
-const IDLE_BUFFERED_BYTES_MAX: u64 = 24 * 1_024;
 const WORKERS: usize = 2;
 /// Connections of one worker in the part of the drill that tries the limit.
 const LIMIT: usize = 16;
@@ -174,10 +172,7 @@ impl Crowd {
         let resident = || facts::memory_of(shunt.server.pid()).context("read the server's memory");
         let hit = format!("/{code}");
         let mut peers = Vec::new();
-        for (what, target, bytes_max) in [
-            ("a redirect", hit.as_str(), IDLE_BYTES_MAX),
-            ("another answer", "/health", IDLE_BUFFERED_BYTES_MAX),
-        ] {
+        for (what, target) in [("a redirect", hit.as_str()), ("another answer", "/health")] {
             let (before, _) = resident()?;
             for _ in 0..arguments.idle {
                 peers.push(Peer::after(shunt.public, target, Kind::Idle)?);
@@ -185,7 +180,7 @@ impl Crowd {
             let (after, _) = resident()?;
             let each = after.saturating_sub(before) / arguments.idle.max(1) as u64;
             say(&format!("{} idle after {what}: {each} bytes each", arguments.idle))?;
-            if each > bytes_max {
+            if each > IDLE_BYTES_MAX {
                 deviations.add(format!("{each} bytes for a connection idle after {what}"));
             }
         }

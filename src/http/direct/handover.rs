@@ -1,78 +1,115 @@
-//! A connection whose first bytes were read already. The HTTP implementation has no deadline for
-//! the head of a later request, for a body that nobody reads, or for answers that nobody takes: the
-//! bytes that pass here tell the watch, which cuts such connections. It also mixes up pipelined
-//! requests: what it remembers of the one it reads (version, `HEAD`, `close`) decides how the one
-//! before is answered. So it gets one head at a time, and the next when that is answered.
+//! One request on its way through the HTTP implementation. It is given the bytes of that request
+//! and no others, and when the answer is sent, the end of the stream: then the connection comes
+//! back, with what the client has sent since. So what two requests are can never be mixed up, and
+//! an idle connection keeps no buffers of an implementation that may be done with it.
+//!
+//! The HTTP implementation has no deadline for a body that nobody reads, or for answers that
+//! nobody takes: the bytes that pass here tell the watch, which cuts such connections.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::http::direct::framing::Extent;
 use crate::http::direct::watch::{Life, Phase};
+use crate::http::direct::{READ_BYTES, poll_read};
 
-/// Gives the bytes that were read first, then what the socket brings.
-pub(crate) struct Handover {
-    read_before: BytesMut,
+/// The connection, as the HTTP implementation sees it.
+pub(crate) struct Handover(Rc<RefCell<Passing>>);
+
+/// Holds the connection while it is handed over.
+pub(super) struct Lent(Rc<RefCell<Passing>>);
+
+/// A connection that is handed over.
+struct Passing {
     stream: TcpStream,
+    /// Read and not yet given.
+    input: BytesMut,
+    /// What of the request was not given yet.
+    left: Extent,
     life: Rc<Life>,
-    heads: Heads,
-    /// A head ended, and more has come already.
-    paused: bool,
+    end: Ended,
 }
 
-/// Finds where heads end.
-#[derive(Default)]
-struct Heads {
-    /// Whether a line with something in it has passed.
-    begun: bool,
-    /// Bytes of the line so far, but for carriage returns.
-    n_line_bytes: usize,
-}
-
-impl Heads {
-    /// How many of these bytes go to the end of a head, or all.
-    fn end(&mut self, bytes: &[u8]) -> usize {
-        for (at, byte) in bytes.iter().enumerate() {
-            match byte {
-                b'\n' if self.n_line_bytes == 0 && self.begun => {
-                    self.begun = false;
-                    return at + 1;
-                }
-                b'\n' => {
-                    self.begun |= self.n_line_bytes > 0;
-                    self.n_line_bytes = 0;
-                }
-                b'\r' => (),
-                _ => self.n_line_bytes += 1,
-            }
-        }
-        bytes.len()
-    }
+/// How the HTTP implementation is done with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It broke, or was cut off.
+    Broken,
+    /// The next request may come.
+    Kept,
+    /// The client was told, or has closed.
+    Closing,
 }
 
 impl Handover {
-    pub(super) fn new(read_before: BytesMut, stream: TcpStream, life: Rc<Life>) -> Self {
-        // What was read is the beginning of a request at least.
+    /// Hands one request over, which begins with `input`.
+    pub(super) fn new(
+        stream: TcpStream,
+        input: BytesMut,
+        request: Extent,
+        life: Rc<Life>,
+    ) -> (Self, Lent) {
         life.wait(Phase::Head);
-        Self { read_before, stream, life, heads: Heads::default(), paused: false }
+        let passing = Passing { stream, input, left: request, life, end: Ended::Broken };
+        let passing = Rc::new(RefCell::new(passing));
+        (Self(Rc::clone(&passing)), Lent(passing))
     }
 
     /// What the watch knows of this connection.
     pub(crate) fn life(&self) -> Rc<Life> {
-        Rc::clone(&self.life)
+        Rc::clone(&self.0.borrow().life)
     }
+}
 
+impl Lent {
+    /// The connection, what was read of it, and how it goes on. Nothing while it is in use.
+    pub(super) fn take_back(self) -> Option<(TcpStream, BytesMut, Ended)> {
+        let Passing { stream, input, end, .. } = Rc::into_inner(self.0)?.into_inner();
+        Some((stream, input, end))
+    }
+}
+
+impl Passing {
     /// The end of a wait, if it has to end.
     fn wait<T>(&self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if !self.life.is_cut(context) {
             return Poll::Pending;
         }
         Poll::Ready(Err(cut_off(&self.stream, &self.life)))
+    }
+
+    /// Gives what has come of the request; nothing stands for the end.
+    fn give(&mut self, context: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.left.is_over() {
+            if !self.life.is_answered() {
+                return self.wait(context);
+            }
+            self.end = Ended::Kept;
+            return Poll::Ready(Ok(()));
+        }
+        if self.input.is_empty() {
+            self.input.reserve(READ_BYTES);
+            let read = poll_read(&mut self.stream, &mut self.input, context);
+            if read.is_pending() {
+                return self.wait(context);
+            }
+            if ready!(read)? == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let n_bytes = room.remaining().min(self.input.len());
+        let n_bytes = self.left.take(&self.input[..n_bytes]);
+        // Nothing when the body is broken: then it never becomes whole.
+        room.put_slice(&self.input[..n_bytes]);
+        self.input.advance(n_bytes);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -88,72 +125,47 @@ pub(super) fn cut_off(stream: &TcpStream, life: &Life) -> io::Error {
 
 impl AsyncRead for Handover {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.life.holds_requests() {
-            return self.wait(context);
-        }
-        if std::mem::take(&mut self.paused) {
-            // What was read is looked at first; then this is asked again.
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let this = &mut *self;
-        if this.read_before.is_empty() {
-            let before = room.filled().len();
-            let read = Pin::new(&mut this.stream).poll_read(context, room);
-            if read.is_pending() {
-                return this.wait(context);
-            }
-            let fresh = &room.filled()[before..];
-            if fresh.is_empty() {
-                return read;
-            }
-            let n_bytes = this.heads.end(fresh);
-            this.read_before.extend_from_slice(&fresh[n_bytes..]);
-            room.set_filled(before + n_bytes);
-        } else {
-            let n_bytes = room.remaining().min(this.read_before.len());
-            let n_bytes = this.heads.end(&this.read_before[..n_bytes]);
-            room.put_slice(&this.read_before[..n_bytes]);
-            this.read_before.advance(n_bytes);
-            if this.read_before.is_empty() {
-                this.read_before = BytesMut::new();
-            }
-        }
-        this.paused = !this.read_before.is_empty();
-        this.life.heard();
-        Poll::Ready(Ok(()))
+        self.0.borrow_mut().give(context, room)
     }
 }
 
 impl AsyncWrite for Handover {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let passing = &mut *self.0.borrow_mut();
+        let sent = Pin::new(&mut passing.stream).poll_write(context, bytes);
         match sent {
-            Poll::Ready(Ok(n_bytes)) => self.life.took(n_bytes),
+            Poll::Ready(Ok(n_bytes)) => passing.life.took(n_bytes),
             Poll::Ready(Err(_)) => (),
             Poll::Pending => {
-                self.life.stall();
-                return self.wait(context);
+                passing.life.stall();
+                return passing.wait(context);
             }
         }
         sent
     }
 
     /// Called when everything was written.
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.life.took_all();
-        Pin::new(&mut self.stream).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let passing = &mut *self.0.borrow_mut();
+        passing.life.took_all();
+        Pin::new(&mut passing.stream).poll_flush(context)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    /// Called when the HTTP implementation is done: at the end of the stream that it was given
+    /// after its answer, or before, when it told the client that the connection ends.
+    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let passing = &mut *self.0.borrow_mut();
+        if passing.end != Ended::Kept {
+            passing.end = Ended::Closing;
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -1,21 +1,23 @@
 //! The direct way: plain visits of links in memory, answered from the bytes of the connection.
 //!
-//! A connection starts here. As long as its requests are plain (`GET` or `HEAD` of one code, no
-//! query, no body, a served host) and hit, each is parsed, decided, recorded and answered by one
-//! copy of bytes, without a header map, a request or a response object. The first request that is
-//! anything else is handed over, with the connection and every byte not yet answered, to the HTTP
-//! implementation, where the front service and the application go on; it stays there. So this
-//! path may always say "not mine", and never has to be lenient.
+//! Every connection belongs to this path. A request that is plain (`GET` or `HEAD` of one code, no
+//! query, no body, a served host) and hits is parsed, decided, recorded and answered by one copy of
+//! bytes, without a header map, a request or a response object. A request that is anything else is
+//! handed over, with its own bytes and no others, to the HTTP implementation, where the front
+//! service and the application answer it; then the connection comes back. So this path may always
+//! say "not mine", and never has to be lenient.
 
 mod answer;
+mod framing;
 mod handover;
+mod proxied;
 mod refusal;
 mod request;
 mod watch;
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -28,10 +30,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::http::direct::answer::{Answers, Ending};
-use crate::http::direct::handover::cut_off;
+use crate::http::direct::handover::{Ended, cut_off};
+use crate::http::direct::proxied::{Opening, read_opening};
 use crate::http::direct::watch::{Phase, Watch};
 use crate::http::worker::Worker;
 
+pub use framing::{Body, Extent};
 pub(crate) use handover::Handover;
 pub use refusal::Refusal;
 pub use request::{Parsed, PlainVisit, parse};
@@ -39,9 +43,11 @@ pub(crate) use watch::Life;
 
 /// Room for reading; a plain visit takes some hundred bytes.
 const READ_BYTES: usize = 8 * 1_024;
-/// Room for answers that a connection keeps between two reads. One read may bring a hundred
-/// pipelined visits of links with long destinations, whose answers take a megabyte.
+/// Room for answers that a connection keeps between two reads.
 const OUTPUT_BYTES_KEPT: usize = 8 * 1_024;
+/// Answers are sent when they take this much. One read may bring two hundred pipelined visits of
+/// links with long destinations, whose answers take megabytes.
+const OUTPUT_BYTES_MAX: usize = 64 * 1_024;
 /// Reads that are thrown away after the last answer.
 const LEAVING_READS_MAX: usize = 128;
 
@@ -116,88 +122,135 @@ where
     fn call(&self, stream: TcpStream) -> Self::Future {
         let shared = Rc::clone(&self.0);
         Box::pin(async move {
-            // A connection that breaks is the client's business.
-            let _ = stream.set_nodelay(true);
-            let peer = stream.peer_addr().ok();
-            let mut connection = Connection {
-                shared: &shared,
-                stream,
-                peer,
-                input: BytesMut::with_capacity(READ_BYTES),
-                output: Vec::new(),
-            };
             let life = shared.watch.enter();
-            let handed = match connection.run(&life).await {
-                Ok(End::Closed) | Err(_) => None,
-                Ok(End::HandOver) => Some(Handover::new(connection.input, connection.stream, life)),
-            };
-            match handed {
-                Some(io) => shared.http.call((io, peer)).await.map_err(|_| ()),
-                None => Ok(()),
+            if let Ok(connection) = Connection::new(&shared, stream) {
+                // A connection that breaks is the client's business.
+                let _ = connection.serve(&life).await;
             }
+            Ok(())
         })
     }
 }
 
-/// One connection on the direct way.
+/// One connection.
 struct Connection<'a, H> {
     shared: &'a Shared<H>,
     stream: TcpStream,
-    peer: Option<SocketAddr>,
+    /// Who is at the other end, or whom a trusted proxy said when it connected.
+    peer: SocketAddr,
+    /// The peer may tell with each request for whom it asks.
+    proxy: bool,
     /// Bytes not yet answered.
     input: BytesMut,
     /// Answers not yet sent.
     output: Vec<u8>,
 }
 
-/// How the direct way ends.
-enum End {
-    Closed,
-    HandOver,
-}
-
 /// What became of the bytes in `input`.
 enum Progress {
     /// All complete requests are answered; more bytes are needed.
     Wanting,
+    /// There are answers enough to be sent.
+    Enough,
     /// The next request is not for this path.
-    NotMine,
+    NotMine(Extent),
     /// The client was told that this answer is the last: the server stops, or what came is no
     /// request.
     Last,
 }
 
-impl<H> Connection<'_, H> {
-    async fn run(&mut self, life: &Life) -> io::Result<End> {
-        let Some(address) = self.shared.worker.direct_client(self.peer) else {
-            return Ok(End::HandOver);
-        };
+impl<'a, H> Connection<'a, H> {
+    fn new(shared: &'a Shared<H>, stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let peer = stream.peer_addr()?;
+        let proxy = shared.worker.trusts(peer);
+        let input = BytesMut::with_capacity(READ_BYTES);
+        Ok(Self { shared, stream, peer, proxy, input, output: Vec::new() })
+    }
+}
+
+impl<H> Connection<'_, H>
+where
+    H: Service<(Handover, Option<SocketAddr>), Response = ()>,
+{
+    /// Answers until one of both sides closes.
+    async fn serve(mut self, life: &Rc<Life>) -> io::Result<()> {
+        if self.proxy && !self.open(life).await? {
+            return Ok(());
+        }
+        let mut in_head = false;
         loop {
-            let in_head = !self.input.is_empty();
-            if self.read(life).await? == 0 {
-                return Ok(End::Closed);
-            }
-            let progress = self.answer_all(address);
+            let progress = self.answer_all();
             let answered = !self.output.is_empty();
             if answered {
                 self.write(life).await?;
             }
             match progress {
-                Progress::NotMine => return Ok(End::HandOver),
-                Progress::Last => {
-                    self.leave(life).await?;
-                    return Ok(End::Closed);
-                }
-                Progress::Wanting if self.input.is_empty() => {
-                    if self.shared.watch.is_stopping() {
-                        return Ok(End::Closed);
+                Progress::Enough => continue,
+                Progress::NotMine(request) => {
+                    let Some(back) = self.hand_over(request, life).await? else { return Ok(()) };
+                    self = back;
+                    in_head = false;
+                    if !self.input.is_empty() {
+                        continue;
                     }
                     life.wait(Phase::Idle);
                 }
+                Progress::Last => return self.leave(life).await,
                 // The deadline of a head begins with its first byte.
                 Progress::Wanting if in_head && !answered => (),
-                Progress::Wanting => life.wait(Phase::Head),
+                Progress::Wanting if !self.input.is_empty() => life.wait(Phase::Head),
+                Progress::Wanting if answered => life.wait(Phase::Idle),
+                // It has only begun.
+                Progress::Wanting => (),
             }
+            if self.input.is_empty() && self.shared.watch.is_stopping() {
+                return Ok(());
+            }
+            in_head = !self.input.is_empty();
+            if self.read(life).await? == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes what a trusted proxy says of the client before its first request, if it does. False
+    /// when nothing can follow.
+    async fn open(&mut self, life: &Life) -> io::Result<bool> {
+        loop {
+            if self.read(life).await? == 0 {
+                return Ok(false);
+            }
+            match read_opening(&self.input) {
+                Opening::Partial => (),
+                Opening::Absent => return Ok(true),
+                Opening::Malformed => return Ok(false),
+                Opening::Told { n_bytes, peer } => {
+                    self.input.advance(n_bytes);
+                    if let Some(peer) = peer {
+                        self.peer = peer;
+                        self.proxy = self.shared.worker.trusts(peer);
+                    }
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    /// Has the next request answered by the HTTP implementation. Nothing comes back when the
+    /// connection ends with it.
+    async fn hand_over(self, request: Extent, life: &Rc<Life>) -> io::Result<Option<Self>> {
+        let Self { shared, stream, peer, proxy, input, output } = self;
+        drop(output);
+        let (io, lent) = Handover::new(stream, input, request, Rc::clone(life));
+        // In a box: idle connections need no room for it.
+        let served = Box::pin(shared.http.call((io, Some(peer)))).await;
+        let Some((stream, input, ended)) = lent.take_back() else { return Ok(None) };
+        let mut back = Self { shared, stream, peer, proxy, input, output: Vec::new() };
+        match ended {
+            Ended::Kept if served.is_ok() && request.keeps => Ok(Some(back)),
+            Ended::Kept | Ended::Closing => back.leave(life).await.map(|()| None),
+            Ended::Broken => Ok(None),
         }
     }
 
@@ -266,25 +319,32 @@ impl<H> Connection<'_, H> {
         Ok(())
     }
 
-    /// Answers every complete request, or one when the server stops. What one read brings is
-    /// small, so `output` stays bounded.
-    fn answer_all(&mut self, address: IpAddr) -> Progress {
+    /// Answers every complete request, or one when the server stops, or as many as make enough
+    /// answers to be sent.
+    fn answer_all(&mut self) -> Progress {
         let Shared { worker, answers, watch, .. } = self.shared;
         let end = Ending { date: watch.date(), last: watch.is_stopping() };
         while !self.input.is_empty() {
+            if self.output.len() >= OUTPUT_BYTES_MAX {
+                return Progress::Enough;
+            }
             let visit = match parse(&self.input) {
                 Parsed::Visit(visit) => visit,
                 Parsed::Partial => return Progress::Wanting,
-                Parsed::Other => return Progress::NotMine,
+                Parsed::Other(request) => return Progress::NotMine(request),
                 Parsed::Refused(refusal) => {
                     refusal.write(&mut self.output, &worker.new_request_id(), &end.date);
                     return Progress::Last;
                 }
             };
             let Some(domain) = worker.hosts.exact(visit.headers.host) else {
-                return Progress::NotMine;
+                return Progress::NotMine(visit.extent);
             };
             let started = worker.sample();
+            let address = match self.proxy {
+                false => self.peer.ip().to_canonical(),
+                true => worker.client_of(self.peer, &visit),
+            };
             let output = &mut self.output;
             let hit = worker.hit(domain, visit.code, visit.click(address), |target| {
                 let made;
@@ -299,12 +359,12 @@ impl<H> Connection<'_, H> {
                 Some(())
             });
             if hit.is_none() {
-                return Progress::NotMine;
+                return Progress::NotMine(visit.extent);
             }
             if let Some(started) = started {
                 worker.observe_sample(started);
             }
-            let n_bytes = visit.n_bytes;
+            let n_bytes = visit.extent.head;
             self.input.advance(n_bytes);
             if end.last {
                 return Progress::Last;

@@ -1,25 +1,31 @@
-//! Plain visits, told from everything else by the bytes they came in.
+//! What the next bytes of a connection are: plain visits, told from everything else, and where
+//! everything else ends. Whatever two readers could understand in two ways is refused: line feeds
+//! alone, two hosts, two lengths, a length and chunks.
 
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 
+use actix_web::http::Uri;
 use httparse::{Header, Request, Status};
 
 use crate::domain::click::RawClick;
 use crate::domain::limits::{CODE_BYTES_MAX, HEADERS_BYTES_MAX};
+use crate::http::direct::framing::{Body, Chunks, Extent};
 use crate::http::direct::refusal::{HEAD_BYTES_MAX, Refusal};
 use crate::http::headers::{REQUEST_ID_BYTES_MAX, VisitHeaders};
 
 /// A request with more headers than this is not plain.
-const HEADERS_MAX: usize = 32;
+const PLAIN_HEADERS_MAX: usize = 32;
+/// A request with more is refused; the HTTP implementation takes no more either.
+const HEADERS_MAX: usize = 96;
 
 /// What the next bytes of a connection are.
 pub enum Parsed<'a> {
     Visit(PlainVisit<'a>),
     /// The beginning of a request.
     Partial,
-    /// Something that this path does not answer.
-    Other,
+    /// A request that this path does not answer.
+    Other(Extent),
     /// Nothing that anybody answers.
     Refused(Refusal),
 }
@@ -32,8 +38,11 @@ pub struct PlainVisit<'a> {
     pub headers: VisitHeaders<'a>,
     /// The client's own, well formed.
     pub request_id: Option<&'a [u8]>,
-    /// Length of the whole request.
-    pub n_bytes: usize,
+    /// The only lines of these names, for whoever trusts the sender.
+    pub forwarded: Option<&'a [u8]>,
+    pub x_forwarded_for: Option<&'a [u8]>,
+    /// How far the whole request goes.
+    pub extent: Extent,
 }
 
 impl<'a> PlainVisit<'a> {
@@ -41,69 +50,170 @@ impl<'a> PlainVisit<'a> {
     pub(super) fn click(&self, address: IpAddr) -> Option<RawClick<'a>> {
         self.counts.then(|| self.headers.click(address))
     }
+
+    /// Keeps what a visit needs of its headers; nothing when one asks for more than a plain answer,
+    /// or when one that must stand alone does not.
+    fn read_headers(&mut self, headers: &[Header<'a>]) -> Option<()> {
+        let found = &mut self.headers;
+        for &Header { name, value } in headers {
+            let is = |word: &str| name.eq_ignore_ascii_case(word);
+            match name.len() {
+                // An empty one counts as well, or a second one would be taken for the only one.
+                4 if is("host") && (value.is_empty() || !found.host.is_empty()) => return None,
+                4 if is("host") => found.host = value,
+                6 if is("expect") => return None,
+                7 if is("upgrade") => return None,
+                9 if is("forwarded") => put_once(&mut self.forwarded, value)?,
+                10 if is("connection") && !value.eq_ignore_ascii_case(b"keep-alive") => {
+                    return None;
+                }
+                12 if is("x-request-id") => put_once(&mut self.request_id, plain_id(value)?)?,
+                14 if is("content-length") => return None,
+                15 if is("x-forwarded-for") => put_once(&mut self.x_forwarded_for, value)?,
+                17 if is("transfer-encoding") => return None,
+                _ => found.take(name, value),
+            }
+        }
+        (!found.host.is_empty()).then_some(())
+    }
 }
 
 /// Reads the request at the start of `bytes`.
 pub fn parse(bytes: &[u8]) -> Parsed<'_> {
+    let mut room = [const { MaybeUninit::<Header<'_>>::uninit() }; PLAIN_HEADERS_MAX];
+    let mut request = Request::new(&mut []);
+    match request.parse_with_uninit_headers(bytes, &mut room) {
+        Ok(Status::Complete(n_bytes)) => read(bytes, &request, n_bytes),
+        Ok(Status::Partial) => partial(bytes),
+        Err(httparse::Error::TooManyHeaders) => parse_many(bytes),
+        Err(_) => Parsed::Refused(Refusal::Malformed),
+    }
+}
+
+/// The same with room for more headers than a visit has.
+#[cold]
+fn parse_many(bytes: &[u8]) -> Parsed<'_> {
     let mut room = [const { MaybeUninit::<Header<'_>>::uninit() }; HEADERS_MAX];
     let mut request = Request::new(&mut []);
-    let n_bytes = match request.parse_with_uninit_headers(bytes, &mut room) {
-        Ok(Status::Complete(n_bytes)) => n_bytes,
-        Ok(Status::Partial) if bytes.len() <= HEAD_BYTES_MAX => return Parsed::Partial,
-        Ok(Status::Partial) => return Parsed::Refused(Refusal::of_endless(bytes)),
-        Err(httparse::Error::TooManyHeaders) => return Parsed::Other,
-        Err(_) => return Parsed::Refused(Refusal::Malformed),
-    };
+    match request.parse_with_uninit_headers(bytes, &mut room) {
+        Ok(Status::Complete(n_bytes)) => read(bytes, &request, n_bytes),
+        Ok(Status::Partial) => partial(bytes),
+        Err(httparse::Error::TooManyHeaders) => Parsed::Refused(Refusal::HeadersTooLong),
+        Err(_) => Parsed::Refused(Refusal::Malformed),
+    }
+}
+
+fn partial(bytes: &[u8]) -> Parsed<'_> {
+    if bytes.len() <= HEAD_BYTES_MAX {
+        Parsed::Partial
+    } else {
+        Parsed::Refused(Refusal::of_endless(bytes))
+    }
+}
+
+/// Tells what a whole head is.
+fn read<'a>(bytes: &'a [u8], request: &Request<'_, 'a>, n_bytes: usize) -> Parsed<'a> {
+    let head = &bytes[..n_bytes];
     if n_bytes > HEAD_BYTES_MAX {
         // As it would have been, had the last bytes come later.
-        return Parsed::Refused(Refusal::of_endless(&bytes[..n_bytes]));
+        return Parsed::Refused(Refusal::of_endless(head));
     }
+    if !has_strict_lines(head, request) {
+        return Parsed::Refused(Refusal::Malformed);
+    }
+    match read_visit(request, n_bytes) {
+        Some(visit) => Parsed::Visit(visit),
+        None => {
+            read_extent(request, n_bytes).map_or(Parsed::Refused(Refusal::Malformed), Parsed::Other)
+        }
+    }
+}
+
+/// True when every line ends with CR and LF. Some readers take LF alone for the end of a line and
+/// others do not, so that they would see different headers (RFC 9112, section 2.2).
+fn has_strict_lines(head: &[u8], request: &Request<'_, '_>) -> bool {
+    let offset = |part: &str| part.as_ptr() as usize - head.as_ptr() as usize;
+    let before = request.method.map_or(0, offset);
+    head[..before].chunks(2).all(|line| line == b"\r\n")
+        && head.ends_with(b"\r\n\r\n")
+        && request.headers.iter().all(|header| head[offset(header.name) - 2] == b'\r')
+}
+
+/// The request as a plain visit, if it is one.
+fn read_visit<'a>(request: &Request<'_, 'a>, n_bytes: usize) -> Option<PlainVisit<'a>> {
     let counts = match request.method {
         Some("GET") => true,
         Some("HEAD") => false,
-        _ => return Parsed::Other,
+        _ => return None,
     };
-    let code = request.path.and_then(|path| path.as_bytes().strip_prefix(b"/"));
-    let Some(code) = code.filter(|code| (1..=CODE_BYTES_MAX).contains(&code.len())) else {
-        return Parsed::Other;
+    let code = request.path.and_then(|path| path.as_bytes().strip_prefix(b"/"))?;
+    let plain = (1..=CODE_BYTES_MAX).contains(&code.len())
+        && request.version == Some(1)
+        && n_bytes <= HEADERS_BYTES_MAX;
+    if !plain {
+        return None;
+    }
+    let mut visit = PlainVisit {
+        code,
+        counts,
+        headers: VisitHeaders::default(),
+        request_id: None,
+        forwarded: None,
+        x_forwarded_for: None,
+        extent: Extent { head: n_bytes, body: Body::Length(0), keeps: true },
     };
-    if request.version != Some(1) || n_bytes > HEADERS_BYTES_MAX {
-        return Parsed::Other;
-    }
-    match read_headers(request.headers) {
-        Some((headers, request_id)) => {
-            Parsed::Visit(PlainVisit { code, counts, headers, request_id, n_bytes })
-        }
-        None => Parsed::Other,
-    }
+    visit.read_headers(request.headers)?;
+    Some(visit)
 }
 
-/// What a visit needs of its headers; `None` when one asks for more than a plain answer, or when
-/// `Host` does not stand there exactly once.
-fn read_headers<'a>(headers: &[Header<'a>]) -> Option<(VisitHeaders<'a>, Option<&'a [u8]>)> {
-    let mut found = VisitHeaders::default();
-    let mut request_id = None;
-    for &Header { name, value } in headers {
-        let is = |word: &str| name.eq_ignore_ascii_case(word);
-        match name.len() {
-            // An empty one counts as well, or a second one would be taken for the only one.
-            4 if is("host") && (value.is_empty() || !found.host.is_empty()) => return None,
-            4 if is("host") => found.host = value,
-            6 if is("expect") => return None,
-            7 if is("upgrade") => return None,
-            10 if is("connection") && !value.eq_ignore_ascii_case(b"keep-alive") => return None,
-            12 if is("x-request-id") => request_id = Some(plain_id(value, request_id)?),
-            14 if is("content-length") => return None,
-            17 if is("transfer-encoding") => return None,
-            _ => found.take(name, value),
-        }
+/// How far a request goes that is not plain; nothing when its head does not say so clearly.
+#[cold]
+fn read_extent(request: &Request<'_, '_>, n_bytes: usize) -> Option<Extent> {
+    let values = |name: &'static str| {
+        let named = move |header: &&Header<'_>| header.name.eq_ignore_ascii_case(name);
+        request.headers.iter().filter(named).map(|header| header.value)
+    };
+    let is_1_1 = request.version == Some(1);
+    Uri::try_from(request.path?).ok()?;
+    let n_hosts = values("host").count();
+    if n_hosts > 1 || (is_1_1 && n_hosts == 0) {
+        return None;
     }
-    (!found.host.is_empty()).then_some((found, request_id))
+    let mut lengths = values("content-length");
+    let mut codings = values("transfer-encoding");
+    let body = match (lengths.next(), codings.next()) {
+        (None, None) if !is_1_1 && request.method == Some("POST") => return None,
+        (None, None) => Body::Length(0),
+        (Some(length), None) => Body::Length(read_length(length)?),
+        (None, Some(coding)) if is_1_1 && coding.eq_ignore_ascii_case(b"chunked") => {
+            Body::Chunked(Chunks::default())
+        }
+        _ => return None,
+    };
+    if lengths.next().is_some() || codings.next().is_some() {
+        return None;
+    }
+    let asks = |word: &str| {
+        let mut words = values("connection").flat_map(|value| value.split(|byte| *byte == b','));
+        words.any(|asked| asked.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let keeps = !asks("close") && (is_1_1 || asks("keep-alive"));
+    Some(Extent { head: n_bytes, body, keeps })
 }
 
-/// A request id that is taken as it is: 1 to 128 visible ASCII characters, the only one.
-fn plain_id<'a>(value: &'a [u8], before: Option<&[u8]>) -> Option<&'a [u8]> {
-    let fits = before.is_none() && (1..=REQUEST_ID_BYTES_MAX).contains(&value.len());
+/// Digits and nothing else.
+fn read_length(value: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(value).ok()?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
+fn put_once<'a>(place: &mut Option<&'a [u8]>, value: &'a [u8]) -> Option<()> {
+    place.replace(value).is_none().then_some(())
+}
+
+/// A request id that is taken as it is: 1 to 128 visible ASCII characters.
+fn plain_id(value: &[u8]) -> Option<&[u8]> {
+    let fits = (1..=REQUEST_ID_BYTES_MAX).contains(&value.len());
     (fits && value.iter().all(u8::is_ascii_graphic)).then_some(value)
 }
 

@@ -1,7 +1,7 @@
 //! Deadlines without a timer per request: connections note when they began to wait, and one task
 //! per worker looks through them now and then. The same task keeps the date of the answers and
-//! sees the server stop. Connections that were handed over stay under watch: what they wait for
-//! is told by the bytes that pass (`handover.rs`) and by requests that begin and end.
+//! sees the server stop. Connections that are handed over stay under watch: what they wait for is
+//! told by the bytes that pass (`handover.rs`) and by the request that begins and ends.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -33,7 +33,7 @@ pub(super) enum Phase {
     Head,
     /// The end of a request in the application, which has deadlines of its own.
     Served,
-    /// The next request, on a connection that was handed over.
+    /// The answer to be sent, on a connection that is handed over.
     Answered,
     /// The client's own close, after the last answer.
     Leaving,
@@ -56,10 +56,6 @@ pub(crate) struct Life {
     since: Cell<Instant>,
     /// Since when the client does not take its answers; later with every byte that it takes.
     stalled: Cell<Option<Instant>>,
-    /// Whether the request that is served has no body, so that what comes is the next one.
-    whole: Cell<bool>,
-    /// Whether somebody waits for the answer to be sent.
-    held: Cell<bool>,
     cut: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -103,8 +99,6 @@ impl Watch {
             phase: Cell::new(Phase::Fresh),
             since: Cell::new(self.now.get()),
             stalled: Cell::new(None),
-            whole: Cell::new(false),
-            held: Cell::new(false),
             cut: Cell::new(false),
             waker: RefCell::default(),
         });
@@ -162,41 +156,23 @@ impl Life {
         now.saturating_duration_since(self.since.get()) > limit
     }
 
-    /// Bytes came in on a connection that was handed over. Between two requests, the first of them
-    /// begin a head, or are the rest of a body that nobody wants.
-    pub(super) fn heard(&self) {
-        if self.phase.get() == Phase::Answered {
-            self.wait(Phase::Head);
-        }
-    }
-
     /// A request is with the application until the answer of this is dropped.
-    pub(crate) fn serve(self: &Rc<Self>, has_body: bool) -> Serving {
-        self.whole.set(!has_body);
+    pub(crate) fn serve(self: &Rc<Self>) -> Serving {
         self.cut.set(false);
         self.phase.set(Phase::Served);
         Serving(Rc::clone(self))
     }
 
-    /// A request was answered at once.
+    /// The request was answered.
     pub(crate) fn answered(&self) {
         self.wait(Phase::Answered);
-        self.let_go();
+        self.wake();
     }
 
-    /// Whether the next request has to wait until the one before is answered and sent. If so, the
-    /// connection is woken then.
-    pub(super) fn holds_requests(&self) -> bool {
-        let served = self.phase.get() == Phase::Served && self.whole.get();
-        let holds = served || self.is_stalled();
-        self.held.set(holds);
-        holds
-    }
-
-    fn let_go(&self) {
-        if self.held.take() {
-            self.wake();
-        }
+    /// True when the request was answered and the client has taken it. Whoever asked before is
+    /// woken then.
+    pub(super) fn is_answered(&self) -> bool {
+        self.phase.get() == Phase::Answered && !self.is_stalled()
     }
 
     fn wake(&self) {
@@ -236,7 +212,7 @@ impl Life {
         if self.stalled.take().is_some() {
             self.cut.set(false);
             self.since.set(self.watch.now.get());
-            self.let_go();
+            self.wake();
         }
     }
 

@@ -116,6 +116,9 @@ impl Dice {
         if text.matches("Content-Length").count() > 1 {
             return (format!("{text}\r\n").into_bytes(), Closed(400));
         }
+        if before == "\n" {
+            return (format!("{text}\r\n").into_bytes(), Closed(400));
+        }
         if self.below(8) == 0 {
             let more = self.one_of(&[
                 "Connection: close\r\n",
@@ -237,7 +240,7 @@ impl Dice {
             6 => (b"X-A: 1\rX-B: 2\r\n", Closed(400)),
             7 => (b"X-A\r\n", Closed(400)),
             8 => (b": 1\r\n", Closed(400)),
-            9 => (b"X-A: 1\n", Unknown),
+            9 => (b"X-A: 1\n", Closed(400)),
             10 => (b"X-\xc3\xa9: 1\r\n", Closed(400)),
             11 => (b"Upgrade: h2c\r\nHTTP2-Settings: AA\r\nConnection: Upgrade\r\n", Unknown),
             12 => (b"Upgrade: websocket\r\nConnection: Upgrade\r\n", Unknown),
@@ -248,7 +251,7 @@ impl Dice {
             }
             _ => {
                 let text = format!("GET /spring HTTP/1.1\n{}\n", host.replace('\r', ""));
-                return (text.into_bytes(), Unknown);
+                return (text.into_bytes(), Closed(400));
             }
         };
         let mut bytes = format!("GET /spring HTTP/1.1\r\n{host}").into_bytes();

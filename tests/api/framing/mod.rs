@@ -186,21 +186,64 @@ async fn an_answer_does_not_depend_on_what_follows_in_the_pipeline() {
     let head = format!("HEAD /robots.txt HTTP/1.1\r\nHost: {host}\r\n\r\n");
     let last = list("Connection: close\r\n");
     let all = [list(""), head, last, plain("/health", &host)].concat();
-    let mut stream = TcpStream::connect(&host).await.expect("a connection");
-    stream.write_all(all.as_bytes()).await.expect("sent");
+    let answers = pipeline(&host, &all).await;
+    assert_eq!(answers.len(), 3, "nothing after the last one: {answers:?}");
+    assert!(answers[0].1.starts_with('{'), "{answers:?}");
+    assert_eq!(answers[1].1, "", "{answers:?}");
+    assert!(answers[2].1.starts_with('{'), "{answers:?}");
+    assert!(answers[2].0.contains("\r\nconnection: close"), "{answers:?}");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn requests_with_bodies_can_be_followed_by_others_in_the_pipeline() {
+    let app = TestApp::start().await;
+    let host = app.url.trim_start_matches("http://").to_owned();
+    let post = |framing: &str, body: &str| {
+        let key = &app.key;
+        format!(
+            "POST /api/v1/links HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {key}\r\n\
+             Content-Type: application/json\r\n{framing}\r\n\r\n{body}"
+        )
+    };
+    let create = |alias: &str| {
+        format!("{{\"destination\":\"https://shop.example/{alias}\",\"alias\":\"{alias}\"}}")
+    };
+    let (spring, autumn) = (create("spring"), create("autumn"));
+    let (start, end) = autumn.split_at(20);
+    let chunks = format!("14\r\n{start}\r\n{:x};x=y\r\n{end}\r\n0\r\nX-Sum: 1\r\n\r\n", end.len());
+    let head = format!("HEAD /robots.txt HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let last = format!("GET /health HTTP/1.0\r\nHost: {host}\r\n\r\n");
+    let all = [
+        post(&format!("Content-Length: {}", spring.len()), &spring),
+        head.clone(),
+        post("Transfer-Encoding: chunked", &chunks),
+        plain("/autumn", &host),
+        post("Content-Length: 0", ""),
+        plain("/spring", &host),
+        last,
+    ];
+    let answers = pipeline(&host, &all.concat()).await;
+    let statuses: Vec<&str> = answers.iter().map(|(head, _)| &head[..3]).collect();
+    assert_eq!(statuses, ["201", "200", "201", "302", "400", "302", "200"], "{answers:?}");
+    for created in [&answers[0], &answers[2]] {
+        assert!(created.1.starts_with("{\"id\""), "{answers:?}");
+        assert!(!created.0.contains("connection: close"), "{answers:?}");
+    }
+    assert_eq!(answers[1].1, "", "{answers:?}");
+    app.finish().await;
+}
+
+/// Sends everything at once; head and body of each answer, once the connection has ended.
+async fn pipeline(host: &str, requests: &str) -> Vec<(String, String)> {
+    let mut stream = TcpStream::connect(host).await.expect("a connection");
+    stream.write_all(requests.as_bytes()).await.expect("sent");
     let mut text = String::new();
     let read = tokio::time::timeout(SOON, stream.read_to_string(&mut text)).await;
     read.expect("an end").expect("text");
-
-    let answers: Vec<_> = text
-        .split("HTTP/1.1 ")
-        .skip(1)
-        .filter_map(|answer| answer.split_once("\r\n\r\n"))
-        .collect();
-    assert_eq!(answers.len(), 3, "nothing after the last one: {text}");
-    assert!(answers[0].1.starts_with('{'), "{text}");
-    assert_eq!(answers[1].1, "", "{text}");
-    assert!(answers[2].1.starts_with('{'), "{text}");
-    assert!(answers[2].0.contains("\r\nconnection: close"), "{text}");
-    app.finish().await;
+    let answers = text.split("HTTP/1.").skip(1);
+    answers
+        .filter_map(|answer| answer[2..].split_once("\r\n\r\n"))
+        .map(|(head, body)| (head.to_owned(), body.to_owned()))
+        .collect()
 }

@@ -16,7 +16,7 @@ use crate::domain::code::Code;
 fn visit(text: &str) -> Option<PlainVisit<'_>> {
     match parse(text.as_bytes()) {
         Parsed::Visit(visit) => Some(visit),
-        Parsed::Partial | Parsed::Other | Parsed::Refused(_) => None,
+        Parsed::Partial | Parsed::Other(_) | Parsed::Refused(_) => None,
     }
 }
 
@@ -37,7 +37,7 @@ fn a_plain_visit_is_read_with_what_a_click_keeps() {
     assert!(visit.headers.flags.has(ClickFlags::PRIVATE));
     assert!(visit.headers.flags.has(ClickFlags::PREFETCH));
     assert_eq!(visit.request_id, Some(&b"abc"[..]));
-    assert_eq!(visit.n_bytes, text.len() - 3);
+    assert_eq!(visit.extent.head, text.len() - 3);
 }
 
 #[test]
@@ -63,8 +63,6 @@ fn whatever_is_more_than_plain_is_left_to_others() {
     ] {
         assert!(visit(&format!("{line}\r\n{more}\r\n")).is_none(), "{line} {more}");
     }
-    let many = "X-A: 1\r\n".repeat(HEADERS_MAX);
-    assert!(visit(&format!("GET /a HTTP/1.1\r\n{host}{many}\r\n")).is_none());
 }
 
 #[test]
@@ -85,6 +83,54 @@ fn a_request_is_partial_until_its_last_byte_and_refused_when_it_grows_too_long()
     assert_eq!(refusal("GET spring\r\n".into()), Some(Refusal::Malformed));
 }
 
+#[test]
+fn where_other_requests_end_is_told_by_their_heads() {
+    let chunked = Body::Chunked(Chunks::default());
+    for (text, body, keeps) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\n", Body::Length(0), true),
+        ("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 17\r\n", Body::Length(17), true),
+        ("POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n", chunked, true),
+        ("GET /a HTTP/1.1\r\nHost: a\r\nConnection: x, CLOSE\r\n", Body::Length(0), false),
+        ("GET /a HTTP/1.0\r\n", Body::Length(0), false),
+        ("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n", Body::Length(0), true),
+        ("POST /a HTTP/1.0\r\nContent-Length: 2\r\n", Body::Length(2), false),
+    ] {
+        let text = format!("{text}\r\nrest");
+        let Parsed::Other(extent) = parse(text.as_bytes()) else { panic!("{text}") };
+        assert_eq!(extent, Extent { head: text.len() - 4, body, keeps }, "{text}");
+    }
+    let many = format!("GET /a HTTP/1.1\r\nHost: a\r\n{}\r\n", "X-A: 1\r\n".repeat(90));
+    assert_eq!(visit(&many).map(|visit| visit.extent.head), Some(many.len()));
+}
+
+#[test]
+fn heads_that_two_readers_could_read_in_two_ways_are_refused() {
+    let host = "Host: a\r\n";
+    for (line, more) in [
+        ("GET /a HTTP/1.1\n", host),
+        ("GET /a HTTP/1.1\r\n", "Host: a\n"),
+        ("GET /a HTTP/1.1\r\n", "Host: a\r\nX-A: 1\nTransfer-Encoding: chunked\r\n"),
+        ("\nGET /a HTTP/1.1\r\n", host),
+        ("GET /a HTTP/1.1\r\n", ""),
+        ("GET /a HTTP/1.1\r\n", "Host: a\r\nHost: a\r\n"),
+        ("GET / HTTP/1.1\r\n", "Host: a\r\nContent-Length: +5\r\n"),
+        ("GET / HTTP/1.1\r\n", "Host: a\r\nContent-Length:\r\n"),
+        ("GET / HTTP/1.1\r\n", "Host: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n"),
+        ("GET / HTTP/1.1\r\n", "Host: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
+        ("GET / HTTP/1.1\r\n", "Host: a\r\nTransfer-Encoding: gzip, chunked\r\n"),
+        ("GET / HTTP/1.1\r\n", "Host: a\r\nTransfer-Encoding: identity\r\n"),
+        ("GET / HTTP/1.0\r\n", "Transfer-Encoding: chunked\r\n"),
+        ("POST / HTTP/1.0\r\n", host),
+    ] {
+        let text = format!("{line}{more}\r\n");
+        let refused = matches!(parse(text.as_bytes()), Parsed::Refused(Refusal::Malformed));
+        assert!(refused, "{text:?}");
+    }
+    let many = format!("GET /a HTTP/1.1\r\n{host}{}\r\n", "X-A: 1\r\n".repeat(100));
+    let refused = matches!(parse(many.as_bytes()), Parsed::Refused(Refusal::HeadersTooLong));
+    assert!(refused, "more headers than anybody takes");
+}
+
 /// Requests that are nearly plain: each part is mostly what it should be.
 fn nearly_plain() -> impl Strategy<Value = Vec<u8>> {
     let before = prop_oneof![9 => Just(""), 1 => Just("\r\n"), 1 => Just("\n"), 1 => Just(" ")];
@@ -97,7 +143,7 @@ fn nearly_plain() -> impl Strategy<Value = Vec<u8>> {
         1 => "/\\PC{1,6}",
     ];
     let version = prop_oneof![8 => Just("HTTP/1.1"), 1 => Just("HTTP/1.0"), 1 => Just("HTTP/1.2")];
-    let end = prop_oneof![9 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r")];
+    let end = prop_oneof![40 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r")];
     let headers = prop::collection::vec(header_line(), 0..6);
     let after = prop::collection::vec(any::<u8>(), 0..12);
     let host = prop_oneof![9 => Just("Host: go.example"), 1 => Just("X-Nothing: 1")];
@@ -164,11 +210,12 @@ fn header_line() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// A verdict without its details.
-fn verdict(parsed: &Parsed<'_>) -> Option<usize> {
+fn verdict(parsed: &Parsed<'_>) -> Option<Option<Extent>> {
     match parsed {
-        Parsed::Visit(visit) => Some(visit.n_bytes),
+        Parsed::Visit(visit) => Some(Some(visit.extent)),
+        Parsed::Other(extent) => Some(Some(*extent)),
         // Why it is none may depend on how far it was read.
-        Parsed::Other | Parsed::Refused(_) => Some(0),
+        Parsed::Refused(_) => Some(None),
         Parsed::Partial => None,
     }
 }
@@ -182,7 +229,7 @@ fn check_against_actix(bytes: &[u8], visit: &PlainVisit<'_>) -> Result<(), TestC
     let Ok(Some(Message::Item(request))) = decoded else {
         return Err(TestCaseError::fail(format!("actix-http says {decoded:?}")));
     };
-    prop_assert_eq!(bytes.len() - left.len(), visit.n_bytes);
+    prop_assert_eq!(bytes.len() - left.len(), visit.extent.head);
     prop_assert!(codec.keep_alive() && !codec.upgrade());
     prop_assert_eq!(codec.message_type(), MessageType::None);
     prop_assert_eq!(request.method() == actix_http::Method::GET, visit.counts);
@@ -207,6 +254,21 @@ proptest! {
         let whole = verdict(&parse(&bytes));
         let first = (1..=bytes.len()).find_map(|end| verdict(&parse(&bytes[..end])));
         prop_assert_eq!(first, whole);
+    }
+
+    #[test]
+    fn where_a_request_ends_actix_sees_the_same_or_refuses_it(bytes in nearly_plain()) {
+        if let Parsed::Other(extent) = parse(&bytes) {
+            let mut left = BytesMut::from(&bytes[..]);
+            let mut codec = actix_rt::System::new().block_on(async { Codec::default() });
+            if let Ok(Some(Message::Item(request))) = codec.decode(&mut left) {
+                prop_assert_eq!(bytes.len() - left.len(), extent.head);
+                let has_body = codec.message_type() != MessageType::None;
+                let upgrades = request.headers().contains_key("upgrade");
+                prop_assert!(upgrades || has_body == (extent.body != Body::Length(0)));
+                prop_assert_eq!(codec.keep_alive(), extent.keeps);
+            }
+        }
     }
 
     #[test]
