@@ -53,6 +53,7 @@ impl<'a> PlainVisit<'a> {
 
     /// Keeps what a visit needs of its headers; nothing when one asks for more than a plain answer,
     /// or when one that must stand alone does not.
+    #[inline(always)]
     fn read_headers(&mut self, headers: &[Header<'a>]) -> Option<()> {
         let found = &mut self.headers;
         for &Header { name, value } in headers {
@@ -111,7 +112,9 @@ fn partial(bytes: &[u8]) -> Parsed<'_> {
     }
 }
 
-/// Tells what a whole head is.
+/// Tells what a whole head is. Inlined, as what it calls, so that a visit is made where it is used
+/// and not copied on the way.
+#[inline(always)]
 fn read<'a>(bytes: &'a [u8], request: &Request<'_, 'a>, n_bytes: usize) -> Parsed<'a> {
     let head = &bytes[..n_bytes];
     if n_bytes > HEAD_BYTES_MAX {
@@ -131,6 +134,7 @@ fn read<'a>(bytes: &'a [u8], request: &Request<'_, 'a>, n_bytes: usize) -> Parse
 
 /// True when every line ends with CR and LF. Some readers take LF alone for the end of a line and
 /// others do not, so that they would see different headers (RFC 9112, section 2.2).
+#[inline(always)]
 fn has_strict_lines(head: &[u8], request: &Request<'_, '_>) -> bool {
     let offset = |part: &str| part.as_ptr() as usize - head.as_ptr() as usize;
     let before = request.method.map_or(0, offset);
@@ -140,6 +144,7 @@ fn has_strict_lines(head: &[u8], request: &Request<'_, '_>) -> bool {
 }
 
 /// The request as a plain visit, if it is one.
+#[inline(always)]
 fn read_visit<'a>(request: &Request<'_, 'a>, n_bytes: usize) -> Option<PlainVisit<'a>> {
     let counts = match request.method {
         Some("GET") => true,
