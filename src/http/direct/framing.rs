@@ -138,7 +138,10 @@ fn take_some(left: &mut u64, n_bytes: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use actix_http::h1::{Codec, Message};
+    use bytes::BytesMut;
     use proptest::prelude::*;
+    use tokio_util::codec::Decoder as _;
 
     use super::*;
 
@@ -207,7 +210,46 @@ mod tests {
         }
     }
 
+    /// Where actix-http sees the end of a request with this body; nothing when it sees none.
+    fn end_in_actix(body: &str) -> Option<usize> {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let mut bytes = BytesMut::from(format!("{head}{body}").as_str());
+        let mut codec = actix_rt::System::new().block_on(async { Codec::default() });
+        loop {
+            match codec.decode(&mut bytes).ok()?? {
+                Message::Chunk(None) => return Some(body.len() - bytes.len()),
+                Message::Chunk(Some(_)) | Message::Item(_) => (),
+            }
+        }
+    }
+
+    /// Bodies in chunks, most of them well formed, and something behind them.
+    fn nearly_chunked() -> impl Strategy<Value = String> {
+        let line_end = || prop_oneof![20 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r")];
+        let extension = prop::sample::select(vec!["", "", "", ";a=b", " ", "\t;x=\"y\""]);
+        let amiss = prop_oneof![20 => Just(0), 1 => Just(1)];
+        let chunk = ("[a\r\n0]{1,20}", extension, amiss, line_end(), line_end()).prop_map(
+            |(data, extension, amiss, first, second)| {
+                format!("{:x}{extension}{first}{data}{second}", data.len() + amiss)
+            },
+        );
+        let last = prop::sample::select(vec!["0", "00", "0;a", "0", ""]);
+        let trailer = prop::sample::select(vec!["", "", "X: 1\r\n", "X\n", "X: 1\r\nY:\r\n"]);
+        let behind = prop::sample::select(vec!["", "GET / HTTP/1.1\r\n", "\r\n", "0\r\n\r\n"]);
+        let chunks = prop::collection::vec(chunk, 0..4).prop_map(|chunks| chunks.concat());
+        (chunks, last, line_end(), trailer, line_end(), behind)
+            .prop_map(|(chunks, a, b, c, d, e)| [&chunks, a, b, c, d, e].concat())
+    }
+
     proptest! {
+        #[test]
+        fn a_body_ends_where_actix_sees_its_end_or_is_refused(body in nearly_chunked()) {
+            let (n_bytes, left) = chunked(body.as_bytes());
+            let end = end_in_actix(&body);
+            prop_assert!(!left.is_over() || end == Some(n_bytes), "{:?}", body);
+            prop_assert!(end.is_none_or(|end| n_bytes <= end), "{:?}", body);
+        }
+
         #[test]
         fn pieces_count_like_the_whole(
             bytes in "(([0-9a-f]{1,2}|[ ;x0-9])(\r\n|\n)?[a\r\n]{0,9}){0,6}",
