@@ -6,10 +6,12 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::actors::clicks::journal::{self, FileReport, FileState};
+use crate::app::SystemClock;
 use crate::cli::{Failure, Outcome, say};
 use crate::config::Settings;
+use crate::domain::time::Clock;
 use crate::storage::StorageError;
-use crate::storage::embedded::{backup as copies, verify as checks};
+use crate::storage::embedded::{backup as copies, restore as returns, verify as checks};
 use crate::storage::lock::StoreLock;
 
 #[derive(Debug, Args)]
@@ -45,7 +47,7 @@ pub(super) fn backup(args: &BackupArgs, settings: &Settings) -> Outcome {
 
 pub(super) fn restore(args: &RestoreArgs, settings: &Settings) -> Outcome {
     let path = &settings.storage.path;
-    copies::restore(&args.folder, path, args.force).map_err(explain)?;
+    returns::restore(&args.folder, path, args.force, SystemClock.now()).map_err(explain)?;
     say(format_args!("restored {} from {}", path.display(), args.folder.display()));
     Ok(())
 }

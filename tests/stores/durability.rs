@@ -9,10 +9,10 @@ use shunt::domain::click::{BucketCount, Granularity, SegmentCounts, SegmentId};
 use shunt::domain::id::Id;
 use shunt::domain::link::Link;
 use shunt::domain::units::Size;
-use shunt::storage::embedded::backup::{backup, restore};
+use shunt::storage::embedded::backup::backup;
+use shunt::storage::embedded::restore::restore;
 use shunt::storage::embedded::verify::verify;
 use shunt::storage::embedded::{Embedded, EmbeddedConfig, Mode};
-use shunt::storage::lock::StoreLock;
 use shunt::storage::secrets::Secrets;
 use shunt::storage::{Claim, StorageErrorKind, Stores};
 
@@ -158,7 +158,7 @@ async fn a_backup_of_a_busy_store_is_one_moment_of_it() {
     assert_eq!(again.kind, StorageErrorKind::Invalid, "a backup is not written over");
 
     let target = tempfile::tempdir().unwrap();
-    restore(&copy, target.path(), false).unwrap();
+    restore(&copy, target.path(), false, NOW).unwrap();
     assert!(verify(target.path()).unwrap().is_sound());
     let restored = open(target.path());
     for link in &made {
@@ -169,27 +169,6 @@ async fn a_backup_of_a_busy_store_is_one_moment_of_it() {
     assert!(extra >= 5 && (extra == clicked || extra == clicked + 1), "{extra}, {clicked}");
     let secrets = |path: &Path| Secrets::open(path).unwrap().api_keys;
     assert_eq!(secrets(home.path()), secrets(target.path()));
-}
-
-#[tokio::test]
-async fn a_restore_replaces_a_store_only_when_told_and_never_one_in_use() {
-    let (home, vault) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    Secrets::open_or_create(home.path()).unwrap();
-    open(home.path()).links.claim(vec![link("old")]).await.unwrap();
-    let copy = vault.path().join("copy");
-    backup(home.path(), &copy).unwrap();
-    open(home.path()).links.claim(vec![link("new")]).await.unwrap();
-
-    let refused = restore(&copy, home.path(), false).unwrap_err();
-    assert_eq!(refused.kind, StorageErrorKind::Invalid);
-    let lock = StoreLock::try_acquire(home.path()).unwrap();
-    let refused = restore(&copy, home.path(), true).unwrap_err();
-    assert_eq!(refused.kind, StorageErrorKind::Unavailable);
-    drop(lock);
-    restore(&copy, home.path(), true).unwrap();
-    let stores = open(home.path());
-    assert!(stores.links.fetch(&key("old")).await.unwrap().is_some());
-    assert!(stores.links.fetch(&key("new")).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod durability;
 mod links;
 mod listing;
 mod make;
+mod restores;
 
 use shunt::storage::embedded::{Embedded, Mode};
 use shunt::storage::memory::MemoryStore;

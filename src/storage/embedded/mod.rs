@@ -21,6 +21,7 @@ mod queue;
 mod readers;
 mod replays;
 mod rows;
+pub mod restore;
 mod schema;
 mod search;
 mod upkeep;
