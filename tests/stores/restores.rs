@@ -1,6 +1,7 @@
 //! A restored store is the one of the backup, and gives out nothing that its past gave out.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::Path;
 
 use shunt::domain::seal::SEALED_SPACE;
@@ -75,5 +76,25 @@ async fn ids_given_out_after_the_backup_are_not_given_out_again() {
         newest.insert(SEALED_SPACE, leased + (1 << 25) - 1);
         mark = NOW.plus_millis(40_000);
         stores.nodes.raise_clock_mark(0, mark.plus_millis(1)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn every_store_that_is_replaced_is_kept() {
+    let (home, vault) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    Secrets::open_or_create(home.path()).unwrap();
+    let copy = vault.path().join("copy");
+    open(home.path()).links.claim(vec![link("zero")]).await.unwrap();
+    backup(home.path(), &copy).unwrap();
+    for code in ["one", "two", "three"] {
+        open(home.path()).links.claim(vec![link(code)]).await.unwrap();
+        restore(&copy, home.path(), true, NOW).unwrap();
+    }
+    for (code, suffix) in [("one", ""), ("two", ".2"), ("three", ".3")] {
+        let again = tempfile::tempdir().unwrap();
+        let kept = home.path().join(format!("shunt.db.replaced{suffix}"));
+        fs::copy(kept, again.path().join("shunt.db")).unwrap();
+        assert!(open(again.path()).links.fetch(&key(code)).await.unwrap().is_some(), "{code}");
+        assert!(home.path().join(format!("keys.toml.replaced{suffix}")).exists());
     }
 }

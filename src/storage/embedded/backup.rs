@@ -62,7 +62,7 @@ pub(super) fn copy_secrets(from: &Path, to: &Path) -> io::Result<()> {
     secrets::write_private(to, &bytes)
 }
 
-pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
+fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::backup::{copy_secrets, open, refused, remove_if_there, sync_folder};
+use super::backup::{copy_secrets, open, refused, sync_folder};
 use super::fault::{Fault, Outcome};
 use super::{FILE_NAME, database_file, schema};
 use crate::domain::seal::{SEALED_IDS_MAX, SEALED_SPACE};
@@ -24,10 +24,10 @@ const IDS_PASSED_OVER: i64 = 1 << 24;
 const MARK_AHEAD_MS: i64 = 10_000;
 
 /// Puts the backup in the folder `src` into the folder `store`. A store that is there is refused,
-/// unless `replace`, and then kept as `shunt.db.replaced`. The backup is checked whole before
-/// anything is touched, and no server may hold the store. Ids that may have been given out up to
-/// `now` are not given out again. Kinds: `Corrupt` (the backup is damaged), `Invalid` (refused, the
-/// text says why), `Unavailable`.
+/// unless `replace`, and then kept as `shunt.db.replaced`, with a number if that is there. The
+/// backup is checked whole before anything is touched, and no server may hold the store. Ids that
+/// may have been given out up to `now` are not given out again. Kinds: `Corrupt` (the backup is
+/// damaged), `Invalid` (refused, the text says why), `Unavailable`.
 pub fn restore(src: &Path, store: &Path, replace: bool, now: Timestamp) -> StorageResult<()> {
     const OP: Op = "restore";
     let (backup, target) = (database_file(src), database_file(store));
@@ -129,13 +129,13 @@ fn pass_over_given_ids(draft: &Path, replaced: &Path, now: Timestamp) -> Outcome
     Ok(())
 }
 
-/// Keeps the store that is there, with its keys, under other names.
+/// Keeps the store that is there, with its keys, under names that are free.
 fn set_aside(target: &Path, keys: &Path) -> io::Result<()> {
     // The log of the old file must not be played into the new one. What is in it goes along.
     if let Ok(old) = open(target) {
         let _ = old.execute_batch("PRAGMA journal_mode = DELETE");
     }
-    let suffix = ".replaced";
+    let suffix = free_suffix(target, keys);
     for log in ["-wal", "-shm"] {
         let old = beside(target, log);
         if old.exists() {
@@ -143,13 +143,22 @@ fn set_aside(target: &Path, keys: &Path) -> io::Result<()> {
         }
     }
     for old in [target, keys] {
-        let kept = beside(old, suffix);
-        remove_if_there(&kept)?;
         if old.exists() {
-            fs::hard_link(old, &kept)?;
+            fs::hard_link(old, beside(old, &suffix))?;
         }
     }
     Ok(())
+}
+
+/// What is added to the names of a store that is replaced: nothing of an earlier one is lost.
+fn free_suffix(target: &Path, keys: &Path) -> String {
+    let is_taken = |suffix: &str| {
+        let of_store = ["", "-wal", "-shm"].map(|log| beside(target, &format!("{suffix}{log}")));
+        of_store.iter().any(|path| path.exists()) || beside(keys, suffix).exists()
+    };
+    let first = ".replaced".to_owned();
+    let numbered = (2_u32..).map(|n| format!(".replaced.{n}"));
+    std::iter::once(first).chain(numbered).find(|suffix| !is_taken(suffix)).unwrap_or_default()
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
