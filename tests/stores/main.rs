@@ -113,5 +113,6 @@ suite! {
         an_abandoned_key_is_free_again,
         an_idempotency_key_belongs_to_its_workspace,
         a_request_without_an_outcome_gets_its_ids_back,
+        a_late_request_leaves_the_reservation_of_another_alone,
     }
 }
