@@ -95,6 +95,31 @@ async fn a_deleted_store_stops_promises_but_no_redirect() {
 }
 
 #[tokio::test]
+async fn damaged_counts_and_a_damaged_hot_link_stop_no_start() {
+    let (app, links) = server_with_links(3).await;
+    for (code, target) in &links {
+        app.get(&format!("/{code}")).await.assert_found(target);
+        app.clicks_become(code, 1).await;
+    }
+    let data = app.data();
+    let killed = app.kill();
+    let store = Connection::open(data.join("shunt.db")).expect("the store");
+    store
+        .execute_batch(
+            "INSERT OR REPLACE INTO click_pages (id, body) VALUES (3 << 48, zeroblob(9));
+             UPDATE links SET destination = 'https://evil.example/'
+             WHERE id = (SELECT max(id) FROM links)",
+        )
+        .expect("damage it");
+    drop(store);
+    let app = killed.start().await;
+    assert_all_redirect(&app, &links[..2]).await;
+    // Whoever asks for the damaged one is led nowhere.
+    app.get(&format!("/{}", links[2].0)).await.assert_status(503);
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn a_store_that_was_replaced_below_the_server_takes_no_writes() {
     let (app, links) = server_with_links(1).await;
     let (file, copy) = (store_file(&app), app.data().join("copy"));

@@ -61,7 +61,8 @@ impl Upkeep {
             hurry,
             rests_until: None,
         };
-        upkeep.look(conn)?;
+        // A store whose statistics are damaged is opened all the same: links are not.
+        upkeep.attempt(conn, Self::look);
         Ok(upkeep)
     }
 
