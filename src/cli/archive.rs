@@ -69,6 +69,13 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings) -> Outcome {
     if report.more > 0 {
         say(format_args!("… and {} more", report.more));
     }
+    if report.set_aside > 0 {
+        say(format_args!(
+            "{} damaged pieces of click counts were set aside earlier; \
+             totals hold what the others told of them",
+            report.set_aside
+        ));
+    }
     let folder = path.join("journal");
     let files =
         journal::verify(&folder).with_context(|| format!("reading {}", folder.display()))?;

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod clicks;
+mod counts;
 mod damage;
 mod durability;
 mod links;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tracing::warn;
 
-use super::fault::Outcome;
+use super::fault::{Fault, Outcome};
 use super::load::Load;
 use super::schema::CLICK_GROUPS;
 use super::{fold, search};
@@ -85,7 +85,7 @@ impl Upkeep {
     pub(super) fn idle(&mut self, conn: &Connection) {
         self.attempt(conn, |this, conn| {
             if let Some(due) = this.due.pop() {
-                return in_transaction(conn, || fold::fold(conn, due.group));
+                return fold(conn, due.group);
             }
             this.index(conn)?;
             this.look(conn)
@@ -99,7 +99,7 @@ impl Upkeep {
         }
         self.attempt(conn, |this, conn| {
             if let Some(due) = this.due.pop_if(|due| due.pressing) {
-                return in_transaction(conn, || fold::fold(conn, due.group));
+                return fold(conn, due.group);
             }
             if this.indexed_at.elapsed() >= LOOK_EVERY {
                 this.index(conn)?;
@@ -162,16 +162,27 @@ impl Upkeep {
 
 /// Everything at once. Call inside a transaction.
 pub(super) fn settle(conn: &Connection) -> Outcome<()> {
-    (0..CLICK_GROUPS).try_for_each(|group| fold::fold(conn, group))?;
+    (0..CLICK_GROUPS).try_for_each(|group| fold::fold_all(conn, group))?;
     while search::has_pending(conn)? {
         search::index_some(conn, TEXTS_PER_STEP)?;
     }
     Ok(())
 }
 
-fn in_transaction(conn: &Connection, work: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
+/// Folds some of a group. What could be folded is, also when a shard of it is stuck.
+fn fold(conn: &Connection, group: u64) -> Outcome<()> {
+    let folded = in_transaction(conn, || fold::fold(conn, group))?;
+    folded.stuck.map_or(Ok(()), |(shard, fault)| {
+        Err(Fault::corrupt(format!("the counts of shard {shard}: {fault}")))
+    })
+}
+
+fn in_transaction<T>(conn: &Connection, work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let done = work().and_then(|()| Ok(conn.prepare_cached("COMMIT")?.execute([]).map(|_| ())?));
+    let done = work().and_then(|value| {
+        conn.prepare_cached("COMMIT")?.execute([])?;
+        Ok(value)
+    });
     if done.is_err() && !conn.is_autocommit() {
         conn.prepare_cached("ROLLBACK")?.execute([])?;
     }

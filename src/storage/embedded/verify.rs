@@ -10,7 +10,7 @@ use super::links::live_counter;
 use super::pages::{self, PageKind, page_id, parse_page_id};
 use super::rows::{self, COLUMNS};
 use super::schema::{CLICK_GROUPS, CLICK_SHARDS};
-use super::{clicks, counter, database_file, deltas, open_for_reading, open_for_writing};
+use super::{clicks, counter, database_file, deltas, mend, open_for_reading, open_for_writing};
 use crate::domain::link::LinkStatus;
 use crate::storage::secrets::Secrets;
 use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult};
@@ -30,6 +30,9 @@ pub struct Report {
     pub links: u64,
     /// Click pages that were read and are whole.
     pub click_pages: u64,
+    /// Damaged pieces of click counts that were set aside earlier. What the others told of them
+    /// was kept.
+    pub set_aside: u64,
     pub findings: Vec<Finding>,
     /// Findings beyond those listed.
     pub more: u64,
@@ -86,8 +89,9 @@ pub fn verify(store: &Path) -> StorageResult<Report> {
     Ok(report)
 }
 
-/// Rebuilds indexes, tags, counters and the index of texts from the links. Damaged rows stay as
-/// they are. Kinds: `Unavailable`, `Corrupt` (nothing to rebuild from: restore a backup).
+/// Rebuilds indexes, tags, counters and the index of texts from the links, and damaged pages of
+/// clicks from the others. Damaged rows stay as they are. Kinds: `Unavailable`, `Corrupt` (nothing
+/// to rebuild from: restore a backup).
 pub fn repair(store: &Path) -> StorageResult<()> {
     const OP: Op = "repair";
     let file = existing(OP, store)?;
@@ -96,6 +100,8 @@ pub fn repair(store: &Path) -> StorageResult<()> {
         conn.execute_batch("REINDEX")?;
         conn.execute_batch("BEGIN IMMEDIATE")?;
         rebuild_from_links(&conn)?;
+        (0..CLICK_SHARDS).try_for_each(|shard| mend::mend(&conn, shard).map(|_| ()))?;
+        deltas::mend(&conn)?;
         conn.execute_batch("COMMIT")?;
         Ok(())
     };
@@ -169,8 +175,9 @@ fn check_links(conn: &Connection, report: &mut Report) -> Outcome<()> {
 
 fn check_clicks(conn: &Connection, report: &mut Report) -> Outcome<()> {
     let strange: i64 = conn.query_row(
-        "SELECT count(*) FROM click_pages WHERE id < 0 OR id >> 48 > 4 OR (id >> 32) & 65535 >= ?1",
-        [CLICK_SHARDS as i64],
+        "SELECT count(*) FROM click_pages
+         WHERE id < ?2 AND (id < 0 OR id >> 48 > 4 OR (id >> 32) & 65535 >= ?1)",
+        [CLICK_SHARDS as i64, pages::ASIDE],
         |row| row.get(0),
     )?;
     if strange > 0 {
@@ -181,29 +188,36 @@ fn check_clicks(conn: &Connection, report: &mut Report) -> Outcome<()> {
         each_page(conn, range, report, |_| ())?;
     }
     for shard in 0..CLICK_SHARDS {
-        let mut sums: HashMap<u64, u64> = HashMap::new();
-        for kind in [PageKind::Day, PageKind::Brought] {
-            let range = (page_id(kind, shard, 0), page_id(kind, shard, u32::MAX));
-            each_page(conn, range, report, |entry| {
-                *sums.entry(entry.link).or_default() += entry.clicks;
-            })?;
-        }
-        match clicks::read_page(conn, PageKind::Total, shard, 0) {
-            Ok(totals) => {
-                report.click_pages += u64::from(!totals.is_empty());
-                let fits = totals.len() == sums.len()
-                    && totals.iter().all(|entry| sums.get(&entry.link) == Some(&entry.clicks));
-                if !fits {
-                    report.add(format!("the totals of shard {shard} are not its sums"), RESTORE);
-                }
-            }
-            Err(fault) => report.add(format!("totals of shard {shard}: {fault}"), RESTORE),
-        }
+        check_totals(conn, shard, report)?;
     }
     for group in 0..CLICK_GROUPS {
         if let Err(fault) = deltas::each(conn, group, |_| ()) {
-            report.add(format!("clicks not folded yet, group {group}: {fault}"), RESTORE);
+            report.add(format!("clicks not folded yet, group {group}: {fault}"), REPAIR);
         }
+    }
+    report.set_aside = mend::n_aside(conn)? + deltas::n_aside(conn)?;
+    Ok(())
+}
+
+/// A total is the sum of its days and of what imports brought along.
+fn check_totals(conn: &Connection, shard: u64, report: &mut Report) -> Outcome<()> {
+    let mut sums: HashMap<u64, u64> = HashMap::new();
+    for kind in [PageKind::Day, PageKind::Brought] {
+        let range = (page_id(kind, shard, 0), page_id(kind, shard, u32::MAX));
+        each_page(conn, range, report, |entry| {
+            *sums.entry(entry.link).or_default() += entry.clicks;
+        })?;
+    }
+    match clicks::read_page(conn, PageKind::Total, shard, 0) {
+        Ok(totals) => {
+            report.click_pages += u64::from(!totals.is_empty());
+            let fits = totals.len() == sums.len()
+                && totals.iter().all(|entry| sums.get(&entry.link) == Some(&entry.clicks));
+            if !fits {
+                report.add(format!("the totals of shard {shard} are not its sums"), REPAIR);
+            }
+        }
+        Err(fault) => report.add(format!("totals of shard {shard}: {fault}"), REPAIR),
     }
     Ok(())
 }
@@ -229,7 +243,7 @@ fn each_page(
                 entries.into_iter().for_each(&mut look);
             }
             Err(fault) => {
-                report.add(format!("{kind:?} page {bucket} of shard {shard}: {fault}"), RESTORE);
+                report.add(format!("{kind:?} page {bucket} of shard {shard}: {fault}"), REPAIR);
             }
         }
     }
