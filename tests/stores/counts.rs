@@ -143,3 +143,25 @@ async fn an_erased_link_leaves_nothing_on_pages_set_aside() {
     assert_eq!(totals(&stores, &made).await, [0]);
     assert_eq!(verify(folder.path()).unwrap().set_aside, 0);
 }
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_costs_two_minutes_of_the_past() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = store_with_links(folder.path(), 1).await;
+    let store = open(folder.path());
+    let stores = store.stores();
+    let minute = NOW.minute();
+    for n in 1..100 {
+        click_each(&stores, &made, 1 + u64::from(n), minute + n).await;
+    }
+    click_each(&stores, &made, 200, minute + 500 * 1_440).await;
+    store.settle().await.unwrap();
+    click_each(&stores, &made, 201, minute + 100).await;
+    store.settle().await.unwrap();
+    for link in made.values() {
+        let minutes = stores.clicks.series(link.id, Granularity::Minute, 0..u32::MAX).await;
+        assert!(minutes.unwrap().len() >= 100, "real minutes were forgotten");
+        let hours = stores.clicks.series(link.id, Granularity::Hour, 0..u32::MAX).await;
+        assert!(hours.unwrap().len() >= 2, "real hours were forgotten");
+    }
+}

@@ -18,6 +18,9 @@ use crate::storage::StorageErrorKind;
 const MINUTES_KEPT: u32 = 3 * 1_440;
 /// Hours are kept for 400 days.
 const HOURS_KEPT: u32 = 400 * 24;
+/// Old pages that a fresh one pushes out: with one, a pause would never be caught up with.
+const PRUNED_PER_FRESH: usize = 2;
+
 /// Rows that are folded together at most: what a long pause or a damaged page left is worked off
 /// bit by bit.
 const ROWS_PER_FOLD: usize = 131_072;
@@ -85,10 +88,14 @@ fn fold_shard(conn: &Connection, shard: u64, rows: &[Delta]) -> Outcome<()> {
 }
 
 fn add_to_shard(conn: &Connection, shard: u64, rows: &[Delta]) -> Outcome<()> {
+    let mut fresh = Vec::new();
     for (id, entries) in spread(shard, rows) {
-        add_to_page(conn, id, &entries)?;
+        if add_to_page(conn, id, &entries)? {
+            fresh.push(id);
+        }
     }
-    prune(conn, shard, rows.iter().filter_map(|row| row.minute).max().unwrap_or(0))
+    let newest = rows.iter().filter_map(|row| row.minute).max().unwrap_or(0);
+    prune(conn, shard, newest, &fresh)
 }
 
 /// Runs `work` so that it can be taken back alone.
@@ -162,13 +169,14 @@ fn spread(shard: u64, rows: &[Delta]) -> BTreeMap<i64, Vec<Entry>> {
     pages
 }
 
-/// `more` is ordered by link and has each link once.
-fn add_to_page(conn: &Connection, id: i64, more: &[Entry]) -> Outcome<()> {
+/// True when the page is new. `more` is ordered by link and has each link once.
+fn add_to_page(conn: &Connection, id: i64, more: &[Entry]) -> Outcome<bool> {
     let Some((kind, shard, bucket)) = parse_page_id(id) else {
         return Err(pages::damaged());
     };
     let page = read_page(conn, kind, shard, bucket)?;
-    write_page(conn, kind, id, &pages::merge(&page, more))
+    write_page(conn, kind, id, &pages::merge(&page, more))?;
+    Ok(page.is_empty())
 }
 
 pub(super) fn write_page(
@@ -189,16 +197,23 @@ pub(super) fn write_page(
     Ok(())
 }
 
-/// Removes fine buckets that are older than they are kept, in a shard just written. "Now" is the
-/// newest click: no clock that jumps can make this forget what it should keep.
-fn prune(conn: &Connection, shard: u64, newest: u32) -> Outcome<()> {
+/// Removes fine buckets that are older than they are kept, the oldest first, in a shard just
+/// written. "Now" is the newest click, and clocks jump: so each fresh page of those to be kept
+/// pushes out two old ones at most, and an hour on a wrong clock costs no more than two hours.
+fn prune(conn: &Connection, shard: u64, newest: u32, fresh: &[i64]) -> Outcome<()> {
     let ends = [
         (PageKind::Minute, newest.saturating_sub(MINUTES_KEPT)),
         (PageKind::Hour, (newest / 60).saturating_sub(HOURS_KEPT)),
     ];
-    let mut remove = conn.prepare_cached("DELETE FROM click_pages WHERE id >= ?1 AND id < ?2")?;
+    let mut remove = conn.prepare_cached(
+        "DELETE FROM click_pages WHERE id IN
+         (SELECT id FROM click_pages WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3)",
+    )?;
     for (kind, end) in ends {
-        remove.execute((page_id(kind, shard, 0), page_id(kind, shard, end)))?;
+        let (first, end) = (page_id(kind, shard, 0), page_id(kind, shard, end));
+        let kept = end..=page_id(kind, shard, u32::MAX);
+        let n_fresh = fresh.iter().filter(|id| kept.contains(id)).count();
+        remove.execute((first, end, (n_fresh * PRUNED_PER_FRESH) as i64))?;
     }
     Ok(())
 }
