@@ -227,3 +227,37 @@ async fn old_minutes_and_hours_are_forgotten_and_days_stay() {
     }
     assert_eq!(stores.clicks.totals(&[Id(7)]).await.unwrap()[0].clicks, 3);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_store_is_sound_whenever_it_is_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    Secrets::open_or_create(folder.path()).unwrap();
+    let store = Embedded::open(folder.path(), Mode::Create).unwrap();
+    let stores = store.stores();
+    let stop = AtomicBool::new(false);
+    let write = async {
+        for n in 0.. {
+            let made: Vec<Link> = (0..20)
+                .map(|m| Link { tags: vec!["t".into()], ..link(&format!("busy-{n}-{m}")) })
+                .collect();
+            let ids: Vec<Id> = made.iter().map(|link| link.id).collect();
+            stores.links.claim(made).await.unwrap();
+            let mut counts = clicks(ids[0], n * 20, 20);
+            counts.rows = ids.iter().flat_map(|id| clicks(*id, 0, 1).rows).collect();
+            stores.clicks.flush(vec![counts]).await.unwrap();
+            store.settle().await.unwrap();
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+    };
+    let check = async {
+        for _ in 0..40 {
+            let path = folder.path().to_owned();
+            let report = tokio::task::spawn_blocking(move || verify(&path)).await.unwrap().unwrap();
+            assert!(report.is_sound(), "{report:?}");
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(write, check);
+}

@@ -120,7 +120,10 @@ impl Drop for Readers {
 }
 
 /// One read transaction around `work`: what it reads belongs together.
-fn in_snapshot<T>(conn: &Connection, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
+pub(super) fn in_snapshot<T>(
+    conn: &Connection,
+    work: impl FnOnce(&Connection) -> Outcome<T>,
+) -> Outcome<T> {
     if !conn.is_autocommit() {
         // A read that panicked left its snapshot open. It must not become that of all later reads.
         conn.prepare_cached("ROLLBACK")?.execute([])?;

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::fault::{Fault, Outcome};
 use super::links::live_counter;
 use super::pages::{self, PageKind, page_id, parse_page_id};
+use super::readers::in_snapshot;
 use super::rows::{self, COLUMNS};
 use super::schema::{CLICK_GROUPS, CLICK_SHARDS};
 use super::{clicks, counter, database_file, deltas, mend, open_for_reading, open_for_writing};
@@ -76,17 +77,21 @@ pub fn verify(store: &Path) -> StorageResult<Report> {
         report.add(error.to_string(), RESTORE);
     }
     match open_for_reading(&file) {
-        Ok(conn) => {
-            let structure = check_structure(&conn, &mut report);
-            report.part("structure", structure);
-            let links = check_links(&conn, &mut report);
-            report.part("links", links);
-            let clicks = check_clicks(&conn, &mut report);
-            report.part("clicks", clicks);
-        }
+        Ok(conn) => examine(&conn, &mut report),
         Err(fault) => report.add(format!("{}: {fault}", file.display()), RESTORE),
     }
     Ok(report)
+}
+
+/// Checks a database. What is compared is read in one snapshot each: others may be writing, and a
+/// snapshot of everything would keep the log from being written back for as long as this takes.
+pub(super) fn examine(conn: &Connection, report: &mut Report) {
+    let structure = in_snapshot(conn, |conn| check_structure(conn, report));
+    report.part("structure", structure);
+    let links = in_snapshot(conn, |conn| check_links(conn, report));
+    report.part("links", links);
+    let clicks = check_clicks(conn, report);
+    report.part("clicks", clicks);
 }
 
 /// Rebuilds indexes, tags, counters and the index of texts from the links, and damaged pages of
@@ -188,7 +193,7 @@ fn check_clicks(conn: &Connection, report: &mut Report) -> Outcome<()> {
         each_page(conn, range, report, |_| ())?;
     }
     for shard in 0..CLICK_SHARDS {
-        check_totals(conn, shard, report)?;
+        in_snapshot(conn, |conn| check_totals(conn, shard, report))?;
     }
     for group in 0..CLICK_GROUPS {
         if let Err(fault) = deltas::each(conn, group, |_| ()) {
