@@ -198,7 +198,7 @@ async fn what_can_be_rebuilt_is_rebuilt() {
          INSERT INTO link_texts (link_texts) VALUES ('delete-all');",
     );
     let report = verify(folder.path()).unwrap();
-    assert_eq!(report.findings.len(), 3, "{report:?}");
+    assert_eq!(report.findings.len(), 4, "{report:?}");
     assert!(report.findings.iter().all(|finding| finding.remedy == REPAIR));
     repair(folder.path()).unwrap();
     assert!(verify(folder.path()).unwrap().is_sound());

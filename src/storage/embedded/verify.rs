@@ -175,6 +175,16 @@ fn check_links(conn: &Connection, report: &mut Report) -> Outcome<()> {
     if kept != n_tags {
         report.add("the index of tags does not fit the links", REPAIR);
     }
+    let unknown: i64 = conn.query_row(
+        "SELECT count(*) FROM links WHERE status <> 4
+         AND NOT EXISTS (SELECT 1 FROM link_texts_docsize AS known WHERE known.id = links.id)
+         AND NOT EXISTS (SELECT 1 FROM link_texts_pending WHERE link = links.id)",
+        [],
+        |row| row.get(0),
+    )?;
+    if unknown > 0 {
+        report.add(format!("searches do not find {unknown} links"), REPAIR);
+    }
     Ok(())
 }
 
