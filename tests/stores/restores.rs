@@ -13,6 +13,7 @@ use shunt::storage::lock::StoreLock;
 use shunt::storage::secrets::Secrets;
 use shunt::storage::{StorageErrorKind, Stores};
 
+use crate::damage::{edit, store_with_links};
 use crate::make::{NOW, key, link};
 
 fn open(path: &Path) -> Stores {
@@ -97,4 +98,26 @@ async fn every_store_that_is_replaced_is_kept() {
         assert!(open(again.path()).links.fetch(&key(code)).await.unwrap().is_some(), "{code}");
         assert!(home.path().join(format!("keys.toml.replaced{suffix}")).exists());
     }
+}
+
+#[tokio::test]
+async fn a_backup_with_a_damaged_link_or_damaged_counts_replaces_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    store_with_links(home.path(), 20).await;
+    let spoils = [
+        ("UPDATE links SET destination = 'https://evil.example/' WHERE code = 'code-1'", "another"),
+        ("UPDATE click_pages SET body = zeroblob(9) WHERE id >> 48 = 3", "--repair"),
+    ];
+    for (sql, advice) in spoils {
+        let vault = tempfile::tempdir().unwrap();
+        let copy = vault.path().join("copy");
+        backup(home.path(), &copy).unwrap();
+        edit(&copy, sql);
+        let refused = restore(&copy, home.path(), true, NOW).unwrap_err();
+        assert_eq!(refused.kind, StorageErrorKind::Corrupt);
+        let told = refused.source.unwrap().to_string();
+        assert!(told.contains(advice), "{told}");
+        assert!(!home.path().join("shunt.db.replaced").exists());
+    }
+    assert!(open(home.path()).links.fetch(&key("code-1")).await.unwrap().is_some());
 }

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 
 use super::backup::{copy_secrets, open, refused, sync_folder};
 use super::fault::{Fault, Outcome};
+use super::verify::{self, Report};
 use super::{FILE_NAME, database_file, schema};
 use crate::domain::seal::{SEALED_IDS_MAX, SEALED_SPACE};
 use crate::domain::time::Timestamp;
@@ -76,8 +77,16 @@ fn check(file: &Path) -> Outcome<()> {
     if schema::version(&conn)? == 0 {
         return Err(Fault::Invalid("the file holds no store".into()));
     }
-    let verdict: String = conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-    if verdict == "ok" { Ok(()) } else { Err(Fault::Corrupt(verdict)) }
+    let mut report = Report::default();
+    verify::examine(&conn, &mut report);
+    match report.findings.first() {
+        None => Ok(()),
+        Some(finding) if finding.remedy == verify::REPAIR => Err(Fault::Corrupt(format!(
+            "{}; run `{}` with `storage.path` set to this folder first",
+            finding.what, finding.remedy
+        ))),
+        Some(finding) => Err(Fault::Corrupt(format!("{}; choose another backup", finding.what))),
+    }
 }
 
 /// Moves the draft beyond what the store gave out after its backup: an old code that is on paper
