@@ -15,6 +15,7 @@ mod imports;
 mod links;
 mod list;
 mod load;
+mod log;
 mod mend;
 mod nodes;
 mod pages;

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::fault::{Fault, Outcome};
 use super::load::Load;
+use super::log::LogBound;
 use super::schema::CLICK_GROUPS;
 use super::{fold, search};
 
@@ -40,6 +41,7 @@ pub(super) struct Upkeep {
     load: Load,
     hurry: Arc<AtomicBool>,
     rests_until: Option<Instant>,
+    log: LogBound,
 }
 
 #[derive(Clone, Copy)]
@@ -60,6 +62,7 @@ impl Upkeep {
             load: Load::start(),
             hurry,
             rests_until: None,
+            log: LogBound::default(),
         };
         // A store whose statistics are damaged is opened all the same: links are not.
         upkeep.attempt(conn, Self::look);
@@ -137,7 +140,7 @@ impl Upkeep {
                 self.due.push(Due { group: group as u64, pressing: times_over >= 2 });
             }
         }
-        Ok(())
+        self.log.keep(conn)
     }
 
     fn rests(&self) -> bool {
@@ -187,4 +190,40 @@ fn in_transaction<T>(conn: &Connection, work: impl FnOnce() -> Outcome<T>) -> Ou
         conn.prepare_cached("ROLLBACK")?.execute([])?;
     }
     done
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+    use crate::storage::embedded::{EmbeddedConfig, open_for_reading, open_for_writing};
+
+    #[test]
+    fn a_log_that_readers_kept_growing_is_written_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("shunt.db");
+        let conn = open_for_writing(&file, &EmbeddedConfig::default()).unwrap();
+        let mut upkeep = Upkeep::new(&conn, Arc::default()).unwrap();
+        upkeep.log.bytes_max = 100_000;
+        let log = || std::fs::metadata(folder.path().join("shunt.db-wal")).unwrap().len();
+        let write = || {
+            conn.execute_batch(
+                "INSERT OR REPLACE INTO click_pages (id, body) VALUES (1, zeroblob(1000000))",
+            )
+            .unwrap();
+        };
+        write();
+        let reader = open_for_reading(&file).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM links").unwrap();
+        write();
+        let (before, started) = (log(), Instant::now());
+        upkeep.idle(&conn);
+        assert!(log() >= before, "what a reader may still need was cut off");
+        assert!(started.elapsed() < Duration::from_secs(2), "the writer stood still for a reader");
+        write();
+        reader.execute_batch("COMMIT").unwrap();
+        upkeep.log.tried_at = None;
+        upkeep.idle(&conn);
+        assert_eq!(log(), 0);
+    }
 }
