@@ -7,6 +7,7 @@ pub mod error;
 pub mod layers;
 pub mod lock;
 pub mod memory;
+mod private;
 pub mod secrets;
 mod text;
 

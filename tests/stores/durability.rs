@@ -1,6 +1,8 @@
 //! What was answered is there: after a close, after a kill, in a backup, when the disk is full.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +15,7 @@ use shunt::storage::embedded::backup::backup;
 use shunt::storage::embedded::restore::restore;
 use shunt::storage::embedded::verify::verify;
 use shunt::storage::embedded::{Embedded, EmbeddedConfig, Mode};
+use shunt::storage::lock::StoreLock;
 use shunt::storage::secrets::Secrets;
 use shunt::storage::{Claim, StorageErrorKind, Stores};
 
@@ -260,4 +263,32 @@ async fn a_busy_store_is_sound_whenever_it_is_verified() {
         stop.store(true, Ordering::Relaxed);
     };
     tokio::join!(write, check);
+}
+
+#[tokio::test]
+async fn what_is_made_is_for_its_owner_alone() {
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let folder = tempfile::tempdir().unwrap();
+    let (home, copy, again) =
+        (folder.path().join("home"), folder.path().join("copy"), folder.path().join("again"));
+    let _lock = StoreLock::try_acquire(&home).unwrap();
+    Secrets::open_or_create(&home).unwrap();
+    let stores = open(&home);
+    stores.links.claim(vec![link("mine")]).await.unwrap();
+    backup(&home, &copy).unwrap();
+    std::fs::set_permissions(copy.join("shunt.db"), Permissions::from_mode(0o644)).unwrap();
+    restore(&copy, &again, false, NOW).unwrap();
+    for folder in [&home, &copy, &again] {
+        assert_eq!(mode(folder), 0o700, "{}", folder.display());
+    }
+    for name in ["shunt.db", "shunt.db-wal", "shunt.db-shm", "lock", "keys.toml"] {
+        assert_eq!(mode(&home.join(name)), 0o600, "{name}");
+    }
+    assert_eq!(mode(&again.join("shunt.db")), 0o600);
+
+    // A folder that is there was made by somebody who knows who may look into it.
+    std::fs::set_permissions(&home, Permissions::from_mode(0o750)).unwrap();
+    drop(stores);
+    drop(open(&home));
+    assert_eq!(mode(&home), 0o750);
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::fault::{Fault, Outcome};
 use super::{BUSY_WAIT_MAX, FILE_NAME, database_file};
 use crate::storage::secrets::{self, Secrets};
-use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult};
+use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult, private};
 
 /// Copies the store in the folder `store` into the folder `dest`, which must not hold one, while
 /// others go on serving and writing. The copy is one moment of the store, compact and durable.
@@ -27,9 +27,10 @@ pub fn backup(store: &Path, dest: &Path) -> StorageResult<()> {
     }
     Secrets::open(store)
         .map_err(|error| StorageError::new(StorageErrorKind::Invalid, OP, error))?;
-    fs::create_dir_all(dest).map_err(|error| refused(OP, dest, &error))?;
+    private::create_folder(dest).map_err(|error| refused(OP, dest, &error))?;
     let draft = dest.join(format!("{FILE_NAME}.partial"));
     remove_if_there(&draft).map_err(|error| refused(OP, &draft, &error))?;
+    private::create_file(&draft).map_err(|error| refused(OP, &draft, &error))?;
     vacuum_into(&file, &draft).map_err(|fault| fault.into_error(OP, &file))?;
     let finish = || -> io::Result<()> {
         File::open(&draft)?.sync_all()?;

@@ -15,7 +15,7 @@ use crate::domain::seal::{SEALED_IDS_MAX, SEALED_SPACE};
 use crate::domain::time::Timestamp;
 use crate::storage::lock::StoreLock;
 use crate::storage::secrets::{self, Secrets};
-use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult};
+use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult, private};
 
 /// Ids of every space that a restore passes over: those that may have been given out since the
 /// backup was made. Sealed codes have room for 512 restores.
@@ -56,6 +56,8 @@ pub fn restore(src: &Path, store: &Path, replace: bool, now: Timestamp) -> Stora
     let (draft, keys_draft) = (beside(&target, ".restoring"), beside(&keys, ".restoring"));
     let copy = || -> io::Result<()> {
         fs::copy(&backup, &draft)?;
+        // The copy has the mode of the backup, which may have travelled.
+        private::close_file(&draft)?;
         copy_secrets(src, &keys_draft)
     };
     copy().map_err(|error| refused(OP, store, &error))?;
