@@ -31,7 +31,7 @@ pub(super) struct RestoreArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// Rebuild what can be rebuilt: indexes and search
+    /// Rebuild what can be rebuilt: indexes, search, and click counts from each other
     #[arg(long)]
     repair: bool,
 }
