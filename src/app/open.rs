@@ -14,7 +14,7 @@ use crate::service::bootstrap::bootstrap;
 use crate::service::ids::IdSource;
 use crate::storage::embedded::{Embedded, Mode, database_file};
 use crate::storage::lock::StoreLock;
-use crate::storage::secrets::Secrets;
+use crate::storage::secrets::{self, Secrets};
 use crate::storage::{Stores, layers};
 use crate::telemetry::metrics::Metrics;
 
@@ -103,16 +103,22 @@ fn refuse_no_store(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where a journal is, a store was. To make an empty one in its place would answer every link with
-/// 404, and give its code to others.
+/// Where keys or a journal are, a store was. To make an empty one in its place would answer every
+/// link with 404, and give its code to others. An empty file is an empty store to SQLite.
 fn refuse_lost_store(path: &Path) -> Result<()> {
-    let (file, journal) = (database_file(path), path.join(JOURNAL_FOLDER));
-    if journal.exists() && !file.exists() {
+    let file = database_file(path);
+    if std::fs::metadata(&file).is_ok_and(|found| found.len() > 0) {
+        return Ok(());
+    }
+    let traces = [secrets::FILE_NAME, JOURNAL_FOLDER].map(|name| path.join(name));
+    let left: Vec<_> = traces.iter().filter(|trace| trace.exists()).collect();
+    if !left.is_empty() {
+        let left: Vec<_> = left.iter().map(|trace| trace.display().to_string()).collect();
         bail!(
             "{} is missing although a server ran here; bring the store back with \
              `shunt restore`, or move {} away to begin with an empty store",
             file.display(),
-            journal.display()
+            left.join(" and ")
         );
     }
     Ok(())

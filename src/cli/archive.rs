@@ -6,10 +6,12 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::actors::clicks::journal::{self, FileReport, FileState};
+use crate::app::SystemClock;
 use crate::cli::{Failure, Outcome, say};
 use crate::config::Settings;
+use crate::domain::time::Clock;
 use crate::storage::StorageError;
-use crate::storage::embedded::{backup as copies, verify as checks};
+use crate::storage::embedded::{backup as copies, restore as returns, verify as checks};
 use crate::storage::lock::StoreLock;
 
 #[derive(Debug, Args)]
@@ -29,7 +31,7 @@ pub(super) struct RestoreArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// Rebuild what can be rebuilt: indexes and search
+    /// Rebuild what can be rebuilt: indexes, search, and click counts from each other
     #[arg(long)]
     repair: bool,
 }
@@ -45,7 +47,7 @@ pub(super) fn backup(args: &BackupArgs, settings: &Settings) -> Outcome {
 
 pub(super) fn restore(args: &RestoreArgs, settings: &Settings) -> Outcome {
     let path = &settings.storage.path;
-    copies::restore(&args.folder, path, args.force).map_err(explain)?;
+    returns::restore(&args.folder, path, args.force, SystemClock.now()).map_err(explain)?;
     say(format_args!("restored {} from {}", path.display(), args.folder.display()));
     Ok(())
 }
@@ -66,6 +68,13 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings) -> Outcome {
     }
     if report.more > 0 {
         say(format_args!("… and {} more", report.more));
+    }
+    if report.set_aside > 0 {
+        say(format_args!(
+            "{} damaged pieces of click counts were set aside earlier; \
+             totals hold what the others told of them",
+            report.set_aside
+        ));
     }
     let folder = path.join("journal");
     let files =

@@ -11,15 +11,13 @@ use crate::domain::id::Id;
 use crate::domain::limits::ID_BLOCK_SIZE;
 use crate::domain::problems::Problems;
 use crate::domain::scheme::{CodeScheme, CodeSeries, snowflake_code};
-use crate::domain::seal::{SEALED_IDS_MAX, Sealer};
+use crate::domain::seal::{SEALED_IDS_MAX, SEALED_SPACE, Sealer};
 use crate::storage::{NodeStore, StorageError};
 
 /// Shortest random or hashed code, in characters. Shorter ones collide at once.
 pub const CODE_LENGTH_MIN: usize = 5;
 /// Longest random or hashed code, in characters. Leaves room to grow after collisions.
 pub const CODE_LENGTH_MAX: usize = 32;
-/// Name of the id space that sealed codes draw from.
-const SEALED_SPACE: &str = "sealed";
 /// Ids left in a block when the next one is taken ahead of need.
 const REFILL_BELOW: u64 = ID_BLOCK_SIZE / 4;
 

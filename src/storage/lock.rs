@@ -2,7 +2,10 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+use super::private;
 
 /// Name of the lock file in the store's folder.
 const FILE_NAME: &str = "lock";
@@ -17,11 +20,12 @@ impl StoreLock {
     /// Takes the lock of the folder `path`, which is made if absent. `None`: another process (or
     /// another holder in this one) has it.
     pub fn try_acquire(path: &Path) -> io::Result<Option<Self>> {
-        std::fs::create_dir_all(path)?;
+        private::create_folder(path)?;
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(private::FILE_MODE)
             .open(path.join(FILE_NAME))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),

@@ -7,6 +7,7 @@ pub mod error;
 pub mod layers;
 pub mod lock;
 pub mod memory;
+mod private;
 pub mod secrets;
 mod text;
 
@@ -312,17 +313,19 @@ pub trait ReplayStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> StorageResult<Replay>;
 
-    /// Keeps the answer.
+    /// Keeps the answer of the request with this `fingerprint`. Changes nothing when the key has
+    /// lapsed meanwhile and is another request's.
     async fn finish(
         &self,
         key: &ReplayKey,
+        fingerprint: KeyDigest,
         answer: KeptAnswer,
         now: Timestamp,
     ) -> StorageResult<()>;
 
-    /// Gives the key free again, after a request without an answer to keep. Its ids stay: the same
-    /// request may have made something all the same.
-    async fn abandon(&self, key: &ReplayKey) -> StorageResult<()>;
+    /// Gives the key free again, after a request without an answer to keep, unless it is another
+    /// request's by now. Its ids stay: the same request may have made something all the same.
+    async fn abandon(&self, key: &ReplayKey, fingerprint: KeyDigest) -> StorageResult<()>;
 }
 
 /// Whose idempotency key, and which.

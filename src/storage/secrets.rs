@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::private;
 use crate::domain::seal::SealKey;
 
 /// Name of the file in the store's folder.
@@ -131,7 +132,7 @@ impl Secrets {
 
     /// Writes the file so that it is there whole or not at all, and never over another.
     fn create(&self, folder: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(folder)?;
+        private::create_folder(folder)?;
         let written = Written {
             api_keys: to_hex(&self.api_keys),
             cursors: to_hex(&self.cursors),
@@ -154,9 +155,13 @@ impl Secrets {
 
 /// Writes a file that only its owner may read, durably.
 pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(private::FILE_MODE)
+        .open(path)?;
+    file.set_permissions(std::fs::Permissions::from_mode(private::FILE_MODE))?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -95,6 +95,53 @@ async fn a_deleted_store_stops_promises_but_no_redirect() {
 }
 
 #[tokio::test]
+async fn a_lost_store_is_not_made_anew_where_no_clicks_are_counted_either() {
+    let app = TestApp::builder().set("SHUNT_CLICKS__ENABLED", "false").start().await;
+    let data = app.data();
+    app.create(json!({"destination": "https://shop.example/"})).await;
+    let killed = app.kill();
+    // Nothing but the keys tells that there was a store: its codes would be given out again.
+    let _ = fs::remove_dir_all(data.join("journal"));
+    for name in ["shunt.db", "shunt.db-wal", "shunt.db-shm"] {
+        fs::remove_file(data.join(name)).expect("delete the store");
+    }
+    let words = ["shunt.db is missing", "shunt restore", "keys.toml"];
+    assert_refuses(&data, &words);
+    fs::write(data.join("shunt.db"), b"").expect("an empty file");
+    assert_refuses(&data, &words);
+    fs::remove_file(data.join("shunt.db")).expect("remove the empty file");
+    fs::remove_file(data.join("keys.toml")).expect("begin anew, as the message says");
+    let migrated = shunt(&data, &["migrate"]);
+    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    drop(killed);
+}
+
+#[tokio::test]
+async fn damaged_counts_and_a_damaged_hot_link_stop_no_start() {
+    let (app, links) = server_with_links(3).await;
+    for (code, target) in &links {
+        app.get(&format!("/{code}")).await.assert_found(target);
+        app.clicks_become(code, 1).await;
+    }
+    let data = app.data();
+    let killed = app.kill();
+    let store = Connection::open(data.join("shunt.db")).expect("the store");
+    store
+        .execute_batch(
+            "INSERT OR REPLACE INTO click_pages (id, body) VALUES (3 << 48, zeroblob(9));
+             UPDATE links SET destination = 'https://evil.example/'
+             WHERE id = (SELECT max(id) FROM links)",
+        )
+        .expect("damage it");
+    drop(store);
+    let app = killed.start().await;
+    assert_all_redirect(&app, &links[..2]).await;
+    // Whoever asks for the damaged one is led nowhere.
+    app.get(&format!("/{}", links[2].0)).await.assert_status(503);
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn a_store_that_was_replaced_below_the_server_takes_no_writes() {
     let (app, links) = server_with_links(1).await;
     let (file, copy) = (store_file(&app), app.data().join("copy"));

@@ -112,7 +112,7 @@ pub(crate) async fn an_answer_is_replayed_until_its_window_ends(stores: Stores) 
     let (replays, key) = (&stores.replays, replay_key("k"));
     assert_eq!(replays.begin(&key, [1; 32], &[], NOW).await.unwrap(), Replay::Reserved);
     assert_eq!(replays.begin(&key, [1; 32], &[], NOW).await.unwrap(), Replay::InProgress);
-    replays.finish(&key, answer(), NOW).await.unwrap();
+    replays.finish(&key, [1; 32], answer(), NOW).await.unwrap();
     let end = NOW.plus_millis(IDEMPOTENCY_WINDOW_MS);
     assert_eq!(replays.begin(&key, [1; 32], &[], end).await.unwrap(), Replay::Answered(answer()));
     assert_eq!(replays.begin(&key, [2; 32], &[], end).await.unwrap(), Replay::Mismatch);
@@ -132,10 +132,10 @@ pub(crate) async fn a_reservation_without_an_answer_lapses(stores: Stores) {
 pub(crate) async fn an_abandoned_key_is_free_again(stores: Stores) {
     let (replays, key) = (&stores.replays, replay_key("k"));
     replays.begin(&key, [1; 32], &[], NOW).await.unwrap();
-    replays.abandon(&key).await.unwrap();
+    replays.abandon(&key, [1; 32]).await.unwrap();
     assert_eq!(replays.begin(&key, [2; 32], &[], NOW).await.unwrap(), Replay::Reserved);
-    replays.finish(&key, answer(), NOW).await.unwrap();
-    replays.abandon(&key).await.unwrap();
+    replays.finish(&key, [2; 32], answer(), NOW).await.unwrap();
+    replays.abandon(&key, [2; 32]).await.unwrap();
     let kept = replays.begin(&key, [2; 32], &[], NOW).await.unwrap();
     assert_eq!(kept, Replay::Answered(answer()), "an answer is not abandoned");
 }
@@ -156,14 +156,31 @@ pub(crate) async fn a_request_without_an_outcome_gets_its_ids_back(stores: Store
     let again = begin([1; 32], &second, later).await.unwrap();
     assert_eq!(again, Replay::Resumed(first.to_vec()));
     assert_eq!(begin([1; 32], &second, later).await.unwrap(), Replay::InProgress);
-    replays.abandon(&key).await.unwrap();
+    replays.abandon(&key, [1; 32]).await.unwrap();
     let again = begin([1; 32], &second, later).await.unwrap();
     assert_eq!(again, Replay::Resumed(first.to_vec()), "an abandoned try may have left something");
-    replays.abandon(&key).await.unwrap();
+    replays.abandon(&key, [1; 32]).await.unwrap();
     // Another request under the same key has nothing to do with it.
     assert_eq!(begin([2; 32], &second, later).await.unwrap(), Replay::Reserved);
     let day = later.plus_millis(IDEMPOTENCY_WINDOW_MS + 1);
     assert_eq!(begin([2; 32], &first, day).await.unwrap(), Replay::Reserved);
-    replays.finish(&key, answer(), day).await.unwrap();
+    replays.finish(&key, [2; 32], answer(), day).await.unwrap();
     assert_eq!(begin([2; 32], &second, day).await.unwrap(), Replay::Answered(answer()));
+}
+
+pub(crate) async fn a_late_request_leaves_the_reservation_of_another_alone(stores: Stores) {
+    let (replays, key) = (&stores.replays, replay_key("k"));
+    let begin = |fingerprint, at| replays.begin(&key, fingerprint, &[], at);
+    assert_eq!(begin([1; 32], NOW).await.unwrap(), Replay::Reserved);
+    // It stalled for more than its minute, and another request took the key.
+    let later = NOW.plus_millis(60_001);
+    assert_eq!(begin([2; 32], later).await.unwrap(), Replay::Reserved);
+    replays.abandon(&key, [1; 32]).await.unwrap();
+    assert_eq!(begin([2; 32], later).await.unwrap(), Replay::InProgress);
+    replays.finish(&key, [1; 32], answer(), later).await.unwrap();
+    assert_eq!(begin([2; 32], later).await.unwrap(), Replay::InProgress);
+    let own = KeptAnswer { status: 200, ..answer() };
+    replays.finish(&key, [2; 32], own.clone(), later).await.unwrap();
+    replays.finish(&key, [1; 32], answer(), later).await.unwrap();
+    assert_eq!(begin([2; 32], later).await.unwrap(), Replay::Answered(own));
 }

@@ -1,6 +1,8 @@
 //! What was answered is there: after a close, after a kill, in a backup, when the disk is full.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +11,8 @@ use shunt::domain::click::{BucketCount, Granularity, SegmentCounts, SegmentId};
 use shunt::domain::id::Id;
 use shunt::domain::link::Link;
 use shunt::domain::units::Size;
-use shunt::storage::embedded::backup::{backup, restore};
+use shunt::storage::embedded::backup::backup;
+use shunt::storage::embedded::restore::restore;
 use shunt::storage::embedded::verify::verify;
 use shunt::storage::embedded::{Embedded, EmbeddedConfig, Mode};
 use shunt::storage::lock::StoreLock;
@@ -158,7 +161,7 @@ async fn a_backup_of_a_busy_store_is_one_moment_of_it() {
     assert_eq!(again.kind, StorageErrorKind::Invalid, "a backup is not written over");
 
     let target = tempfile::tempdir().unwrap();
-    restore(&copy, target.path(), false).unwrap();
+    restore(&copy, target.path(), false, NOW).unwrap();
     assert!(verify(target.path()).unwrap().is_sound());
     let restored = open(target.path());
     for link in &made {
@@ -169,27 +172,6 @@ async fn a_backup_of_a_busy_store_is_one_moment_of_it() {
     assert!(extra >= 5 && (extra == clicked || extra == clicked + 1), "{extra}, {clicked}");
     let secrets = |path: &Path| Secrets::open(path).unwrap().api_keys;
     assert_eq!(secrets(home.path()), secrets(target.path()));
-}
-
-#[tokio::test]
-async fn a_restore_replaces_a_store_only_when_told_and_never_one_in_use() {
-    let (home, vault) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    Secrets::open_or_create(home.path()).unwrap();
-    open(home.path()).links.claim(vec![link("old")]).await.unwrap();
-    let copy = vault.path().join("copy");
-    backup(home.path(), &copy).unwrap();
-    open(home.path()).links.claim(vec![link("new")]).await.unwrap();
-
-    let refused = restore(&copy, home.path(), false).unwrap_err();
-    assert_eq!(refused.kind, StorageErrorKind::Invalid);
-    let lock = StoreLock::try_acquire(home.path()).unwrap();
-    let refused = restore(&copy, home.path(), true).unwrap_err();
-    assert_eq!(refused.kind, StorageErrorKind::Unavailable);
-    drop(lock);
-    restore(&copy, home.path(), true).unwrap();
-    let stores = open(home.path());
-    assert!(stores.links.fetch(&key("old")).await.unwrap().is_some());
-    assert!(stores.links.fetch(&key("new")).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -247,4 +229,66 @@ async fn old_minutes_and_hours_are_forgotten_and_days_stay() {
         assert_eq!(found, expected, "after {days} days");
     }
     assert_eq!(stores.clicks.totals(&[Id(7)]).await.unwrap()[0].clicks, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_store_is_sound_whenever_it_is_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    Secrets::open_or_create(folder.path()).unwrap();
+    let store = Embedded::open(folder.path(), Mode::Create).unwrap();
+    let stores = store.stores();
+    let stop = AtomicBool::new(false);
+    let write = async {
+        for n in 0.. {
+            let made: Vec<Link> = (0..20)
+                .map(|m| Link { tags: vec!["t".into()], ..link(&format!("busy-{n}-{m}")) })
+                .collect();
+            let ids: Vec<Id> = made.iter().map(|link| link.id).collect();
+            stores.links.claim(made).await.unwrap();
+            let mut counts = clicks(ids[0], n * 20, 20);
+            counts.rows = ids.iter().flat_map(|id| clicks(*id, 0, 1).rows).collect();
+            stores.clicks.flush(vec![counts]).await.unwrap();
+            store.settle().await.unwrap();
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+    };
+    let check = async {
+        for _ in 0..40 {
+            let path = folder.path().to_owned();
+            let report = tokio::task::spawn_blocking(move || verify(&path)).await.unwrap().unwrap();
+            assert!(report.is_sound(), "{report:?}");
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(write, check);
+}
+
+#[tokio::test]
+async fn what_is_made_is_for_its_owner_alone() {
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let folder = tempfile::tempdir().unwrap();
+    let (home, copy, again) =
+        (folder.path().join("home"), folder.path().join("copy"), folder.path().join("again"));
+    let _lock = StoreLock::try_acquire(&home).unwrap();
+    Secrets::open_or_create(&home).unwrap();
+    let stores = open(&home);
+    stores.links.claim(vec![link("mine")]).await.unwrap();
+    backup(&home, &copy).unwrap();
+    std::fs::set_permissions(copy.join("shunt.db"), Permissions::from_mode(0o644)).unwrap();
+    restore(&copy, &again, false, NOW).unwrap();
+    for folder in [&home, &copy, &again] {
+        assert_eq!(mode(folder), 0o700, "{}", folder.display());
+    }
+    for name in ["shunt.db", "shunt.db-wal", "shunt.db-shm", "lock", "keys.toml"] {
+        assert_eq!(mode(&home.join(name)), 0o600, "{name}");
+    }
+    assert_eq!(mode(&again.join("shunt.db")), 0o600);
+
+    // A folder that is there was made by somebody who knows who may look into it.
+    std::fs::set_permissions(&home, Permissions::from_mode(0o750)).unwrap();
+    drop(stores);
+    drop(open(&home));
+    assert_eq!(mode(&home), 0o750);
 }

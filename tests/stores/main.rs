@@ -4,11 +4,13 @@
 
 mod accounts;
 mod clicks;
+mod counts;
 mod damage;
 mod durability;
 mod links;
 mod listing;
 mod make;
+mod restores;
 
 use shunt::storage::embedded::{Embedded, Mode};
 use shunt::storage::memory::MemoryStore;
@@ -112,5 +114,6 @@ suite! {
         an_abandoned_key_is_free_again,
         an_idempotency_key_belongs_to_its_workspace,
         a_request_without_an_outcome_gets_its_ids_back,
+        a_late_request_leaves_the_reservation_of_another_alone,
     }
 }

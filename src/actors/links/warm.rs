@@ -17,7 +17,7 @@ use super::shared::Shared;
 use super::{LoadError, Warmed, work};
 use crate::domain::id::Id;
 use crate::domain::link::{Link, LinkStatus};
-use crate::storage::{StorageError, StorageResult};
+use crate::storage::{StorageErrorKind, StorageResult};
 
 /// Links per bulk read.
 const BATCH: u32 = 1_000;
@@ -43,18 +43,36 @@ pub(super) async fn hottest(shared: &Shared) -> Result<u64, LoadError> {
         warn!("the store takes too long to name the hottest links; they come with the others");
         return Ok(0);
     };
-    let keys = answer.map_err(LoadError::from)?;
+    let keys = match answer {
+        Ok(keys) => keys,
+        // Statistics say what is hot. That they cannot be read keeps nobody from being redirected.
+        Err(error) if error.kind == StorageErrorKind::Corrupt => {
+            warn!(%error, "the hottest links are not known; they come with the others");
+            return Ok(0);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let mut fetched = stream::iter(keys)
         .map(async |key| shared.store.fetch(&key).await)
         .buffer_unordered(FETCHES)
         .chunks(FETCHES);
-    let mut n_links = 0;
+    let (mut n_links, mut n_damaged) = (0, 0_u64);
     while let Ok(Some(batch)) = timeout_at(deadline, fetched.next()).await {
-        let links: Result<Vec<Option<Link>>, StorageError> = batch.into_iter().collect();
-        let links: Vec<Link> = links.map_err(LoadError::from)?.into_iter().flatten().collect();
+        let mut links = Vec::with_capacity(batch.len());
+        for fetched in batch {
+            match fetched {
+                Ok(link) => links.extend(link),
+                // It is not served, and whoever asks for it is told; the others are whole.
+                Err(error) if error.kind == StorageErrorKind::Corrupt => n_damaged += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
         // Limited links wait for the counters, so they come with the others later.
         let (plain, _limited) = drafts(shared, links);
         n_links += fill(shared, plain).await.links;
+    }
+    if n_damaged > 0 {
+        warn!(n_damaged, "some of the hottest links are damaged; `shunt verify` names them");
     }
     Ok(n_links)
 }

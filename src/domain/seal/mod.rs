@@ -17,6 +17,8 @@ use crate::domain::code::Code;
 
 /// Ids that sealed codes can carry: 33 bits.
 pub const SEALED_IDS_MAX: u64 = 1 << (VALUE_BITS - TAG_BITS);
+/// Name of the space that these ids are leased from.
+pub const SEALED_SPACE: &str = "sealed";
 
 const TAG_BITS: u32 = 12;
 const TAG_MASK: u64 = (1 << TAG_BITS) - 1;

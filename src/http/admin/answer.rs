@@ -132,8 +132,8 @@ pub(super) async fn once(
     };
     let outcome = work(ids).await;
     let kept = match &outcome {
-        Ok(answer) => replays.finish(&key, answer.clone(), state.clock.now()).await,
-        Err(_) => replays.abandon(&key).await,
+        Ok(answer) => replays.finish(&key, fingerprint, answer.clone(), state.clock.now()).await,
+        Err(_) => replays.abandon(&key, fingerprint).await,
     };
     // What was done is done; a repetition after the reservation's minute finds it by its ids.
     if let Err(error) = kept {

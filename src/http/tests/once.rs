@@ -65,6 +65,7 @@ impl ReplayStore for Losing {
     async fn finish(
         &self,
         key: &ReplayKey,
+        fingerprint: KeyDigest,
         answer: KeptAnswer,
         now: Timestamp,
     ) -> StorageResult<()> {
@@ -72,11 +73,11 @@ impl ReplayStore for Losing {
             let kind = StorageErrorKind::Unavailable;
             return Err(StorageError::new(kind, "finish_replay", "the answer is lost"));
         }
-        self.inner.finish(key, answer, now).await
+        self.inner.finish(key, fingerprint, answer, now).await
     }
 
-    async fn abandon(&self, key: &ReplayKey) -> StorageResult<()> {
-        self.inner.abandon(key).await
+    async fn abandon(&self, key: &ReplayKey, fingerprint: KeyDigest) -> StorageResult<()> {
+        self.inner.abandon(key, fingerprint).await
     }
 }
 

@@ -6,11 +6,15 @@
 //! previous link id, the minute, the count and the time of the newest click; numbers are LEB128.
 
 use rusqlite::Connection;
+use tracing::warn;
 
-use super::fault::Outcome;
+use super::fault::{Outcome, or_damaged};
 use super::pages::{Reader, damaged, group_of, put, seal, shard_of};
 use super::schema::CLICK_GROUPS;
 use crate::domain::id::Id;
+
+/// What is added to the number of a group for deltas that were set aside. Part of the file format.
+const ASIDE: i64 = 64;
 
 /// One link in one minute, as a flush or an import brought it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,11 +47,7 @@ pub(super) fn store(conn: &Connection, rows: Vec<Delta>) -> Outcome<()> {
             }
             same
         });
-        let first = group << 48;
-        let newest: Option<i64> = conn
-            .prepare_cached("SELECT max(id) FROM click_deltas WHERE id BETWEEN ?1 AND ?2")?
-            .query_row((first, last_of(first)), |row| row.get(0))?;
-        let id = newest.map_or(first, |newest| newest + 1);
+        let id = next_id(conn, first_of(group))?;
         conn.prepare_cached("INSERT INTO click_deltas (id, n_rows, body) VALUES (?1, ?2, ?3)")?
             .execute((id, rows.len() as i64, encode(&rows)))?;
     }
@@ -56,7 +56,7 @@ pub(super) fn store(conn: &Connection, rows: Vec<Delta>) -> Outcome<()> {
 
 /// Calls `look` with every row of a group that is not folded yet.
 pub(super) fn each(conn: &Connection, group: u64, mut look: impl FnMut(Delta)) -> Outcome<()> {
-    let first = (group as i64) << 48;
+    let first = first_of(group as i64);
     let mut statement =
         conn.prepare_cached("SELECT body FROM click_deltas WHERE id BETWEEN ?1 AND ?2")?;
     let mut found = statement.query((first, last_of(first)))?;
@@ -72,12 +72,91 @@ pub(super) fn each_of_all(conn: &Connection, mut look: impl FnMut(Delta)) -> Out
     (0..CLICK_GROUPS).try_for_each(|group| each(conn, group, &mut look))
 }
 
-/// Forgets the rows of a group.
-pub(super) fn clear(conn: &Connection, group: u64) -> Outcome<()> {
-    let first = (group as i64) << 48;
+/// Takes the oldest rows of a group out of the store: whole deltas, until there are `rows_max` rows
+/// or none are left. Deltas that do not parse are set aside, so that they are met once.
+pub(super) fn take(conn: &Connection, group: u64, rows_max: usize) -> Outcome<Vec<Delta>> {
+    let first = first_of(group as i64);
+    let (mut rows, mut damaged_ids, mut last) = (Vec::new(), Vec::new(), first);
+    {
+        let mut statement = conn.prepare_cached(
+            "SELECT id, body FROM click_deltas WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+        )?;
+        let mut found = statement.query((first, last_of(first)))?;
+        while rows.len() < rows_max
+            && let Some(row) = found.next()?
+        {
+            last = row.get(0)?;
+            let n_before = rows.len();
+            let body = row.get_ref(1)?.as_blob().map_err(|_| damaged());
+            if or_damaged(body.and_then(|body| decode(body, &mut |delta| rows.push(delta))))?
+                .is_none()
+            {
+                rows.truncate(n_before);
+                damaged_ids.push(last);
+            }
+        }
+    }
+    for id in damaged_ids {
+        set_aside(conn, id)?;
+    }
+    conn.prepare_cached("DELETE FROM click_deltas WHERE id BETWEEN ?1 AND ?2")?
+        .execute((first, last))?;
+    Ok(rows)
+}
+
+/// Sets every delta aside that does not parse; answers how many there were.
+pub(super) fn mend(conn: &Connection) -> Outcome<usize> {
+    let mut damaged_ids = Vec::new();
+    {
+        let mut statement =
+            conn.prepare("SELECT id, body FROM click_deltas WHERE id BETWEEN 0 AND ?1")?;
+        let mut found = statement.query([last_of(first_of(CLICK_GROUPS as i64 - 1))])?;
+        while let Some(row) = found.next()? {
+            let body = row.get_ref(1)?.as_blob().map_err(|_| damaged());
+            if or_damaged(body.and_then(|body| decode(body, &mut |_| ())))?.is_none() {
+                damaged_ids.push(row.get(0)?);
+            }
+        }
+    }
+    damaged_ids.iter().try_for_each(|id| set_aside(conn, *id))?;
+    Ok(damaged_ids.len())
+}
+
+/// Moves a delta to where nobody counts it. It stays in the file for whoever wants to look.
+fn set_aside(conn: &Connection, id: i64) -> Outcome<()> {
+    warn!(delta = id, "clicks that were not folded yet do not parse and are set aside");
+    let place = next_id(conn, first_of((id >> 48) + ASIDE))?;
+    conn.prepare_cached("UPDATE click_deltas SET id = ?2 WHERE id = ?1")?.execute((id, place))?;
+    Ok(())
+}
+
+/// Forgets what was set aside of a group.
+pub(super) fn forget_aside(conn: &Connection, group: u64) -> Outcome<()> {
+    let first = first_of(group as i64 + ASIDE);
     conn.prepare_cached("DELETE FROM click_deltas WHERE id BETWEEN ?1 AND ?2")?
         .execute((first, last_of(first)))?;
     Ok(())
+}
+
+/// Deltas that were set aside and are still there.
+pub(super) fn n_aside(conn: &Connection) -> Outcome<u64> {
+    let n: i64 = conn.query_row(
+        "SELECT count(*) FROM click_deltas WHERE id >= ?1",
+        [first_of(ASIDE)],
+        |row| row.get(0),
+    )?;
+    Ok(n.unsigned_abs())
+}
+
+fn next_id(conn: &Connection, first: i64) -> Outcome<i64> {
+    let newest: Option<i64> = conn
+        .prepare_cached("SELECT max(id) FROM click_deltas WHERE id BETWEEN ?1 AND ?2")?
+        .query_row((first, last_of(first)), |row| row.get(0))?;
+    Ok(newest.map_or(first, |newest| newest + 1))
+}
+
+const fn first_of(group: i64) -> i64 {
+    group << 48
 }
 
 const fn last_of(first: i64) -> i64 {

@@ -50,6 +50,15 @@ impl Fault {
     }
 }
 
+/// Nothing when what was to be read is damaged; other failures stay failures.
+pub(super) fn or_damaged<T>(outcome: Outcome<T>) -> Outcome<Option<T>> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(fault) if fault.kind() == StorageErrorKind::Corrupt => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
 /// What an operator reads about a damaged file.
 pub(super) fn damage_advice(file: &Path, cause: &dyn std::fmt::Display) -> String {
     format!(

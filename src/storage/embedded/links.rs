@@ -1,9 +1,9 @@
 //! Links: each change keeps the row, its tags, the counters and the list of texts to index in step.
 
 use async_trait::async_trait;
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 
-use super::fault::{Fault, Outcome};
+use super::fault::{Fault, Outcome, or_damaged};
 use super::readers::Lane;
 use super::rows::{self, COLUMNS};
 use super::{Embedded, clicks, count_up, counter, imports, list, signed, unsigned};
@@ -135,18 +135,18 @@ fn keys_of(conn: &Connection, ranked: &[Id]) -> Outcome<Vec<LinkKey>> {
     for (rank, id) in by_id {
         let mut found = statement.query([signed(id)])?;
         if let Some(row) = found.next()? {
-            let code =
-                row.get_ref(1)?.as_str().map_err(|error| Fault::corrupt(error.to_string()))?;
-            keys[rank] = Some(key_of(row.get(0)?, code)?);
+            // A damaged row is no key, and no reason to know nothing of the others.
+            keys[rank] = or_damaged(key_of(row))?;
         }
     }
     Ok(keys.into_iter().flatten().collect())
 }
 
-fn key_of(domain: u32, code: &str) -> Outcome<LinkKey> {
+fn key_of(row: &Row<'_>) -> Outcome<LinkKey> {
+    let code = row.get_ref(1)?.as_str().map_err(|error| Fault::corrupt(error.to_string()))?;
     let code = crate::domain::code::Code::parse(code.as_bytes())
         .map_err(|error| Fault::corrupt(format!("a code in the store: {error}")))?;
-    Ok(LinkKey::new(DomainId(domain), code))
+    Ok(LinkKey::new(DomainId(row.get(0)?), code))
 }
 
 /// The link at `key`, deleted ones included.

@@ -15,11 +15,14 @@ mod imports;
 mod links;
 mod list;
 mod load;
+mod log;
+mod mend;
 mod nodes;
 mod pages;
 mod queue;
 mod readers;
 mod replays;
+pub mod restore;
 mod rows;
 mod schema;
 mod search;
@@ -39,7 +42,7 @@ use self::readers::{Lane, Readers};
 use self::upkeep::Upkeep;
 use self::writer::Writer;
 use crate::domain::units::Size;
-use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult, Stores};
+use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult, Stores, private};
 
 /// Name of the database inside the store's folder.
 pub const FILE_NAME: &str = "shunt.db";
@@ -102,7 +105,11 @@ impl Embedded {
             let text = format!("{}: {error}", file.display());
             StorageError::new(StorageErrorKind::Unavailable, OP, text)
         };
-        std::fs::create_dir_all(path).map_err(refuse)?;
+        private::create_folder(path).map_err(refuse)?;
+        if !file.exists() {
+            // SQLite gives the files beside it the same mode.
+            private::create_file(&file).map_err(refuse)?;
+        }
         let hurry = Arc::new(AtomicBool::new(false));
         let open = || -> Outcome<_> {
             let writing = open_for_writing(&file, config)?;

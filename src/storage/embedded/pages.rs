@@ -26,6 +26,9 @@ pub(super) enum PageKind {
 }
 
 impl PageKind {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Minute, Self::Hour, Self::Day, Self::Total, Self::Brought];
+
     pub(super) const fn of(granularity: Granularity) -> Self {
         match granularity {
             Granularity::Minute => Self::Minute,
@@ -86,6 +89,14 @@ pub(super) const fn group_of(shard: u64) -> u64 {
 pub(super) const fn page_id(kind: PageKind, shard: u64, bucket: u32) -> i64 {
     ((kind as i64) << 48) | ((shard as i64) << 32) | bucket as i64
 }
+
+/// Where a damaged page is kept that was set aside: beyond every kind.
+pub(super) const fn aside_id(id: i64) -> i64 {
+    id | ASIDE
+}
+
+/// Row id bit of pages that were set aside. Part of the file format.
+pub(super) const ASIDE: i64 = 1 << 56;
 
 /// Kind, shard and bucket of a row id.
 pub(super) fn parse_page_id(id: i64) -> Option<(PageKind, u64, u32)> {

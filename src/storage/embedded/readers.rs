@@ -120,7 +120,14 @@ impl Drop for Readers {
 }
 
 /// One read transaction around `work`: what it reads belongs together.
-fn in_snapshot<T>(conn: &Connection, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
+pub(super) fn in_snapshot<T>(
+    conn: &Connection,
+    work: impl FnOnce(&Connection) -> Outcome<T>,
+) -> Outcome<T> {
+    if !conn.is_autocommit() {
+        // A read that panicked left its snapshot open. It must not become that of all later reads.
+        conn.prepare_cached("ROLLBACK")?.execute([])?;
+    }
     conn.prepare_cached("BEGIN")?.execute([])?;
     let outcome = work(conn);
     if !conn.is_autocommit() {
@@ -136,5 +143,24 @@ fn serve(conn: &Connection, queue: &Queue<Job>) {
             Popped::Idle => (),
             Popped::Work(jobs) => jobs.into_iter().for_each(|job| job(conn)),
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_that_panics_does_not_spoil_the_next() {
+        let conns = || vec![Connection::open_in_memory().unwrap()];
+        let readers = Readers::start(conns(), conns(), Path::new("x").into()).unwrap();
+        let panics = |_: &Connection| -> Outcome<()> { panic!("in the middle of a read") };
+        let error = readers.run("test", Lane::Short, panics).await.unwrap_err();
+        assert_eq!(error.kind, StorageErrorKind::Invalid);
+        let read = |conn: &Connection| -> Outcome<i64> {
+            Ok(conn.query_row("SELECT 7", [], |row| row.get(0))?)
+        };
+        assert_eq!(readers.run("test", Lane::Short, read).await.unwrap(), 7);
     }
 }

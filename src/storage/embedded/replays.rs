@@ -30,6 +30,7 @@ impl ReplayStore for Embedded {
     async fn finish(
         &self,
         key: &ReplayKey,
+        fingerprint: KeyDigest,
         answer: KeptAnswer,
         now: Timestamp,
     ) -> StorageResult<()> {
@@ -37,7 +38,7 @@ impl ReplayStore for Embedded {
         self.write("finish_replay", move |conn| {
             conn.prepare_cached(
                 "UPDATE replays SET at = ?3, status = ?4, location = ?5, etag = ?6, body = ?7
-                 WHERE workspace = ?1 AND key = ?2",
+                 WHERE workspace = ?1 AND key = ?2 AND fingerprint = ?8",
             )?
             .execute(rusqlite::params![
                 signed(key.workspace),
@@ -47,23 +48,25 @@ impl ReplayStore for Embedded {
                 answer.location,
                 answer.etag,
                 answer.body,
+                fingerprint.as_slice(),
             ])?;
             Ok(())
         })
         .await
     }
 
-    async fn abandon(&self, key: &ReplayKey) -> StorageResult<()> {
+    async fn abandon(&self, key: &ReplayKey, fingerprint: KeyDigest) -> StorageResult<()> {
         let key = key.clone();
         self.write("abandon_replay", move |conn| {
             conn.prepare_cached(
                 "UPDATE replays SET at = at - ?3
-                 WHERE workspace = ?1 AND key = ?2 AND status IS NULL",
+                 WHERE workspace = ?1 AND key = ?2 AND status IS NULL AND fingerprint = ?4",
             )?
             .execute((
                 signed(key.workspace),
                 &key.key,
                 IDEMPOTENCY_RESERVATION_MS + 1,
+                fingerprint.as_slice(),
             ))?;
             Ok(())
         })

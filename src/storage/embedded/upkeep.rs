@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tracing::warn;
 
-use super::fault::Outcome;
+use super::fault::{Fault, Outcome};
 use super::load::Load;
+use super::log::LogBound;
 use super::schema::CLICK_GROUPS;
 use super::{fold, search};
 
@@ -40,6 +41,7 @@ pub(super) struct Upkeep {
     load: Load,
     hurry: Arc<AtomicBool>,
     rests_until: Option<Instant>,
+    log: LogBound,
 }
 
 #[derive(Clone, Copy)]
@@ -60,8 +62,10 @@ impl Upkeep {
             load: Load::start(),
             hurry,
             rests_until: None,
+            log: LogBound::default(),
         };
-        upkeep.look(conn)?;
+        // A store whose statistics are damaged is opened all the same: links are not.
+        upkeep.attempt(conn, Self::look);
         Ok(upkeep)
     }
 
@@ -84,7 +88,7 @@ impl Upkeep {
     pub(super) fn idle(&mut self, conn: &Connection) {
         self.attempt(conn, |this, conn| {
             if let Some(due) = this.due.pop() {
-                return in_transaction(conn, || fold::fold(conn, due.group));
+                return fold(conn, due.group);
             }
             this.index(conn)?;
             this.look(conn)
@@ -98,7 +102,7 @@ impl Upkeep {
         }
         self.attempt(conn, |this, conn| {
             if let Some(due) = this.due.pop_if(|due| due.pressing) {
-                return in_transaction(conn, || fold::fold(conn, due.group));
+                return fold(conn, due.group);
             }
             if this.indexed_at.elapsed() >= LOOK_EVERY {
                 this.index(conn)?;
@@ -136,7 +140,7 @@ impl Upkeep {
                 self.due.push(Due { group: group as u64, pressing: times_over >= 2 });
             }
         }
-        Ok(())
+        self.log.keep(conn)
     }
 
     fn rests(&self) -> bool {
@@ -161,18 +165,65 @@ impl Upkeep {
 
 /// Everything at once. Call inside a transaction.
 pub(super) fn settle(conn: &Connection) -> Outcome<()> {
-    (0..CLICK_GROUPS).try_for_each(|group| fold::fold(conn, group))?;
+    (0..CLICK_GROUPS).try_for_each(|group| fold::fold_all(conn, group))?;
     while search::has_pending(conn)? {
         search::index_some(conn, TEXTS_PER_STEP)?;
     }
     Ok(())
 }
 
-fn in_transaction(conn: &Connection, work: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
+/// Folds some of a group. What could be folded is, also when a shard of it is stuck.
+fn fold(conn: &Connection, group: u64) -> Outcome<()> {
+    let folded = in_transaction(conn, || fold::fold(conn, group))?;
+    folded.stuck.map_or(Ok(()), |(shard, fault)| {
+        Err(Fault::corrupt(format!("the counts of shard {shard}: {fault}")))
+    })
+}
+
+fn in_transaction<T>(conn: &Connection, work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let done = work().and_then(|()| Ok(conn.prepare_cached("COMMIT")?.execute([]).map(|_| ())?));
+    let done = work().and_then(|value| {
+        conn.prepare_cached("COMMIT")?.execute([])?;
+        Ok(value)
+    });
     if done.is_err() && !conn.is_autocommit() {
         conn.prepare_cached("ROLLBACK")?.execute([])?;
     }
     done
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+    use crate::storage::embedded::{EmbeddedConfig, open_for_reading, open_for_writing};
+
+    #[test]
+    fn a_log_that_readers_kept_growing_is_written_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("shunt.db");
+        let conn = open_for_writing(&file, &EmbeddedConfig::default()).unwrap();
+        let mut upkeep = Upkeep::new(&conn, Arc::default()).unwrap();
+        upkeep.log.bytes_max = 100_000;
+        let log = || std::fs::metadata(folder.path().join("shunt.db-wal")).unwrap().len();
+        let write = || {
+            conn.execute_batch(
+                "INSERT OR REPLACE INTO click_pages (id, body) VALUES (1, zeroblob(1000000))",
+            )
+            .unwrap();
+        };
+        write();
+        let reader = open_for_reading(&file).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM links").unwrap();
+        write();
+        let (before, started) = (log(), Instant::now());
+        upkeep.idle(&conn);
+        assert!(log() >= before, "what a reader may still need was cut off");
+        assert!(started.elapsed() < Duration::from_secs(2), "the writer stood still for a reader");
+        write();
+        reader.execute_batch("COMMIT").unwrap();
+        upkeep.log.tried_at = None;
+        upkeep.idle(&conn);
+        assert_eq!(log(), 0);
+    }
 }

@@ -8,9 +8,10 @@ use rusqlite::Connection;
 use super::fault::{Fault, Outcome};
 use super::links::live_counter;
 use super::pages::{self, PageKind, page_id, parse_page_id};
+use super::readers::in_snapshot;
 use super::rows::{self, COLUMNS};
 use super::schema::{CLICK_GROUPS, CLICK_SHARDS};
-use super::{clicks, counter, database_file, deltas, open_for_reading, open_for_writing};
+use super::{clicks, counter, database_file, deltas, mend, open_for_reading, open_for_writing};
 use crate::domain::link::LinkStatus;
 use crate::storage::secrets::Secrets;
 use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult};
@@ -30,6 +31,9 @@ pub struct Report {
     pub links: u64,
     /// Click pages that were read and are whole.
     pub click_pages: u64,
+    /// Damaged pieces of click counts that were set aside earlier. What the others told of them
+    /// was kept.
+    pub set_aside: u64,
     pub findings: Vec<Finding>,
     /// Findings beyond those listed.
     pub more: u64,
@@ -73,21 +77,26 @@ pub fn verify(store: &Path) -> StorageResult<Report> {
         report.add(error.to_string(), RESTORE);
     }
     match open_for_reading(&file) {
-        Ok(conn) => {
-            let structure = check_structure(&conn, &mut report);
-            report.part("structure", structure);
-            let links = check_links(&conn, &mut report);
-            report.part("links", links);
-            let clicks = check_clicks(&conn, &mut report);
-            report.part("clicks", clicks);
-        }
+        Ok(conn) => examine(&conn, &mut report),
         Err(fault) => report.add(format!("{}: {fault}", file.display()), RESTORE),
     }
     Ok(report)
 }
 
-/// Rebuilds indexes, tags, counters and the index of texts from the links. Damaged rows stay as
-/// they are. Kinds: `Unavailable`, `Corrupt` (nothing to rebuild from: restore a backup).
+/// Checks a database. What is compared is read in one snapshot each: others may be writing, and a
+/// snapshot of everything would keep the log from being written back for as long as this takes.
+pub(super) fn examine(conn: &Connection, report: &mut Report) {
+    let structure = in_snapshot(conn, |conn| check_structure(conn, report));
+    report.part("structure", structure);
+    let links = in_snapshot(conn, |conn| check_links(conn, report));
+    report.part("links", links);
+    let clicks = check_clicks(conn, report);
+    report.part("clicks", clicks);
+}
+
+/// Rebuilds indexes, tags, counters and the index of texts from the links, and damaged pages of
+/// clicks from the others. Damaged rows stay as they are. Kinds: `Unavailable`, `Corrupt` (nothing
+/// to rebuild from: restore a backup).
 pub fn repair(store: &Path) -> StorageResult<()> {
     const OP: Op = "repair";
     let file = existing(OP, store)?;
@@ -96,6 +105,8 @@ pub fn repair(store: &Path) -> StorageResult<()> {
         conn.execute_batch("REINDEX")?;
         conn.execute_batch("BEGIN IMMEDIATE")?;
         rebuild_from_links(&conn)?;
+        (0..CLICK_SHARDS).try_for_each(|shard| mend::mend(&conn, shard).map(|_| ()))?;
+        deltas::mend(&conn)?;
         conn.execute_batch("COMMIT")?;
         Ok(())
     };
@@ -164,13 +175,24 @@ fn check_links(conn: &Connection, report: &mut Report) -> Outcome<()> {
     if kept != n_tags {
         report.add("the index of tags does not fit the links", REPAIR);
     }
+    let unknown: i64 = conn.query_row(
+        "SELECT count(*) FROM links WHERE status <> 4
+         AND NOT EXISTS (SELECT 1 FROM link_texts_docsize AS known WHERE known.id = links.id)
+         AND NOT EXISTS (SELECT 1 FROM link_texts_pending WHERE link = links.id)",
+        [],
+        |row| row.get(0),
+    )?;
+    if unknown > 0 {
+        report.add(format!("searches do not find {unknown} links"), REPAIR);
+    }
     Ok(())
 }
 
 fn check_clicks(conn: &Connection, report: &mut Report) -> Outcome<()> {
     let strange: i64 = conn.query_row(
-        "SELECT count(*) FROM click_pages WHERE id < 0 OR id >> 48 > 4 OR (id >> 32) & 65535 >= ?1",
-        [CLICK_SHARDS as i64],
+        "SELECT count(*) FROM click_pages
+         WHERE id < ?2 AND (id < 0 OR id >> 48 > 4 OR (id >> 32) & 65535 >= ?1)",
+        [CLICK_SHARDS as i64, pages::ASIDE],
         |row| row.get(0),
     )?;
     if strange > 0 {
@@ -181,29 +203,36 @@ fn check_clicks(conn: &Connection, report: &mut Report) -> Outcome<()> {
         each_page(conn, range, report, |_| ())?;
     }
     for shard in 0..CLICK_SHARDS {
-        let mut sums: HashMap<u64, u64> = HashMap::new();
-        for kind in [PageKind::Day, PageKind::Brought] {
-            let range = (page_id(kind, shard, 0), page_id(kind, shard, u32::MAX));
-            each_page(conn, range, report, |entry| {
-                *sums.entry(entry.link).or_default() += entry.clicks;
-            })?;
-        }
-        match clicks::read_page(conn, PageKind::Total, shard, 0) {
-            Ok(totals) => {
-                report.click_pages += u64::from(!totals.is_empty());
-                let fits = totals.len() == sums.len()
-                    && totals.iter().all(|entry| sums.get(&entry.link) == Some(&entry.clicks));
-                if !fits {
-                    report.add(format!("the totals of shard {shard} are not its sums"), RESTORE);
-                }
-            }
-            Err(fault) => report.add(format!("totals of shard {shard}: {fault}"), RESTORE),
-        }
+        in_snapshot(conn, |conn| check_totals(conn, shard, report))?;
     }
     for group in 0..CLICK_GROUPS {
         if let Err(fault) = deltas::each(conn, group, |_| ()) {
-            report.add(format!("clicks not folded yet, group {group}: {fault}"), RESTORE);
+            report.add(format!("clicks not folded yet, group {group}: {fault}"), REPAIR);
         }
+    }
+    report.set_aside = mend::n_aside(conn)? + deltas::n_aside(conn)?;
+    Ok(())
+}
+
+/// A total is the sum of its days and of what imports brought along.
+fn check_totals(conn: &Connection, shard: u64, report: &mut Report) -> Outcome<()> {
+    let mut sums: HashMap<u64, u64> = HashMap::new();
+    for kind in [PageKind::Day, PageKind::Brought] {
+        let range = (page_id(kind, shard, 0), page_id(kind, shard, u32::MAX));
+        each_page(conn, range, report, |entry| {
+            *sums.entry(entry.link).or_default() += entry.clicks;
+        })?;
+    }
+    match clicks::read_page(conn, PageKind::Total, shard, 0) {
+        Ok(totals) => {
+            report.click_pages += u64::from(!totals.is_empty());
+            let fits = totals.len() == sums.len()
+                && totals.iter().all(|entry| sums.get(&entry.link) == Some(&entry.clicks));
+            if !fits {
+                report.add(format!("the totals of shard {shard} are not its sums"), REPAIR);
+            }
+        }
+        Err(fault) => report.add(format!("totals of shard {shard}: {fault}"), REPAIR),
     }
     Ok(())
 }
@@ -229,7 +258,7 @@ fn each_page(
                 entries.into_iter().for_each(&mut look);
             }
             Err(fault) => {
-                report.add(format!("{kind:?} page {bucket} of shard {shard}: {fault}"), RESTORE);
+                report.add(format!("{kind:?} page {bucket} of shard {shard}: {fault}"), REPAIR);
             }
         }
     }

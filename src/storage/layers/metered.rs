@@ -165,8 +165,13 @@ metered_ports! {
             ids: &[Id],
             now: Timestamp,
         ) -> Replay;
-        "finish_replay" = finish(key: &ReplayKey, answer: KeptAnswer, now: Timestamp) -> ();
-        "abandon_replay" = abandon(key: &ReplayKey) -> ();
+        "finish_replay" = finish(
+            key: &ReplayKey,
+            fingerprint: KeyDigest,
+            answer: KeptAnswer,
+            now: Timestamp,
+        ) -> ();
+        "abandon_replay" = abandon(key: &ReplayKey, fingerprint: KeyDigest) -> ();
     }
 }
 

@@ -62,17 +62,21 @@ impl ReplayStore for MemoryStore {
     async fn finish(
         &self,
         key: &ReplayKey,
+        fingerprint: KeyDigest,
         answer: KeptAnswer,
         now: Timestamp,
     ) -> StorageResult<()> {
-        if let Some(kept) = self.lock().replays.get_mut(key) {
+        if let Some(kept) = self.lock().replays.get_mut(key)
+            && kept.fingerprint == fingerprint
+        {
             (kept.at, kept.state) = (now, State::Answered(answer));
         }
         Ok(())
     }
 
-    async fn abandon(&self, key: &ReplayKey) -> StorageResult<()> {
+    async fn abandon(&self, key: &ReplayKey, fingerprint: KeyDigest) -> StorageResult<()> {
         if let Some(kept) = self.lock().replays.get_mut(key)
+            && kept.fingerprint == fingerprint
             && let State::Reserved(ids) = &kept.state
         {
             kept.state = State::Abandoned(ids.clone());

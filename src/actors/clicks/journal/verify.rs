@@ -44,7 +44,7 @@ pub fn verify(folder: &Path) -> io::Result<Vec<FileReport>> {
             let name = entry?.file_name();
             let name = name.to_string_lossy();
             if segment_in_name(&name).is_some() {
-                reports.push(report(&place.join(&*name), format!("{prefix}{name}")));
+                reports.extend(report(&place.join(&*name), format!("{prefix}{name}")));
             }
         }
     }
@@ -52,15 +52,14 @@ pub fn verify(folder: &Path) -> io::Result<Vec<FileReport>> {
     Ok(reports)
 }
 
-fn report(path: &Path, name: String) -> FileReport {
+/// Nothing when the file is gone: a running server counted its clicks since the folder was listed.
+fn report(path: &Path, name: String) -> Option<FileReport> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
-            return FileReport {
-                name,
-                records: 0,
-                state: FileState::Unreadable(error.to_string()),
-            };
+            let state = FileState::Unreadable(error.to_string());
+            return Some(FileReport { name, records: 0, state });
         }
     };
     let named = path.file_name().and_then(|name| segment_in_name(&name.to_string_lossy()));
@@ -73,8 +72,8 @@ fn report(path: &Path, name: String) -> FileReport {
                     FileState::Damaged { offset: damage.offset as u64, lost: damage.lost }
                 }
             };
-            FileReport { name, records: scanned.records, state }
+            Some(FileReport { name, records: scanned.records, state })
         }
-        _ => FileReport { name, records: 0, state: FileState::NotASegment },
+        _ => Some(FileReport { name, records: 0, state: FileState::NotASegment }),
     }
 }
