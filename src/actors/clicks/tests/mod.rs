@@ -5,6 +5,7 @@ mod counting;
 mod crashes;
 mod damage;
 mod files;
+mod outages;
 mod retreat;
 mod store;
 
