@@ -22,6 +22,8 @@ const EXTENSION: &str = ".seg";
 const NEW_EXTENSION: &str = ".new";
 /// Spent segments that wait to be used again; hold nothing that counts.
 const IDLE_EXTENSION: &str = ".idle";
+/// Segments on disk, however small: each one in use is a descriptor and a mapping of this process.
+pub(in super::super) const SEGMENTS_MAX: u64 = 2_048;
 /// Bytes wiped with one call.
 const WIPE_BYTES: usize = 256 * 1_024;
 /// Unit of the epoch that a start takes from the clock, in milliseconds.
@@ -251,7 +253,10 @@ impl Spool {
             error: io::Error::new(io::ErrorKind::StorageFull, text),
         };
         let size = self.config.segment_size.0;
-        let (_, used) = self.usage();
+        let (segments, used) = self.usage();
+        if segments >= SEGMENTS_MAX {
+            return Err(full(format!("the journal has {segments} segments, as many as it may")));
+        }
         if used + size > self.config.spool_max.0 {
             return Err(full(format!("the journal takes {used} bytes, as many as it may")));
         }
