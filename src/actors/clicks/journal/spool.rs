@@ -416,9 +416,7 @@ fn raise_epoch(folder: &Path, newest_segment: u64, now: Timestamp) -> io::Result
     let text = format!("{epoch}\n");
     match replace(folder, &path, &text) {
         // A node that cannot start redirects nobody; a full disk is no reason for that.
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-            overwrite(&path, &text).map_err(|_| error)?;
-        }
+        Err(error) if is_no_space(&error) => overwrite(&path, &text).map_err(|_| error)?,
         replaced => replaced?,
     }
     Ok(epoch)
@@ -457,13 +455,28 @@ fn disk_bytes(metadata: &fs::Metadata) -> u64 {
 }
 
 fn reason_of(error: &io::Error) -> DropReason {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DropReason::SpoolFull,
-        _ => DropReason::JournalFailed,
-    }
+    if is_no_space(error) { DropReason::SpoolFull } else { DropReason::JournalFailed }
+}
+
+/// The disk is full, or all that this user may have of it.
+fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// A thread that panicked left nothing half done in these maps.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_that_is_used_up_is_a_full_disk() {
+        let no_space = |code| is_no_space(&io::Error::from_raw_os_error(code));
+        assert!(no_space(rustix::io::Errno::DQUOT.raw_os_error()));
+        assert!(no_space(rustix::io::Errno::NOSPC.raw_os_error()));
+        assert!(!no_space(rustix::io::Errno::IO.raw_os_error()));
+    }
 }
