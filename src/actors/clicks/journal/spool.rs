@@ -210,15 +210,16 @@ impl Spool {
             }
         }
         if let Err(error) = sync_folder(&self.folder) {
-            // They may come back with a loss of power: all of them are tried again.
+            // They may come back with a loss of power: all of them are tried again. Until then they
+            // are segments to everybody else, who may make holes in their files.
             outcome = Err(error);
             failed.append(&mut gone);
+            to_wipe.drain(..).for_each(|path| discard(&path));
         }
         lock(&self.spent).extend(failed);
         let gone: Vec<SegmentId> = gone.into_iter().map(|segment| segment.id).collect();
         lock(&self.sizes).retain(|id, _| !gone.contains(id));
         lock(&self.deleted).extend(gone);
-        // Also those that may come back: wiped they hold nothing to count.
         for path in to_wipe {
             self.make_idle(path);
         }
