@@ -12,7 +12,6 @@ use super::journal::spool::OldSegment;
 use super::shared::Shared;
 use super::tally::Tally;
 use crate::domain::bot::BotMemo;
-use crate::telemetry::metrics::DropReason;
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -80,10 +79,7 @@ fn count(old: OldSegment, flushed: u64, shared: &Shared) -> Recovered {
              `damaged`; run `shunt verify`");
         // What the store had before the damage is not lost.
         let known = scanned.records + damage.lost;
-        for _ in flushed.max(scanned.records)..known {
-            shared.stats.accept_click();
-            shared.stats.drop_click(DropReason::Damaged);
-        }
+        shared.drop_damaged(known.saturating_sub(flushed.max(scanned.records)));
     }
     Recovered {
         id: old.id,

@@ -6,6 +6,7 @@ mod crashes;
 mod damage;
 mod files;
 mod outages;
+mod recovery;
 mod retreat;
 mod store;
 
