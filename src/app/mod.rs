@@ -5,6 +5,7 @@ mod descriptors;
 mod health;
 mod open;
 mod serve;
+mod stop;
 
 pub use clock::SystemClock;
 pub use open::{Opened, Sharing, open};
