@@ -2,6 +2,7 @@
 
 mod clock;
 mod descriptors;
+mod disk;
 mod health;
 mod open;
 mod serve;

@@ -13,7 +13,7 @@ use crate::actors::clicks::{ClickSink, ClickSinkParts};
 use crate::actors::links::{LinkTable, LinkTableParts};
 use crate::app::open::JOURNAL_FOLDER;
 use crate::app::stop::{blocking, within};
-use crate::app::{Opened, Sharing, descriptors, health, open};
+use crate::app::{Opened, Sharing, descriptors, disk, health, open};
 use crate::config::Settings;
 use crate::domain::destination::DestinationPolicy;
 use crate::http::admin::{self, AdminState};
@@ -202,6 +202,9 @@ impl Node {
 }
 
 fn start_clicks(settings: &Settings, opened: &Opened) -> Result<ClickSink> {
+    if settings.clicks.enabled {
+        disk::warn_of_copy_on_write(&settings.storage.path);
+    }
     let parts = ClickSinkParts {
         config: settings.clicks.clone(),
         folder: settings.storage.path.join(JOURNAL_FOLDER),
