@@ -2,9 +2,11 @@
 
 mod clock;
 mod descriptors;
+mod disk;
 mod health;
 mod open;
 mod serve;
+mod stop;
 
 pub use clock::SystemClock;
 pub use open::{Opened, Sharing, open};

@@ -12,7 +12,8 @@ use tracing::{info, warn};
 use crate::actors::clicks::{ClickSink, ClickSinkParts};
 use crate::actors::links::{LinkTable, LinkTableParts};
 use crate::app::open::JOURNAL_FOLDER;
-use crate::app::{Opened, Sharing, descriptors, health, open};
+use crate::app::stop::{blocking, within};
+use crate::app::{Opened, Sharing, descriptors, disk, health, open};
 use crate::config::Settings;
 use crate::domain::destination::DestinationPolicy;
 use crate::http::admin::{self, AdminState};
@@ -29,6 +30,17 @@ use crate::telemetry::logging;
 /// Readiness waits no longer for a journal to be counted again. A spool of 2 GiB takes some
 /// seconds.
 const RECOVERY_WAIT_MAX: Duration = Duration::from_secs(30);
+
+// What each step of the stop may take; after that the process ends without the rest of them.
+/// Beyond `http.shutdown_timeout`, which is what requests may take.
+const SERVER_STOP_MARGIN: Duration = Duration::from_secs(15);
+const LINKS_STOP_MAX: Duration = Duration::from_secs(10);
+const KEYS_FLUSH_MAX: Duration = Duration::from_secs(5);
+/// More than a drain waits for a store that answers.
+const CLICKS_DRAIN_MAX: Duration = Duration::from_secs(20);
+const OPS_STOP_MAX: Duration = Duration::from_secs(5);
+/// Writing the log of the store back is most of it.
+const STORE_CLOSE_MAX: Duration = Duration::from_secs(20);
 
 /// Serves until SIGTERM or SIGINT, then drains. Fails when the node cannot be built.
 pub fn serve(settings: Settings) -> Result<()> {
@@ -68,6 +80,8 @@ struct Node {
     server: RunningServer,
     ops: RunningOps,
     readiness: Readiness,
+    /// How long requests may go on during a stop.
+    requests_max: Duration,
 }
 
 async fn run(settings: Settings) -> Result<()> {
@@ -138,7 +152,8 @@ impl Node {
             },
         })
         .context("starting the public listener")?;
-        Ok(Self { opened, clicks, links, keys, server, ops, readiness })
+        let requests_max = settings.http.shutdown_timeout.0;
+        Ok(Self { opened, clicks, links, keys, server, ops, readiness, requests_max })
     }
 
     /// Redirects are served from the first moment; readiness waits for the hottest links and for
@@ -168,21 +183,28 @@ impl Node {
         Err(self.server.failed().await).context("the public listener broke")
     }
 
-    /// Stops accepting, lets requests finish, stores what was counted, closes the store.
+    /// Stops accepting, lets requests finish, stores what was counted, closes the store. Ends the
+    /// process itself when a step hangs.
     async fn drain(self) {
-        self.server.stop().await;
-        self.links.stop().await;
-        if let Err(error) = self.keys.flush().await {
+        let server_max = self.requests_max + SERVER_STOP_MARGIN;
+        within("requests finish", server_max, self.server.stop()).await;
+        within("links are written", LINKS_STOP_MAX, self.links.stop()).await;
+        let flushed = within("uses of API keys are stored", KEYS_FLUSH_MAX, self.keys.flush());
+        if let Err(error) = flushed.await {
             warn!(%error, "the last uses of API keys were not stored");
         }
-        self.clicks.drain().await;
-        self.ops.stop().await;
-        self.opened.close();
+        within("clicks are stored", CLICKS_DRAIN_MAX, self.clicks.drain()).await;
+        within("the operations listener closes", OPS_STOP_MAX, self.ops.stop()).await;
+        let opened = self.opened;
+        within("the store closes", STORE_CLOSE_MAX, blocking(|| opened.close())).await;
         info!("stopped");
     }
 }
 
 fn start_clicks(settings: &Settings, opened: &Opened) -> Result<ClickSink> {
+    if settings.clicks.enabled {
+        disk::warn_of_copy_on_write(&settings.storage.path);
+    }
     let parts = ClickSinkParts {
         config: settings.clicks.clone(),
         folder: settings.storage.path.join(JOURNAL_FOLDER),

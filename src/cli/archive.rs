@@ -96,22 +96,55 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings) -> Outcome {
 
 /// Says what is wrong with a journal file; true when nothing is.
 fn tell(file: &FileReport) -> bool {
-    let what = match &file.state {
-        FileState::Intact => return true,
+    let Some(words) = wrong_with(file) else { return true };
+    say(words);
+    false
+}
+
+fn wrong_with(file: &FileReport) -> Option<String> {
+    let FileReport { name, records, state } = file;
+    let what = match state {
+        FileState::Intact => return None,
+        FileState::Damaged { offset, lost: 0 } => format!("damaged at byte {offset}"),
         FileState::Damaged { offset, lost } => {
             format!("damaged at byte {offset}, at least {lost} clicks lost behind it")
         }
         FileState::NotASegment => "not a journal segment".to_owned(),
         FileState::Unreadable(error) => format!("unreadable: {error}"),
     };
-    say(format_args!(
-        "damaged: journal/{}: {what}; its {} intact clicks are counted at the next start",
-        file.name, file.records
-    ));
-    false
+    let then = match file.set_aside() {
+        false => format!("its {records} intact clicks are counted at the next start"),
+        true => format!(
+            "an earlier start set it aside after it had counted what it could; {records} clicks \
+             in it are intact, and no start reads it again"
+        ),
+    };
+    Some(format!("damaged: journal/{name}: {what}; {then}"))
 }
 
 /// The kind and, behind it, what the store said about it.
 fn explain(error: StorageError) -> Failure {
     anyhow::Error::from(error).into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_that_a_start_reads_are_said_to_be_counted_by_one() {
+        let state = FileState::Damaged { offset: 4_096, lost: 3 };
+        let words = |name: &str| {
+            let name = name.to_owned();
+            wrong_with(&FileReport { name, records: 7, state: state.clone() }).unwrap()
+        };
+        let waiting = words("0000000000000001.seg");
+        assert!(
+            waiting.ends_with("its 7 intact clicks are counted at the next start"),
+            "{waiting}"
+        );
+        let aside = words("damaged/0000000000000001.seg");
+        assert!(aside.ends_with("no start reads it again"), "{aside}");
+    }
 }

@@ -241,6 +241,8 @@ catalogue! {
     clicks_in_journal: Gauge = "clicks_in_journal", Gauge::default();
     /// Bytes of journal segments on disk
     journal_bytes: Gauge = "journal_bytes", Gauge::default();
+    /// Journal segments set aside as damaged; what is known to be lost of them is dropped as well
+    journal_segments_damaged: Counter = "journal_segments_damaged", Counter::default();
     /// Age of the oldest click that is not in the store yet, in milliseconds
     journal_lag_milliseconds: Gauge = "journal_lag_milliseconds", Gauge::default();
     /// Rows per flush of click counts

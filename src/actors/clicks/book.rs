@@ -1,8 +1,9 @@
 //! The book of one counter: which segments it reads, what it counted, what the store knows of it.
 //!
-//! Pure: no store, no timer. At most one batch is on its way, and a batch whose answer was lost is
-//! sent again exactly as it was, until it is acknowledged: the store tells by the positions in it
-//! whether it has it already.
+//! Pure: no store, no timer. At most one batch is on its way, and a batch that was not acknowledged
+//! is sent again exactly as it was, until it is: the store tells by the positions in it whether it
+//! has it already. A batch that the store refused is known not to be there, so its rows are
+//! pending; one whose answer was lost is unsettled.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -14,7 +15,7 @@ use super::journal::spool::{Fate, Spent};
 use super::journal::{HEADER_BYTES, time_and_link, user_agent};
 use super::tally::{Tally, bucket};
 use crate::domain::bot::BotMemo;
-use crate::domain::click::{ClickTotals, Granularity, SegmentCounts, SegmentId};
+use crate::domain::click::{BucketCount, ClickTotals, Granularity, SegmentCounts, SegmentId};
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
 
@@ -73,6 +74,8 @@ struct Batch {
     number: u64,
     counts: Vec<SegmentCounts>,
     oldest_at: Option<Timestamp>,
+    /// How often it was sent without the answer that nothing of it was stored.
+    in_doubt: u32,
 }
 
 impl Book {
@@ -112,17 +115,33 @@ impl Book {
         page.read += 1;
     }
 
-    /// The batch to send: the one without an answer if there is one, else all news. None: no news.
+    /// The batch to send now: the last one if it was not acknowledged, else all news. None: no
+    /// news.
     pub(super) fn batch(&mut self) -> Option<(u64, Vec<SegmentCounts>)> {
         if self.batch.is_none() {
             self.batch = self.make_batch();
         }
-        self.batch.as_ref().map(|batch| (batch.number, batch.counts.clone()))
+        let batch = self.batch.as_mut()?;
+        batch.in_doubt += 1;
+        Some((batch.number, batch.counts.clone()))
+    }
+
+    /// True while the last batch was not acknowledged.
+    pub(super) fn has_batch(&self) -> bool {
+        self.batch.is_some()
     }
 
     /// True while it is not known whether the store has the last batch.
     pub(super) fn unsettled(&self) -> bool {
-        self.batch.is_some()
+        self.batch.as_ref().is_some_and(|batch| batch.in_doubt > 0)
+    }
+
+    /// The store has nothing of what was sent as batch `number` this time. An answer that was lost
+    /// before keeps it in doubt.
+    pub(super) fn refuse(&mut self, number: u64) {
+        if let Some(batch) = self.batch.as_mut().filter(|batch| batch.number == number) {
+            batch.in_doubt = batch.in_doubt.saturating_sub(1);
+        }
     }
 
     /// The store has the batch `number`. Says nothing new when that was known.
@@ -185,14 +204,12 @@ impl Book {
     pub(super) fn pending_totals(&self, links: &[Id]) -> Vec<ClickTotals> {
         let mut by_link: HashMap<Id, ClickTotals> =
             links.iter().map(|link| (*link, ClickTotals::default())).collect();
-        for page in self.all() {
-            page.tally.pending(|link, _, clicks, last_at| {
-                if let Some(totals) = by_link.get_mut(&link) {
-                    totals.clicks += clicks;
-                    totals.last_clicked_at = totals.last_clicked_at.max(Some(last_at));
-                }
-            });
-        }
+        self.each_pending(|link, _, clicks, last_at| {
+            if let Some(totals) = by_link.get_mut(&link) {
+                totals.clicks += clicks;
+                totals.last_clicked_at = totals.last_clicked_at.max(Some(last_at));
+            }
+        });
         links.iter().map(|link| by_link.get(link).copied().unwrap_or_default()).collect()
     }
 
@@ -204,15 +221,13 @@ impl Book {
         minutes: &Range<u32>,
     ) -> BTreeMap<u32, u64> {
         let mut buckets = BTreeMap::new();
-        for page in self.all() {
-            page.tally.pending(|id, minute, clicks, _| {
-                if id == link
-                    && let Some(first) = bucket(minute, granularity, minutes)
-                {
-                    *buckets.entry(first).or_default() += clicks;
-                }
-            });
-        }
+        self.each_pending(|id, minute, clicks, _| {
+            if id == link
+                && let Some(first) = bucket(minute, granularity, minutes)
+            {
+                *buckets.entry(first).or_default() += clicks;
+            }
+        });
         buckets
     }
 
@@ -235,7 +250,18 @@ impl Book {
             return None;
         }
         self.batches += 1;
-        Some(Batch { number: self.batches, counts, oldest_at })
+        Some(Batch { number: self.batches, counts, oldest_at, in_doubt: 0 })
+    }
+
+    /// Hands out every row that the store does not have, those of a refused batch included.
+    fn each_pending(&self, mut each: impl FnMut(Id, u32, u64, Timestamp)) {
+        let refused = self.batch.iter().flat_map(|batch| &batch.counts);
+        let by_segment: HashMap<SegmentId, &[BucketCount]> =
+            refused.map(|counts| (counts.segment, counts.rows.as_slice())).collect();
+        for page in self.all() {
+            let sent = by_segment.get(&page.id).copied().unwrap_or_default();
+            page.tally.pending(sent, &mut each);
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = &Page> {

@@ -30,10 +30,12 @@ pub struct ClicksConfig {
     /// worker, one that waits to be used again, and those that wait to be counted.
     pub segment_size: Size,
     /// Age at which a segment that holds clicks is closed, 1s to 1h, so that it can be counted and
-    /// deleted together with the visitors' addresses in it.
+    /// deleted together with the visitors' addresses in it. While the store takes no counts, only
+    /// full ones are closed.
     pub segment_age_max: Span,
-    /// Bytes that the journal may take while the store is away, at least four segments. Clicks
-    /// beyond it are kept in memory for a while, then dropped and counted.
+    /// Bytes that the journal may take while the store is away, at least four segments and never
+    /// more than 2,048 of them. Clicks beyond it are kept in memory for a while, then dropped and
+    /// counted.
     pub spool_max: Size,
     /// Room that the journal leaves free on its file system: a share such as `5%`, or a size.
     pub free_disk_min: FreeDisk,

@@ -41,7 +41,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 const MAILBOX_MAX: usize = 256;
 
-/// Finds out whether the store has the last batch. Send it while holding the gate.
+/// Finds out whether the store has the last batch, if that is not known. Send it while holding the
+/// gate.
 #[derive(Message)]
 #[rtype(result = "StorageResult<()>")]
 pub(super) struct Settle;
@@ -145,7 +146,7 @@ impl ClickCounter {
     }
 
     fn has_news(&self) -> bool {
-        self.book.has_news() || self.book.unsettled()
+        self.book.has_news() || self.book.has_batch()
     }
 
     /// Counts what the lanes wrote; answers how many records of segments that were.
@@ -223,7 +224,7 @@ impl ClickCounter {
         ctx.spawn(flush);
     }
 
-    /// Sends the batch without an answer, or all news. The caller holds the gate.
+    /// Sends the batch that was not acknowledged, or all news. The caller holds the gate.
     fn send_batch(&mut self) -> ResponseActFuture<Self, StorageResult<()>> {
         let Some((number, counts)) = self.book.batch() else {
             return Box::pin(actix::fut::ready(Ok(())));
@@ -251,6 +252,9 @@ impl ClickCounter {
     ) -> StorageResult<()> {
         let now = Instant::now();
         if let Err(error) = outcome {
+            if nothing_applied(error.kind) {
+                self.book.refuse(number);
+            }
             self.failures = self.failures.saturating_add(1);
             let pause = RETRY_FIRST * 2u32.saturating_pow(self.failures.min(10) - 1);
             self.next_flush_at = now + pause.min(RETRY_MAX);
@@ -355,8 +359,8 @@ impl Handler<Flush> for ClickCounter {
     type Result = ResponseActFuture<Self, StorageResult<usize>>;
 
     fn handle(&mut self, asked: Flush, _ctx: &mut Context<Self>) -> Self::Result {
-        // A batch without an answer may hold the link: it goes first, as it was.
-        let earlier = match self.book.unsettled() {
+        // A batch without acknowledgement may hold the link: it goes first, as it was.
+        let earlier = match self.book.has_batch() {
             true => self.send_batch(),
             false => Box::pin(actix::fut::ready(Ok(()))),
         };
@@ -389,9 +393,17 @@ impl Handler<Inspect> for ClickCounter {
             lanes: self.lanes.len(),
             rows: self.book.n_rows(),
             rows_dirty: self.book.n_dirty(),
-            unsettled: self.book.unsettled(),
+            unsettled: self.book.has_batch(),
             failures: self.failures,
             flush_lag_ms: self.lag_ms(),
         })
+    }
+}
+
+/// The store refused, so that it has nothing of the batch. Of the other kinds that is not certain.
+fn nothing_applied(kind: StorageErrorKind) -> bool {
+    match kind {
+        StorageErrorKind::Unavailable | StorageErrorKind::Full => true,
+        StorageErrorKind::Timeout | StorageErrorKind::Corrupt | StorageErrorKind::Invalid => false,
     }
 }

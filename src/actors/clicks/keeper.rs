@@ -4,7 +4,7 @@
 //! does makes or deletes a file, so that what a loss of power can take stays short; that is the
 //! work of `super::stock`. Lanes never wait for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -48,14 +48,18 @@ impl Keeper {
     /// Closes segments that are old or whose disk failed, and those of lanes that are gone.
     fn close_old(&mut self, live: &[Live]) {
         let age_max = self.shared.config.segment_age_max.0;
-        self.used_since.retain(|id, _| live.iter().any(|live| live.segment.id() == *id));
+        // A segment that cannot be counted cannot be deleted either: to close it would only add
+        // another file and another mapping, as long as the store is away.
+        let counted = self.shared.troubles().flush.is_none();
+        let ids: HashSet<SegmentId> = live.iter().map(|live| live.segment.id()).collect();
+        self.used_since.retain(|id, _| ids.contains(id));
         for Live { segment, lane } in live {
             if segment.closed() || (segment.is_empty() && !lane.gone()) {
                 continue;
             }
             let since = *self.used_since.entry(segment.id()).or_insert_with(Instant::now);
             // Without a spare an old segment is better than none; a failed one is not.
-            let old = since.elapsed() >= age_max && lane.n_spares() > 0;
+            let old = counted && since.elapsed() >= age_max && lane.n_spares() > 0;
             if old || segment.failed() || lane.gone() {
                 // False while a record is being written: then the next turn does it.
                 segment.close();

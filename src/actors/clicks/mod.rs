@@ -163,7 +163,8 @@ impl ClickSink {
     }
 
     /// Totals of links, the clicks not yet in the store included: every click that was recorded
-    /// before the call. Waits for a flush that is on its way. Kinds: those of the store.
+    /// before the call. Waits for a flush that is on its way, and needs none to go well: what the
+    /// store refused is counted as not yet in it. Kinds: those of the store.
     ///
     /// Exact because of the gate: while it is held no flush begins, and `Settle` has made sure
     /// that none is half known. So the store has exactly the acknowledged clicks until the live

@@ -1,32 +1,75 @@
 //! Counts again what an earlier process left in the journal.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{error, warn};
 
 use super::book::Recovered;
-use super::journal::scan::{header, scan};
+use super::journal::scan::{Head, head, scan};
 use super::journal::spool::OldSegment;
 use super::shared::Shared;
 use super::tally::Tally;
 use crate::domain::bot::BotMemo;
-use crate::telemetry::metrics::DropReason;
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// How often a file is read before what cannot be read is given up; some seconds in all.
+const READ_TRIES: u32 = 7;
 
 /// Reads one segment, once the store has told how much of it it has. Waits for the store as long
 /// as it takes: to count without that answer would be to guess.
 pub(super) async fn recover(shared: Arc<Shared>, old: OldSegment) -> Recovered {
     let flushed = flushed(&shared, &old).await;
-    let reading = old.clone();
-    let counted = tokio::task::spawn_blocking(move || count(reading, flushed, &shared)).await;
-    counted.unwrap_or_else(|error| {
+    let contents = read(&old.path).await;
+    let reading = (old.clone(), Arc::clone(&shared));
+    let counted = tokio::task::spawn_blocking(move || {
+        let (old, shared) = reading;
+        count(old, flushed, &contents, &shared)
+    });
+    let found = counted.await.unwrap_or_else(|error| {
         error!(%error, path = %old.path.display(), "a journal segment could not be counted");
         nothing(old)
-    })
+    });
+    if found.damaged {
+        shared.metrics.journal_segments_damaged.inc();
+    }
+    found
+}
+
+/// What a file holds, as far as it can be read.
+struct Contents {
+    bytes: Vec<u8>,
+    /// Why that is not all.
+    error: Option<io::Error>,
+}
+
+/// Reads a file. An error may pass, so it is tried again before anything is given up.
+async fn read(path: &Path) -> Contents {
+    let mut pause = RETRY_FIRST;
+    let mut tries = 1;
+    loop {
+        let path = path.to_owned();
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut bytes = Vec::new();
+            // What was read before an error stays in there.
+            let outcome = File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
+            Contents { bytes, error: outcome.err() }
+        });
+        let contents = reading.await.unwrap_or_else(|panic| Contents {
+            bytes: Vec::new(),
+            error: Some(io::Error::other(panic)),
+        });
+        if contents.error.is_none() || tries == READ_TRIES {
+            return contents;
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+        tries += 1;
+    }
 }
 
 async fn flushed(shared: &Shared, old: &OldSegment) -> u64 {
@@ -44,27 +87,20 @@ async fn flushed(shared: &Shared, old: &OldSegment) -> u64 {
     }
 }
 
-fn count(old: OldSegment, flushed: u64, shared: &Shared) -> Recovered {
-    let bytes = match fs::read(&old.path) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            error!(%error, path = %old.path.display(), "a journal segment cannot be read");
-            return nothing(old);
-        }
-    };
-    if bytes.iter().all(|byte| *byte == 0) {
+fn count(old: OldSegment, flushed: u64, contents: &Contents, shared: &Shared) -> Recovered {
+    let Contents { bytes, error: unread } = contents;
+    if let Some(error) = unread {
+        error!(%error, path = %old.path.display(), read = bytes.len(),
+            "a journal segment cannot be read to its end; what was read is counted, the file is \
+             kept in `damaged`");
+    } else if bytes.iter().all(|byte| *byte == 0) {
         // The machine lost power before even the header was on the disk.
         return Recovered { damaged: false, ..nothing(old) };
-    }
-    if header(&bytes).is_none_or(|header| header.segment != old.id) {
-        error!(path = %old.path.display(),
-            "a file in the journal is no segment; run `shunt verify` and look into it");
-        return nothing(old);
     }
     let mut tally = Tally::default();
     let mut n = 0;
     let mut bots = BotMemo::default();
-    let scanned = scan(&bytes, old.id, |record| {
+    let scanned = scan(bytes, old.id, |record| {
         if bots.is_bot(record.user_agent) {
             // Accounted for, and no part of the link's clicks.
         } else if n < flushed {
@@ -74,16 +110,25 @@ fn count(old: OldSegment, flushed: u64, shared: &Shared) -> Recovered {
         }
         n += 1;
     });
+    // The name says whose records these are, and each of them proves it.
+    let head = head(bytes, old.id, &scanned);
+    if head == Head::Foreign {
+        error!(path = %old.path.display(),
+            "a file in the journal is no segment; run `shunt verify` and look into it");
+        return nothing(old);
+    }
+    if head == Head::Damaged {
+        error!(path = %old.path.display(),
+            "the header of a journal segment is damaged; its records are counted, the file is \
+             kept in `damaged`");
+    }
     if let Some(damage) = scanned.damage {
         error!(path = %old.path.display(), offset = damage.offset, lost = damage.lost,
             "a journal segment is damaged; what is intact is counted, the file is kept in \
              `damaged`; run `shunt verify`");
         // What the store had before the damage is not lost.
         let known = scanned.records + damage.lost;
-        for _ in flushed.max(scanned.records)..known {
-            shared.stats.accept_click();
-            shared.stats.drop_click(DropReason::Damaged);
-        }
+        shared.drop_damaged(known.saturating_sub(flushed.max(scanned.records)));
     }
     Recovered {
         id: old.id,
@@ -92,7 +137,7 @@ fn count(old: OldSegment, flushed: u64, shared: &Shared) -> Recovered {
         records: scanned.records,
         // The store may have seen records that a loss of power took from the file.
         flushed: flushed.min(scanned.records),
-        damaged: scanned.damage.is_some(),
+        damaged: head == Head::Damaged || unread.is_some() || scanned.damage.is_some(),
     }
 }
 

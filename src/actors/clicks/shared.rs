@@ -12,7 +12,7 @@ use super::journal::spool::{Obstacle, Spool};
 use super::lane::Lane;
 use crate::domain::time::Clock;
 use crate::storage::ClickStore;
-use crate::telemetry::metrics::{Metrics, WorkerStats};
+use crate::telemetry::metrics::{DropReason, Metrics, WorkerStats};
 
 /// How long a disk is left alone that had no room or failed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -24,8 +24,8 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) spool: Spool,
     /// Accounts of clicks that no worker of this process took in: damaged ones of earlier
-    /// processes.
-    pub(super) stats: Arc<WorkerStats>,
+    /// processes. Locked, because counters recover side by side and accounts have one writer.
+    stats: Mutex<Arc<WorkerStats>>,
     /// Whoever flushes holds it for writing, whoever adds live counts to stored ones for reading,
     /// so that no count is seen twice or not at all on its way into the store.
     pub(super) gate: Arc<RwLock<()>>,
@@ -87,7 +87,7 @@ impl Shared {
         let SharedParts { config, store, metrics, clock, spool } = parts;
         let counters = config.counters.max(1);
         Self {
-            stats: metrics.worker(),
+            stats: Mutex::new(metrics.worker()),
             config,
             store,
             metrics,
@@ -157,6 +157,15 @@ impl Shared {
         self.settled.fetch_add(clicks, Ordering::Relaxed);
         self.metrics.clicks_counted.inc_by(clicks);
         self.show_in_journal();
+    }
+
+    /// Clicks of an earlier process are lost.
+    pub(super) fn drop_damaged(&self, clicks: u64) {
+        let stats = lock(&self.stats);
+        for _ in 0..clicks {
+            stats.accept_click();
+            stats.drop_click(DropReason::Damaged);
+        }
     }
 
     /// Brings the gauge up to date.

@@ -107,11 +107,25 @@ impl Tally {
     }
 
     /// Hands out, for every row without acknowledgement, its link, minute, clicks and last time.
-    /// Call it while no batch is on its way.
-    pub(super) fn pending(&self, mut each: impl FnMut(Id, u32, u64, Timestamp)) {
-        for (link, minute) in &self.dirty {
-            if let Some(row) = self.rows.get(&(*link, *minute)) {
-                each(*link, *minute, u64::from(row.total - row.flushed), row.last_at);
+    /// `refused` are the rows of a batch that the store does not have. Call it while no batch is
+    /// on its way.
+    pub(super) fn pending(
+        &self,
+        refused: &[BucketCount],
+        mut each: impl FnMut(Id, u32, u64, Timestamp),
+    ) {
+        let mut hand_out = |(link, minute): Key, row: &Row| {
+            each(link, minute, u64::from(row.total - row.flushed), row.last_at);
+        };
+        for key in &self.dirty {
+            if let Some(row) = self.rows.get(key) {
+                hand_out(*key, row);
+            }
+        }
+        for key in refused.iter().map(|count| (count.link, count.minute)) {
+            // One with clicks since then was handed out above.
+            if let Some(row) = self.rows.get(&key).filter(|row| !row.dirty) {
+                hand_out(key, row);
             }
         }
     }

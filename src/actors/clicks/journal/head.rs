@@ -34,13 +34,20 @@ impl Header {
         let used = page.get(..USED_BYTES)?;
         let word = |at: usize| Some(u32::from_le_bytes(used[at..at + 4].try_into().ok()?));
         let long = |at: usize| Some(u64::from_le_bytes(used[at..at + 8].try_into().ok()?));
-        let known = used[..8] == MAGIC
-            && word(8)? == VERSION
-            && word(USED_BYTES - 4)? == crc32fast::hash(&used[..USED_BYTES - 4]);
+        let known = Self::is_whole(page) && used[..8] == MAGIC && word(8)? == VERSION;
         known.then_some(Self {
             segment: SegmentId(long(16)?),
             created_at: Timestamp(long(24)? as i64),
             bytes: word(12)?,
         })
+    }
+
+    /// True when these bytes are as they were written, by whichever version.
+    pub(super) fn is_whole(page: &[u8]) -> bool {
+        let Some((text, crc)) = page.get(..USED_BYTES).and_then(|used| used.split_last_chunk())
+        else {
+            return false;
+        };
+        u32::from_le_bytes(*crc) == crc32fast::hash(text)
     }
 }

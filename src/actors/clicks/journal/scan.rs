@@ -45,6 +45,27 @@ pub fn header(bytes: &[u8]) -> Option<Header> {
     Header::parse(bytes.get(..HEADER_BYTES)?)
 }
 
+/// What the header of a file says about a scan of its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Head {
+    Intact,
+    /// The records alone prove which segment this is.
+    Damaged,
+    /// These bytes are no segment, another one, or one of a newer version.
+    Foreign,
+}
+
+/// Judges the header of a file that was scanned as `segment`, which is what its name says.
+pub(in super::super) fn head(bytes: &[u8], segment: SegmentId, scanned: &Scanned) -> Head {
+    // A single record that is lost may as well be garbage.
+    let proven = scanned.records > 0 || scanned.damage.is_some_and(|damage| damage.lost > 1);
+    match header(bytes) {
+        Some(header) if header.segment == segment => Head::Intact,
+        None if proven && !Header::is_whole(bytes) => Head::Damaged,
+        _ => Head::Foreign,
+    }
+}
+
 fn intact(bytes: &[u8], seed: u32, at: usize) -> Option<(Record<'_>, usize)> {
     let frame = bytes.get(at..at + FRAME_BYTES)?;
     let len = word(frame)? as usize;

@@ -22,6 +22,8 @@ const EXTENSION: &str = ".seg";
 const NEW_EXTENSION: &str = ".new";
 /// Spent segments that wait to be used again; hold nothing that counts.
 const IDLE_EXTENSION: &str = ".idle";
+/// Segments on disk, however small: each one in use is a descriptor and a mapping of this process.
+pub(in super::super) const SEGMENTS_MAX: u64 = 2_048;
 /// Bytes wiped with one call.
 const WIPE_BYTES: usize = 256 * 1_024;
 /// Unit of the epoch that a start takes from the clock, in milliseconds.
@@ -208,15 +210,16 @@ impl Spool {
             }
         }
         if let Err(error) = sync_folder(&self.folder) {
-            // They may come back with a loss of power: all of them are tried again.
+            // They may come back with a loss of power: all of them are tried again. Until then they
+            // are segments to everybody else, who may make holes in their files.
             outcome = Err(error);
             failed.append(&mut gone);
+            to_wipe.drain(..).for_each(|path| discard(&path));
         }
         lock(&self.spent).extend(failed);
         let gone: Vec<SegmentId> = gone.into_iter().map(|segment| segment.id).collect();
         lock(&self.sizes).retain(|id, _| !gone.contains(id));
         lock(&self.deleted).extend(gone);
-        // Also those that may come back: wiped they hold nothing to count.
         for path in to_wipe {
             self.make_idle(path);
         }
@@ -251,7 +254,10 @@ impl Spool {
             error: io::Error::new(io::ErrorKind::StorageFull, text),
         };
         let size = self.config.segment_size.0;
-        let (_, used) = self.usage();
+        let (segments, used) = self.usage();
+        if segments >= SEGMENTS_MAX {
+            return Err(full(format!("the journal has {segments} segments, as many as it may")));
+        }
         if used + size > self.config.spool_max.0 {
             return Err(full(format!("the journal takes {used} bytes, as many as it may")));
         }
@@ -411,9 +417,7 @@ fn raise_epoch(folder: &Path, newest_segment: u64, now: Timestamp) -> io::Result
     let text = format!("{epoch}\n");
     match replace(folder, &path, &text) {
         // A node that cannot start redirects nobody; a full disk is no reason for that.
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-            overwrite(&path, &text).map_err(|_| error)?;
-        }
+        Err(error) if is_no_space(&error) => overwrite(&path, &text).map_err(|_| error)?,
         replaced => replaced?,
     }
     Ok(epoch)
@@ -452,13 +456,28 @@ fn disk_bytes(metadata: &fs::Metadata) -> u64 {
 }
 
 fn reason_of(error: &io::Error) -> DropReason {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DropReason::SpoolFull,
-        _ => DropReason::JournalFailed,
-    }
+    if is_no_space(error) { DropReason::SpoolFull } else { DropReason::JournalFailed }
+}
+
+/// The disk is full, or all that this user may have of it.
+fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// A thread that panicked left nothing half done in these maps.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_that_is_used_up_is_a_full_disk() {
+        let no_space = |code| is_no_space(&io::Error::from_raw_os_error(code));
+        assert!(no_space(rustix::io::Errno::DQUOT.raw_os_error()));
+        assert!(no_space(rustix::io::Errno::NOSPC.raw_os_error()));
+        assert!(!no_space(rustix::io::Errno::IO.raw_os_error()));
+    }
 }

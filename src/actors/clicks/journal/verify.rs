@@ -4,8 +4,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::scan;
+use super::scan::{self, Head};
 use super::spool::{DAMAGED_FOLDER, segment_in_name};
+
+/// Before the names of files that were set aside.
+const DAMAGED_PREFIX: &str = "damaged/";
 
 /// One segment file, looked at without changing it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +23,8 @@ pub struct FileReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileState {
     Intact,
-    /// Records at `offset` and behind are damaged; `lost` of them can still be told apart.
+    /// Bytes at `offset` or behind are damaged, at 0 the header; `lost` records can still be told
+    /// from garbage.
     Damaged {
         offset: u64,
         lost: u64,
@@ -30,11 +34,19 @@ pub enum FileState {
     Unreadable(String),
 }
 
+impl FileReport {
+    /// True when the file was set aside as damaged: no start reads it.
+    pub fn set_aside(&self) -> bool {
+        self.name.starts_with(DAMAGED_PREFIX)
+    }
+}
+
 /// Reads every segment in the journal `folder`, those set aside as damaged included, in order of
 /// name. A folder that does not exist holds none. Fails when the folder cannot be listed.
 pub fn verify(folder: &Path) -> io::Result<Vec<FileReport>> {
     let mut reports = Vec::new();
-    for (place, prefix) in [(folder.to_owned(), ""), (folder.join(DAMAGED_FOLDER), "damaged/")] {
+    for (place, prefix) in [(folder.to_owned(), ""), (folder.join(DAMAGED_FOLDER), DAMAGED_PREFIX)]
+    {
         let entries = match fs::read_dir(&place) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -63,17 +75,20 @@ fn report(path: &Path, name: String) -> Option<FileReport> {
         }
     };
     let named = path.file_name().and_then(|name| segment_in_name(&name.to_string_lossy()));
-    match scan::header(&bytes) {
-        Some(header) if Some(header.segment) == named => {
-            let scanned = scan::scan(&bytes, header.segment, |_| ());
-            let state = match scanned.damage {
-                None => FileState::Intact,
-                Some(damage) => {
-                    FileState::Damaged { offset: damage.offset as u64, lost: damage.lost }
-                }
-            };
-            Some(FileReport { name, records: scanned.records, state })
+    let Some(id) = named else {
+        return Some(FileReport { name, records: 0, state: FileState::NotASegment });
+    };
+    let scanned = scan::scan(&bytes, id, |_| ());
+    let state = match (scan::head(&bytes, id, &scanned), scanned.damage) {
+        (Head::Foreign, _) => FileState::NotASegment,
+        (Head::Damaged, damage) => {
+            FileState::Damaged { offset: 0, lost: damage.map_or(0, |damage| damage.lost) }
         }
-        _ => Some(FileReport { name, records: 0, state: FileState::NotASegment }),
-    }
+        (Head::Intact, None) => FileState::Intact,
+        (Head::Intact, Some(damage)) => {
+            FileState::Damaged { offset: damage.offset as u64, lost: damage.lost }
+        }
+    };
+    let records = if state == FileState::NotASegment { 0 } else { scanned.records };
+    Some(FileReport { name, records, state })
 }

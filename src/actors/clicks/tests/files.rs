@@ -230,6 +230,34 @@ fn a_spent_segment_is_wiped_and_used_again_and_counts_nothing_twice() {
     assert_eq!((old.len(), std::fs::read_dir(&journal).unwrap().filter(is_idle).count()), (1, 0));
 }
 
+#[test]
+fn a_file_that_others_take_for_a_segment_is_not_used_again() {
+    let home = TempDir::new().unwrap();
+    let (real, journal) = (home.path().join("real"), home.path().join("journal"));
+    std::fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &journal).unwrap();
+    let small = ClicksConfig { segment_size: Size(64 << 10), ..config() };
+    let (spool, _) = Spool::open(&journal, &small, START).unwrap();
+    let segment = Arc::new(spool.prepare(START).unwrap());
+    let path = real.join(segment.path().file_name().unwrap());
+    assert!(SegmentWriter::open(Arc::clone(&segment)).unwrap().append(&click(1)));
+    spool.spend([Spent { id: segment.id(), path: Some(path.clone()), fate: Fate::Reuse }]);
+
+    // Its file goes, and the folder cannot be written through.
+    std::fs::remove_file(&journal).unwrap();
+    assert!(spool.delete_spent(1).is_err());
+    assert!(!path.exists() && spool.holds(segment.id()), "it may come back, so it is not gone");
+    std::os::unix::fs::symlink(&real, &journal).unwrap();
+    assert!(segment.trim() < 64 << 10, "the stock shortens what is closed");
+
+    let next = spool.prepare(START).unwrap();
+    let blocks = std::fs::metadata(next.path()).unwrap().blocks() * 512;
+    assert!(blocks >= 64 << 10, "a segment with holes: {blocks} bytes of it are there");
+    spool.delete_spent(1).unwrap();
+    assert!(!spool.holds(segment.id()));
+    assert_eq!(spool.take_deleted(), [segment.id()]);
+}
+
 fn is_idle(entry: &std::io::Result<std::fs::DirEntry>) -> bool {
     entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "idle")
 }

@@ -5,6 +5,8 @@ mod counting;
 mod crashes;
 mod damage;
 mod files;
+mod outages;
+mod recovery;
 mod retreat;
 mod store;
 

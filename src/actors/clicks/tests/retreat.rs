@@ -1,7 +1,9 @@
 //! What happens, in which order, when something is full; and what visitors leave behind.
 
 use super::*;
+use crate::actors::clicks::journal::spool::SEGMENTS_MAX;
 use crate::actors::clicks::ring::RING_CLICKS_MAX;
+use tokio::sync::Semaphore;
 
 fn tiny() -> ClicksConfig {
     ClicksConfig { segment_size: Size(64 << 10), spool_max: Size(256 << 10), ..config() }
@@ -103,7 +105,8 @@ async fn segments_of_a_slow_day_do_not_fill_the_spool() {
     let (_home, journal) = folder();
     let brisk = ClicksConfig { segment_age_max: Span::from_millis(5), ..config() };
     let process = Process::start_with(&journal, &FakeStore::new(), brisk);
-    process.store.down.store(true, Ordering::Relaxed);
+    // The store takes its time: nothing has failed yet, and nothing is counted.
+    *process.store.turnstile.lock().unwrap() = Some(Arc::new(Semaphore::new(0)));
     let lane = process.lane();
     for n in 2..=20 {
         until("its segment was closed and the next one begun", || {
@@ -118,6 +121,52 @@ async fn segments_of_a_slow_day_do_not_fill_the_spool() {
     })
     .await;
     assert_eq!(process.metrics.clicks_unjournaled.get(), 0);
+}
+
+#[actix::test]
+async fn a_store_that_is_away_for_long_costs_no_file_per_minute() {
+    let (_home, journal) = folder();
+    let brisk = ClicksConfig { segment_age_max: Span::from_millis(5), ..config() };
+    let process = Process::start_with(&journal, &FakeStore::new(), brisk);
+    process.store.down.store(true, Ordering::Relaxed);
+    let lane = process.lane();
+    lane.record(&click(1));
+    until("it is known to be away", || process.sink.health().last_flush_error.is_some()).await;
+    // The next turn of the keeper knows it too.
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let before = segments_in(&journal).len();
+    for _ in 0..60 {
+        lane.record(&click(1));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(segments_in(&journal).len() <= before + 1, "one in use and its spares are enough");
+
+    process.store.down.store(false, Ordering::Relaxed);
+    until("old segments are closed and deleted again", || process.store.n_released() > 0).await;
+    assert_eq!(process.total(1).await, 61);
+    process.check_accounts().await;
+}
+
+#[actix::test]
+async fn segments_are_bounded_by_number_too() {
+    let (_home, journal) = folder();
+    std::fs::create_dir(&journal).unwrap();
+    for n in 1..=SEGMENTS_MAX {
+        std::fs::write(journal.join(format!("{n:016x}.seg")), b"").unwrap();
+    }
+    let store = FakeStore::new();
+    store.down.store(true, Ordering::Relaxed);
+    let process = Process::start(&journal, &store);
+    let lane = process.lane();
+    lane.record(&click(1));
+    assert_eq!(process.metrics.clicks_unjournaled.get(), 1);
+    until("it shows", || process.sink.health().degraded).await;
+    assert_eq!(segments_in(&journal).len() as u64, SEGMENTS_MAX);
+
+    store.down.store(false, Ordering::Relaxed);
+    process.sink.recovered().await;
+    until("there is room again", || !process.sink.health().degraded).await;
+    process.check_accounts().await;
 }
 
 #[actix::test]

@@ -25,6 +25,8 @@ pub(super) struct FakeStore {
     /// When set, each flush needs a permit to be applied and another one to be answered.
     pub(super) turnstile: Mutex<Option<Arc<Semaphore>>>,
     pub(super) flushes: AtomicU32,
+    /// Flushes asked for, whatever became of them.
+    attempts: AtomicU32,
 }
 
 #[derive(Clone, Default)]
@@ -56,6 +58,10 @@ impl FakeStore {
             books.absolute.iter().filter(|entry| entry.0.0 == Id(link)).map(|entry| entry.1).sum();
         assert_eq!(added, absolute, "the two ways of counting differ");
         added
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::Relaxed)
     }
 
     pub(super) fn n_positions(&self) -> usize {
@@ -98,6 +104,7 @@ impl ClickStore for FakeStore {
 
     async fn flush(&self, counts: Vec<SegmentCounts>) -> StorageResult<()> {
         self.pass().await;
+        self.attempts.fetch_add(1, Ordering::Relaxed);
         self.available("flush")?;
         if use_up(&self.refused) {
             return Err(StorageError::new(StorageErrorKind::Unavailable, "flush", "refused"));
