@@ -64,21 +64,21 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
         Sharing::Alone => Mode::Create,
         Sharing::WithServer => Mode::Existing,
     };
-    let metrics = Metrics::new();
-    let secrets = match mode {
-        Mode::Create => {
-            refuse_lost_store(path)?;
-            Secrets::open_or_create(path)
-        }
-        Mode::Existing => {
-            refuse_no_store(path)?;
-            Secrets::open(path)
-        }
-    };
-    let secrets = secrets.with_context(|| format!("opening the keys in {}", path.display()))?;
+    match mode {
+        Mode::Create => refuse_lost_store(path)?,
+        Mode::Existing => refuse_no_store(path)?,
+    }
     let embedded = Embedded::open_with(path, mode, &settings.storage.embedded())
         .with_context(|| format!("opening the store in {}", path.display()))?;
+    let metrics = Metrics::new();
     let stores = layers::metered(embedded.stores(), "embedded", &metrics);
+    // After the store: a first start that is cut short leaves what the next one can go on from.
+    let is_new = stores.accounts.workspaces().await.context("reading the store")?.is_empty();
+    let secrets = match is_new && mode == Mode::Create {
+        true => Secrets::open_or_create(path),
+        false => Secrets::open(path),
+    };
+    let secrets = secrets.with_context(|| format!("opening the keys in {}", path.display()))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids = IdSource::open(settings.node.id, Arc::clone(&stores.nodes), Arc::clone(&clock));
     let ids = Arc::new(ids.await.context("reading where ids begin")?);

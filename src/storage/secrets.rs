@@ -69,17 +69,14 @@ struct WrittenSeal {
 }
 
 impl Secrets {
-    /// Reads the secrets in the folder `path`, or makes them when there is no store yet. Call
-    /// before the store is opened for the first time.
+    /// Reads the secrets in the folder `path`, or makes them: for a store that nothing was kept in
+    /// yet.
     pub fn open_or_create(path: &Path) -> Result<Self, SecretsError> {
+        match Self::open(path) {
+            Err(SecretsError::Lost { .. }) => (),
+            opened => return opened,
+        }
         let file = path.join(FILE_NAME);
-        match Self::read(&file) {
-            Err(SecretsError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => (),
-            read => return read,
-        }
-        if super::embedded::database_file(path).exists() {
-            return Err(SecretsError::Lost { path: file });
-        }
         let secrets = Self::generate()?;
         match secrets.create(path) {
             Ok(()) => Ok(secrets),
@@ -89,9 +86,14 @@ impl Secrets {
         }
     }
 
-    /// Reads the secrets of a store that exists.
+    /// Reads the secrets of a store that is in use.
     pub fn open(path: &Path) -> Result<Self, SecretsError> {
-        Self::read(&path.join(FILE_NAME))
+        match Self::read(&path.join(FILE_NAME)) {
+            Err(SecretsError::Io { path, cause }) if cause.kind() == io::ErrorKind::NotFound => {
+                Err(SecretsError::Lost { path })
+            }
+            read => read,
+        }
     }
 
     fn read(file: &Path) -> Result<Self, SecretsError> {
@@ -206,8 +208,8 @@ mod tests {
     #[test]
     fn lost_secrets_are_named_and_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("shunt.db"), b"x").unwrap();
-        assert!(refusal(folder.path()).contains("keys.toml is missing although a store is there"));
+        let text = Secrets::open(folder.path()).err().unwrap().to_string();
+        assert!(text.contains("keys.toml is missing although a store is there"), "{text}");
         assert!(!folder.path().join(FILE_NAME).exists());
     }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 use reqwest::Method;
 use rusqlite::Connection;
 use serde_json::json;
+use shunt::storage::embedded::{Embedded, Mode};
 
 use crate::harness::{Killed, SOON, TestApp, shunt};
 
@@ -248,4 +249,15 @@ fn noise(seed: u64) -> Vec<u8> {
         state.to_le_bytes()
     };
     (0..PAGE / 8).flat_map(|_| next()).collect()
+}
+
+#[test]
+fn a_first_start_that_was_cut_short_begins_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    Embedded::open(&data, Mode::Create).expect("a store without keys and owner").close();
+    let made = shunt(&data, &["migrate"]);
+    let text = String::from_utf8_lossy(&made.stdout);
+    assert!(made.status.success() && text.starts_with("owner API key: shunt_"), "{made:?}");
+    assert!(shunt(&data, &["verify"]).status.success());
 }
