@@ -67,6 +67,11 @@ impl Allowance {
             .is_ok()
     }
 
+    /// Begins again with `remaining` clicks, for when the clicks so far are erased.
+    pub fn set(&self, remaining: i64) {
+        self.0.store(remaining, Ordering::Relaxed);
+    }
+
     /// Moves the limit by `difference` clicks, for an edit of `max_clicks`.
     pub fn adjust(&self, difference: i64) {
         self.0.fetch_add(difference, Ordering::Relaxed);

@@ -237,10 +237,17 @@ impl LinkService {
         Err(LinkError::Conflict)
     }
 
-    /// Forgets the clicks of a link of `workspace`.
+    /// Forgets the clicks of a link of `workspace`; a click limit begins again.
     pub async fn reset_clicks(&self, workspace: Id, key: &LinkKey) -> Result<(), LinkError> {
         let link = self.find_for_change(workspace, key, &Precondition::None).await?;
-        Ok(self.0.clicks.erase(link.id).await?)
+        // Held until it is refilled: a visit meanwhile must not load the clicks of before.
+        let limited = link.max_clicks.is_some();
+        let allowance = if limited { self.0.table.allowance(*key).await? } else { None };
+        self.0.clicks.erase(link.id).await?;
+        if allowance.is_some() {
+            self.0.table.refill(link.id);
+        }
+        Ok(())
     }
 
     async fn find_for_change(

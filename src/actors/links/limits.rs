@@ -51,6 +51,13 @@ impl Limits {
         allowance
     }
 
+    /// The clicks of a link were erased: it may take as many as at first.
+    pub(super) fn refill(&self, id: Id) {
+        if let Some(limit) = self.lock().get(&id) {
+            limit.allowance.set(signed(limit.max));
+        }
+    }
+
     /// The link has no limit any more, or is no more.
     pub(super) fn end(&self, id: Id, version: u32) {
         if self.len.load(Ordering::Acquire) == 0 {
