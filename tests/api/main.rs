@@ -21,4 +21,5 @@ mod problems;
 mod redirects;
 mod schemes;
 mod store_gone;
+mod together;
 mod workspaces;

@@ -73,16 +73,16 @@ impl LinkService {
         if let Some(made) = self.made_before(author, ids, 0).await? {
             return Ok(made);
         }
-        let now = self.0.clock.now();
+        let now = self.parts.clock.now();
         let (destination, ..) =
-            judge_new(draft.clone(), &self.0.rules, now).map_err(LinkError::Invalid)?;
+            judge_new(draft.clone(), &self.parts.rules, now).map_err(LinkError::Invalid)?;
         let found = self
-            .0
+            .parts
             .store
             .find_by_destination(author.workspace, DomainId::DEFAULT, destination.as_str())
             .await?;
         if let Some(link) = found {
-            let totals = self.0.clicks.totals(&[link.id]).await?;
+            let totals = self.parts.clicks.totals(&[link.id]).await?;
             let clicks = totals.first().map_or(0, |totals| totals.clicks);
             if link.state(now, clicks) == LinkState::Active {
                 return Ok(Made { link, found: true });
@@ -99,7 +99,7 @@ impl LinkService {
         drafts: Vec<LinkDraft>,
         ids: &CreateIds,
     ) -> Result<Vec<Result<Made, LinkError>>, LinkError> {
-        let now = self.0.clock.now();
+        let now = self.parts.clock.now();
         let mut results: Vec<Option<Result<Made, LinkError>>> = Vec::with_capacity(drafts.len());
         let mut waiting = Vec::with_capacity(drafts.len());
         for (index, draft) in drafts.into_iter().enumerate() {
@@ -107,11 +107,11 @@ impl LinkService {
                 results.push(Some(Ok(made)));
                 continue;
             }
-            match judge_new(draft, &self.0.rules, now) {
+            match judge_new(draft, &self.parts.rules, now) {
                 Ok((destination, edit, plan)) => {
                     let id = match ids.of(index) {
                         Some(id) => id,
-                        None => self.0.ids.next().await?,
+                        None => self.parts.ids.next().await?,
                     };
                     let plan = edit.alias.is_none().then_some(plan);
                     // The code stands in until one is made below.
@@ -158,13 +158,13 @@ impl LinkService {
             if let Some(plan) = candidate.plan {
                 // A link stays who it is when the code made of its id was taken.
                 let needs_id = attempt > 0 && plan.scheme == CodeScheme::Snowflake;
-                let id = if needs_id { self.0.ids.next().await? } else { candidate.link.id };
+                let id = if needs_id { self.parts.ids.next().await? } else { candidate.link.id };
                 let destination = &candidate.link.destination;
-                candidate.link.code = self.0.codes.make(plan, id, destination, attempt).await?;
+                candidate.link.code = self.parts.codes.make(plan, id, destination, attempt).await?;
             }
         }
         let links = waiting.iter().map(|candidate| candidate.link.clone()).collect();
-        let claims = self.0.table.create(links).await?;
+        let claims = self.parts.table.create(links).await?;
         let round = std::mem::take(waiting);
         for (candidate, claim) in round.into_iter().zip(claims) {
             let result = match claim {
@@ -189,7 +189,7 @@ impl LinkService {
     pub async fn new_ids(&self, n_links: usize) -> Result<Vec<Id>, LinkError> {
         let mut ids = Vec::with_capacity(n_links);
         for _ in 0..n_links {
-            ids.push(self.0.ids.next().await?);
+            ids.push(self.parts.ids.next().await?);
         }
         Ok(ids)
     }
@@ -203,7 +203,7 @@ impl LinkService {
     ) -> Result<Option<Made>, LinkError> {
         let CreateIds::Earlier(earlier) = ids else { return Ok(None) };
         let Some(id) = earlier.get(index) else { return Ok(None) };
-        let next = self.0.store.scan(Id(id.0.saturating_sub(1)), 1).await?.pop();
+        let next = self.parts.store.scan(Id(id.0.saturating_sub(1)), 1).await?.pop();
         match next.filter(|link| link.id == *id && link.workspace == author.workspace) {
             // It was made, and somebody deleted it since: it is not made again.
             Some(link) if link.status == LinkStatus::Deleted => Err(LinkError::Conflict),
@@ -218,7 +218,7 @@ impl LinkService {
         if candidate.plan.is_none_or(|plan| plan.scheme != CodeScheme::Hash) {
             return Ok(None);
         }
-        let there = self.0.store.fetch(&candidate.link.key()).await?;
+        let there = self.parts.store.fetch(&candidate.link.key()).await?;
         Ok(there.filter(|there| serves(there, &candidate.link)))
     }
 
