@@ -46,8 +46,9 @@ pub struct LinkServiceParts {
 /// Creates, changes and deletes links. Shared by all workers.
 pub struct LinkService {
     parts: LinkServiceParts,
-    /// One change of a link at a time, so that none fails because of others.
-    changes: Stripes,
+    /// One change of a link at a time, so that none fails because of others, and one search for a
+    /// destination that may end in a new link.
+    turns: Stripes,
 }
 
 /// On whose behalf links are made, and through which door.
@@ -102,7 +103,7 @@ pub enum LinkError {
 
 impl LinkService {
     pub fn new(parts: LinkServiceParts) -> Self {
-        Self { parts, changes: Stripes::default() }
+        Self { parts, turns: Stripes::default() }
     }
 
     pub fn rules(&self) -> &Rules {
@@ -168,7 +169,7 @@ impl LinkService {
         precondition: &Precondition,
         draft: &LinkDraft,
     ) -> Result<Link, LinkError> {
-        let _turn = self.changes.turn(key).await;
+        let _turn = self.turns.turn(key).await;
         for _ in 0..LOST_RACES_MAX {
             let link = self.find_for_change(workspace, key, precondition).await?;
             let now = self.parts.clock.now();
@@ -220,7 +221,7 @@ impl LinkService {
         precondition: &Precondition,
         erase_clicks: bool,
     ) -> Result<(), LinkError> {
-        let _turn = self.changes.turn(key).await;
+        let _turn = self.turns.turn(key).await;
         for _ in 0..LOST_RACES_MAX {
             let mut link = match self.find_for_change(workspace, key, precondition).await {
                 Err(LinkError::NotFound) if erase_clicks => {
@@ -247,7 +248,7 @@ impl LinkService {
 
     /// Forgets the clicks of a link of `workspace`; a click limit begins again.
     pub async fn reset_clicks(&self, workspace: Id, key: &LinkKey) -> Result<(), LinkError> {
-        let _turn = self.changes.turn(key).await;
+        let _turn = self.turns.turn(key).await;
         let link = self.find_for_change(workspace, key, &Precondition::None).await?;
         // Held until it is refilled: a visit meanwhile must not load the clicks of before.
         let limited = link.max_clicks.is_some();

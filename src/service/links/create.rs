@@ -13,6 +13,9 @@ use crate::service::draft::LinkDraft;
 use crate::service::validate::judge_new;
 use crate::storage::Claim;
 
+/// Links to one destination that are looked at to find an active one.
+const CANDIDATES_MAX: u32 = 100;
+
 /// The link that a caller asked for.
 #[derive(Clone, Debug)]
 pub struct Made {
@@ -76,19 +79,38 @@ impl LinkService {
         let now = self.parts.clock.now();
         let (destination, ..) =
             judge_new(draft.clone(), &self.parts.rules, now).map_err(LinkError::Invalid)?;
-        let found = self
-            .parts
-            .store
-            .find_by_destination(author.workspace, DomainId::DEFAULT, destination.as_str())
-            .await?;
-        if let Some(link) = found {
-            let totals = self.parts.clicks.totals(&[link.id]).await?;
-            let clicks = totals.first().map_or(0, |totals| totals.clicks);
-            if link.state(now, clicks) == LinkState::Active {
-                return Ok(Made { link, found: true });
-            }
+        // Of many who ask for one destination at the same time, the first one creates.
+        let _turn = self.turns.turn((author.workspace, &destination)).await;
+        match self.find_active(author.workspace, &destination, now).await? {
+            Some(link) => Ok(Made { link, found: true }),
+            None => self.create(author, draft, ids).await,
         }
-        self.create(author, draft, ids).await
+    }
+
+    /// The newest link of `workspace` to `destination` whose state is active, as far as the newest
+    /// ones tell.
+    async fn find_active(
+        &self,
+        workspace: Id,
+        destination: &Destination,
+        now: Timestamp,
+    ) -> Result<Option<Link>, LinkError> {
+        let (store, domain) = (&self.parts.store, DomainId::DEFAULT);
+        let to = destination.as_str();
+        let found = store.find_by_destination(workspace, domain, to, CANDIDATES_MAX).await?;
+        let limited: Vec<Id> =
+            found.iter().filter(|link| link.max_clicks.is_some()).map(|link| link.id).collect();
+        let totals = if limited.is_empty() {
+            Vec::new()
+        } else {
+            self.parts.clicks.totals(&limited).await?
+        };
+        let mut totals = totals.into_iter();
+        Ok(found.into_iter().find(|link| {
+            let totals = link.max_clicks.and_then(|_| totals.next());
+            let clicks = totals.map_or(0, |totals| totals.clicks);
+            link.state(now, clicks) == LinkState::Active
+        }))
     }
 
     /// Creates many links with as few store writes as possible; one answer per draft, in order.

@@ -119,7 +119,8 @@ metered_ports! {
             workspace: Id,
             domain: DomainId,
             destination: &str,
-        ) -> Option<Link>;
+            limit: u32,
+        ) -> Vec<Link>;
         "list_links" = list(query: &LinkQuery) -> LinkPage;
         "list_tags" = tags(workspace: Id) -> Vec<(String, u64)>;
         "scan_links" = scan(after: Id, limit: u32) -> Vec<Link>;

@@ -207,8 +207,9 @@ impl LinkStore for FakeStore {
         _workspace: Id,
         _domain: DomainId,
         _destination: &str,
-    ) -> StorageResult<Option<Link>> {
-        Ok(None)
+        _limit: u32,
+    ) -> StorageResult<Vec<Link>> {
+        Ok(Vec::new())
     }
 
     async fn list(&self, _query: &LinkQuery) -> StorageResult<LinkPage> {
