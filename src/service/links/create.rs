@@ -125,9 +125,18 @@ impl LinkService {
         let mut results: Vec<Option<Result<Made, LinkError>>> = Vec::with_capacity(drafts.len());
         let mut waiting = Vec::with_capacity(drafts.len());
         for (index, draft) in drafts.into_iter().enumerate() {
-            if let Some(made) = self.made_before(author, ids, index).await? {
-                results.push(Some(Ok(made)));
-                continue;
+            match self.made_before(author, ids, index).await {
+                Ok(None) => (),
+                Ok(Some(made)) => {
+                    results.push(Some(Ok(made)));
+                    continue;
+                }
+                // What became of one link is no matter of the others.
+                Err(LinkError::Conflict) => {
+                    results.push(Some(Err(LinkError::Conflict)));
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
             match judge_new(draft, &self.parts.rules, now) {
                 Ok((destination, edit, plan)) => {
