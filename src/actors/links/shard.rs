@@ -124,8 +124,12 @@ impl LinkShard {
         }
     }
 
-    fn is_crowded(&self) -> bool {
-        self.flights.waiting() >= self.shared.config.mailbox_max
+    fn is_crowded(&mut self) -> bool {
+        let max = self.shared.config.mailbox_max;
+        if self.flights.waiting() >= max {
+            self.flights.prune();
+        }
+        self.flights.waiting() >= max
     }
 
     fn load(&mut self, Load { link, key, reply }: Load) {
