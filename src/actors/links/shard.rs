@@ -256,7 +256,10 @@ impl LinkShard {
     fn take_effect(&mut self, key: &Key, effect: Effect) {
         match effect {
             Effect::None => (),
-            Effect::Set(state) => self.apply(key, state),
+            Effect::Set(state) => {
+                self.overtake(key, state.version());
+                self.apply(key, state);
+            }
             Effect::Verify => {
                 if self.flights.get_mut(key).is_some() {
                     self.flights.queue_first(key, Job::Verify);
@@ -265,6 +268,13 @@ impl LinkShard {
                 }
             }
             Effect::Forget => self.forget(key),
+        }
+    }
+
+    /// Something of `version` is at `key` or was: a load under way may have read what was before.
+    fn overtake(&mut self, key: &Key, version: u32) {
+        if let Some(flight) = self.flights.get_mut(key) {
+            flight.version_min = flight.version_min.max(version);
         }
     }
 
@@ -300,9 +310,7 @@ impl LinkShard {
 
     fn adopt(&mut self, links: Vec<Fresh>) {
         for Fresh { key, state } in links {
-            if let Some(flight) = self.flights.get_mut(&key) {
-                flight.version_min = flight.version_min.max(state.version());
-            }
+            self.overtake(&key, state.version());
             self.apply(&key, state);
         }
     }
@@ -311,10 +319,8 @@ impl LinkShard {
         self.slice.distrust();
         for key in keys {
             self.negatives.remove(key);
-            if let Some(flight) = self.flights.get_mut(key) {
-                // A load that found nothing may have been too early.
-                flight.version_min = flight.version_min.max(1);
-            }
+            // A load that found nothing may have been too early.
+            self.overtake(key, 1);
         }
     }
 
