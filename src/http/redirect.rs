@@ -157,6 +157,8 @@ impl<'a> Visit<'a> {
         match links.load(key, |link| self.look(link)).await {
             Ok(Some(verdict)) => self.settle(Outcome::Loaded, verdict),
             Ok(None) => self.page(Outcome::Unknown, Page::NotFound),
+            // Something is there that must not be served, and asking again will not change it.
+            Err(error) if error.is_damage() => self.settle(Outcome::Loaded, self.unservable()),
             Err(error) => {
                 tracing::debug!(%error, "a link could not be loaded");
                 self.page(Outcome::Unavailable, Page::Unavailable)
@@ -180,14 +182,17 @@ impl<'a> Visit<'a> {
         };
         match decision {
             Decision::Go(target) => self.go(link, target),
-            Decision::Refuse(refusal) => {
-                if refusal == Refusal::Unservable {
-                    self.worker.metrics.unservable_visits.inc();
-                    tracing::debug!(link = %link.id(), "the stored destination may not be served");
-                }
-                Verdict::Refused(refusal)
+            Decision::Refuse(Refusal::Unservable) => {
+                tracing::debug!(link = %link.id(), "the stored destination may not be served");
+                self.unservable()
             }
+            Decision::Refuse(refusal) => Verdict::Refused(refusal),
         }
+    }
+
+    fn unservable(&self) -> Verdict {
+        self.worker.metrics.unservable_visits.inc();
+        Verdict::Refused(Refusal::Unservable)
     }
 
     /// Takes one click from the link's allowance, if the visit is one and the link has one. False:

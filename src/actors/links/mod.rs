@@ -49,7 +49,8 @@ use crate::domain::id::Id;
 use crate::domain::link::Link;
 use crate::domain::seal::Sealer;
 use crate::storage::{
-    BatchAnswer, Claim, ImportedLink, LinkStore, Replace, StorageError, StorageResult,
+    BatchAnswer, Claim, ImportedLink, LinkStore, Replace, StorageError, StorageErrorKind,
+    StorageResult,
 };
 use crate::telemetry::metrics::Metrics;
 
@@ -65,6 +66,13 @@ pub enum LoadError {
     TimedOut(Duration),
     #[error(transparent)]
     Storage(#[from] Arc<StorageError>),
+}
+
+impl LoadError {
+    /// There is something at this code, and the store cannot tell what. Waiting does not help.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Storage(cause) if cause.kind == StorageErrorKind::Damaged)
+    }
 }
 
 /// Tells how often links with a click limit were clicked.

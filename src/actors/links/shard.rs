@@ -135,6 +135,8 @@ impl LinkShard {
     fn load(&mut self, Load { link, key, reply }: Load) {
         if let Some(answer) = self.known(&key) {
             let _gone = reply.send(Ok(answer));
+        } else if let Some(error) = self.negatives.damage(&key, Instant::now()) {
+            let _gone = reply.send(Err(error));
         } else if self.is_crowded() {
             refuse(reply);
         } else if self.flights.get_mut(&key).is_some() {
@@ -210,7 +212,12 @@ impl LinkShard {
                     self.flights.answer(&key, &Ok(found));
                 }
             }
-            Outcome::Loaded(Err(error)) if ours => self.flights.answer(&key, &Err(error)),
+            Outcome::Loaded(Err(error)) if ours => {
+                if error.is_damage() {
+                    self.negatives.insert_damaged(key.clone(), error.clone(), Instant::now());
+                }
+                self.flights.answer(&key, &Err(error));
+            }
             Outcome::Loaded(Err(_)) => (),
             Outcome::Wrote { effect, answer, asker } => {
                 self.take_effect(&key, effect);

@@ -157,7 +157,7 @@ pub(super) fn fetch(conn: &Connection, key: &LinkKey) -> Outcome<Option<Link>> {
     match found {
         // A damaged index may point at another row; its target must not be served here.
         Some(link) if link.key() != *key => {
-            Err(Fault::corrupt(format!("the index by code leads to link {}", link.id)))
+            Err(Fault::Damaged(format!("the index by code leads to link {}", link.id)))
         }
         found => Ok(found),
     }

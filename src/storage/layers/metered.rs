@@ -72,6 +72,7 @@ const fn outcome_of(kind: StorageErrorKind) -> &'static str {
         StorageErrorKind::Timeout => "timeout",
         StorageErrorKind::Full => "full",
         StorageErrorKind::Corrupt => "corrupt",
+        StorageErrorKind::Damaged => "damaged",
         StorageErrorKind::Invalid => "invalid",
     }
 }

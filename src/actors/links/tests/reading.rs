@@ -170,6 +170,30 @@ async fn visitors_of_a_hanging_code_who_gave_up_hold_no_places() {
 }
 
 #[actix::test]
+async fn a_damaged_row_is_asked_for_once_in_five_seconds_and_mended_by_a_change() {
+    tokio::time::pause();
+    let store = FakeStore::with([link(1, "spring")]);
+    let table = start(&store).await;
+    let damaged = async || {
+        let seen = table.load(key("spring"), |_| ()).await;
+        assert!(seen.as_ref().is_err_and(LoadError::is_damage), "{seen:?}");
+    };
+    store.fail(Some(StorageErrorKind::Damaged));
+    for _ in 0..10 {
+        damaged().await;
+    }
+    assert_eq!((store.n_fetches(), table.shared.counts.damaged.get()), (1, 1));
+    tokio::time::advance(Duration::from_secs(7)).await;
+    damaged().await;
+    assert_eq!(store.n_fetches(), 2);
+
+    store.fail(None);
+    table.replace(edited(&link(1, "spring"), "v2")).await.unwrap();
+    assert_eq!(loaded(&table, "spring").await, url("v2"));
+    assert_eq!(store.n_fetches(), 2);
+}
+
+#[actix::test]
 async fn an_unknown_code_is_asked_for_once_in_five_seconds() {
     tokio::time::pause();
     let store = FakeStore::new();
