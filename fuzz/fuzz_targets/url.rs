@@ -15,7 +15,7 @@ use url::{Host, Url};
 const STRIPPED: &str = "shunt-no-track";
 
 static POLICY: LazyLock<DestinationPolicy> = LazyLock::new(|| DestinationPolicy {
-    own_hosts: vec!["sho.rt".to_owned(), "192.0.2.7".to_owned()],
+    own_hosts: vec!["sho.rt".into(), "192.0.2.7".into()],
     allow_private: false,
 });
 

@@ -67,6 +67,11 @@ impl Allowance {
             .is_ok()
     }
 
+    /// Begins again with `remaining` clicks, for when the clicks so far are erased.
+    pub fn set(&self, remaining: i64) {
+        self.0.store(remaining, Ordering::Relaxed);
+    }
+
     /// Moves the limit by `difference` clicks, for an edit of `max_clicks`.
     pub fn adjust(&self, difference: i64) {
         self.0.fetch_add(difference, Ordering::Relaxed);
@@ -178,7 +183,7 @@ mod tests {
     use crate::domain::link::tests::link;
 
     fn own(host: &str) -> DestinationPolicy {
-        DestinationPolicy { own_hosts: vec![host.to_owned()], allow_private: false }
+        DestinationPolicy { own_hosts: vec![host.into()], allow_private: false }
     }
 
     #[test]
@@ -208,6 +213,16 @@ mod tests {
         assert!(hot.rare().unwrap().expired_url.is_some());
         let hot = HotLink::new(&link, &own("other.example"), None);
         assert!(hot.rare().is_none());
+    }
+
+    #[test]
+    fn an_address_that_is_ours_by_now_is_not_served_in_any_spelling() {
+        let policy = own("10.0.0.5");
+        for url in ["http://10.0.0.5/", "http://[::ffff:a00:5]/", "http://0xa000005:81/"] {
+            let link = Link { destination: Destination::from_stored(url).unwrap(), ..link() };
+            let hot = HotLink::new(&link, &policy, None);
+            assert!(hot.rare().is_some_and(|rare| rare.unservable), "{url}");
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub const SEND_BYTES_PER_SEC_MIN: u64 = 16 * 1_024;
 pub const SEARCH_CHARS_MAX: usize = 200;
 /// Longest API key name, in characters.
 pub const KEY_NAME_CHARS_MAX: usize = 100;
-/// Keys of one workspace, revoked ones included.
+/// Keys of one workspace that are in force.
 pub const KEYS_PER_WORKSPACE_MAX: usize = 1_000;
 /// Longest `Idempotency-Key`, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;

@@ -226,7 +226,7 @@ impl ApiError {
 fn log_storage(cause: &StorageError) {
     let source = cause.source.as_deref().map(ToString::to_string).unwrap_or_default();
     match cause.kind {
-        StorageErrorKind::Corrupt | StorageErrorKind::Invalid => {
+        StorageErrorKind::Corrupt | StorageErrorKind::Damaged | StorageErrorKind::Invalid => {
             error!(error = %cause, source, "a request failed in the store");
         }
         StorageErrorKind::Unavailable | StorageErrorKind::Timeout | StorageErrorKind::Full => {

@@ -8,6 +8,7 @@ use actix_web::http::header;
 use url::Url;
 
 use crate::domain::code::DomainId;
+use crate::domain::destination::OwnHost;
 
 /// Served hosts and the domain behind each.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,7 @@ pub struct Hosts {
     /// As clients usually write them. A handful, compared one after the other.
     exact: Vec<(Box<[u8]>, DomainId)>,
     normal: HashMap<String, DomainId>,
+    own: Vec<OwnHost>,
 }
 
 impl Hosts {
@@ -34,11 +36,19 @@ impl Hosts {
             if ip.is_loopback() || ip.is_unspecified() {
                 for name in ["127.0.0.1", "localhost", "[::1]"] {
                     hosts.add(format!("{name}:{}", listener.port()));
+                    hosts.own.push(OwnHost::at(name, listener.port()));
                 }
             }
             if !ip.is_unspecified() {
                 hosts.add(listener.to_string());
+                hosts.own.push(OwnHost::at(&ip.to_string(), listener.port()));
             }
+        }
+        if let Some(host) = public_url.host_str() {
+            // A machine that is listened on may be home to others, at other ports.
+            let shared = hosts.own.iter().any(|own| own.is_called(host.trim_matches(['[', ']'])));
+            let port = public_url.port_or_known_default().filter(|_| shared);
+            hosts.own.push(port.map_or_else(|| host.into(), |port| OwnHost::at(host, port)));
         }
         hosts
     }
@@ -54,16 +64,9 @@ impl Hosts {
         self.normal.get(&normalised(host)).copied()
     }
 
-    /// Host names and addresses served, lower case, without ports: destinations may not lead there.
-    pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .normal
-            .keys()
-            .map(|host| split_port(host).0.trim_matches(['[', ']']).to_owned())
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+    /// Where destinations may not lead: the public host at any port, listeners at theirs.
+    pub fn names(&self) -> Vec<OwnHost> {
+        self.own.clone()
     }
 
     fn add(&mut self, host: String) {
@@ -116,6 +119,7 @@ fn split_port(host: &str) -> (&str, Option<&str>) {
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
+    use crate::domain::destination::{Destination, DestinationError, DestinationPolicy};
 
     fn hosts(public_url: &str, listeners: &[&str]) -> Hosts {
         let listeners: Vec<SocketAddr> =
@@ -163,9 +167,25 @@ mod tests {
     }
 
     #[test]
-    fn names_are_what_a_destination_may_not_lead_to() {
-        let hosts = hosts("https://go.example", &["[::1]:8080"]);
-        assert_eq!(hosts.names(), ["127.0.0.1", "::1", "go.example", "localhost"]);
+    fn destinations_may_not_lead_to_the_public_host_nor_to_a_port_that_is_listened_on() {
+        let refused = |public_url: &str, listener: &str, url: &str| {
+            let own_hosts = hosts(public_url, &[listener]).names();
+            let policy = DestinationPolicy { own_hosts, allow_private: true };
+            Destination::parse(url, &policy) == Err(DestinationError::OwnDomain)
+        };
+        let public = "https://go.example";
+        for url in ["https://go.example/", "http://go.example:3000/", "http://localhost:8080/"] {
+            assert!(refused(public, "[::1]:8080", url), "{url}");
+        }
+        for url in ["http://localhost/", "http://localhost:3000/", "http://[::1]:3000/"] {
+            assert!(!refused(public, "0.0.0.0:8080", url), "{url}");
+        }
+        let derived = "http://127.0.0.1:8080";
+        assert!(refused(derived, "127.0.0.1:8080", "http://127.0.0.1:8080/a"));
+        assert!(!refused(derived, "127.0.0.1:8080", "http://127.0.0.1:3000/a"));
+        assert!(refused("http://10.0.0.5", "10.0.0.5:8080", "http://[::ffff:10.0.0.5]/a"));
+        assert!(refused("http://10.0.0.5", "10.0.0.5:8080", "http://10.0.0.5:8080/a"));
+        assert!(!refused("http://10.0.0.5", "10.0.0.5:8080", "http://10.0.0.5:3000/a"));
     }
 
     #[test]

@@ -11,11 +11,13 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::bot::is_bot;
 use crate::domain::click::{ClickFlags, RawClick};
 use crate::domain::code::{Code, LinkKey};
 use crate::domain::decide::{Decision, Refusal, Target, decide, exhausted};
 use crate::domain::hot::HotLink;
 use crate::domain::id::Id;
+use crate::domain::limits::CLICK_FIELD_BYTES_MAX;
 use crate::domain::link::RedirectStatus;
 use crate::domain::location::Location;
 use crate::domain::problems::Problems;
@@ -155,6 +157,8 @@ impl<'a> Visit<'a> {
         match links.load(key, |link| self.look(link)).await {
             Ok(Some(verdict)) => self.settle(Outcome::Loaded, verdict),
             Ok(None) => self.page(Outcome::Unknown, Page::NotFound),
+            // Something is there that must not be served, and asking again will not change it.
+            Err(error) if error.is_damage() => self.settle(Outcome::Loaded, self.unservable()),
             Err(error) => {
                 tracing::debug!(%error, "a link could not be loaded");
                 self.page(Outcome::Unavailable, Page::Unavailable)
@@ -173,19 +177,39 @@ impl<'a> Visit<'a> {
 
     fn look(&self, link: &HotLink) -> Verdict {
         let decision = match decide(link, self.now) {
-            Decision::Go(target) if target.counts && self.counts && !draws(link) => exhausted(link),
+            Decision::Go(target) if target.counts && !self.draws(link) => exhausted(link),
             decision => decision,
         };
         match decision {
             Decision::Go(target) => self.go(link, target),
-            Decision::Refuse(refusal) => {
-                if refusal == Refusal::Unservable {
-                    self.worker.metrics.unservable_visits.inc();
-                    tracing::debug!(link = %link.id(), "the stored destination may not be served");
-                }
-                Verdict::Refused(refusal)
+            Decision::Refuse(Refusal::Unservable) => {
+                tracing::debug!(link = %link.id(), "the stored destination may not be served");
+                self.unservable()
             }
+            Decision::Refuse(refusal) => Verdict::Refused(refusal),
         }
+    }
+
+    fn unservable(&self) -> Verdict {
+        self.worker.metrics.unservable_visits.inc();
+        Verdict::Refused(Refusal::Unservable)
+    }
+
+    /// Takes one click from the link's allowance, if the visit is one and the link has one. False:
+    /// another visitor had the last.
+    fn draws(&self, link: &HotLink) -> bool {
+        let allowance = link.rare().and_then(|rare| rare.allowance.as_deref());
+        let Some(allowance) = allowance.filter(|_| self.counts) else { return true };
+        // A bot is no click, so it takes none: the limit and `clicks` must tell the same.
+        self.is_bot() || allowance.draw()
+    }
+
+    /// Whether the counters leave this visit out. They know of it what the journal keeps.
+    fn is_bot(&self) -> bool {
+        let private = self.headers.flags.has(ClickFlags::PRIVATE)
+            && self.worker.rules.honours_privacy_signals();
+        let user_agent = self.headers.user_agent;
+        !private && is_bot(&user_agent[..user_agent.len().min(CLICK_FIELD_BYTES_MAX)])
     }
 
     fn go(&self, link: &HotLink, target: Target<'_>) -> Verdict {
@@ -245,12 +269,6 @@ impl<'a> Visit<'a> {
         let as_json = prefers_json(self.request.headers());
         (outcome, self.worker.pages.answer(page, as_json))
     }
-}
-
-/// Takes one click from the link's allowance, if it has one. False: another visitor had the last.
-fn draws(link: &HotLink) -> bool {
-    let allowance = link.rare().and_then(|rare| rare.allowance.as_deref());
-    allowance.is_none_or(|allowance| allowance.draw())
 }
 
 pub(crate) fn status_code(status: RedirectStatus) -> StatusCode {

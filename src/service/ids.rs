@@ -4,20 +4,26 @@
 //! mark raises it first, some time ahead, so an idle node writes nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
 
 use crate::domain::id::{Id, IdError, IdGenerator};
 use crate::domain::time::{Clock, Timestamp};
 use crate::storage::{NodeStore, StorageError};
 
-/// How far ahead of the clock the mark is put, in milliseconds. After a crash and a restart within
-/// this time, the first id waits for the rest of it.
+/// How far ahead of the newest id the mark is put, in milliseconds. After a restart, ids go on
+/// behind it.
 const MARK_AHEAD_MS: i64 = 1_000;
-/// Longest wait for a clock that is behind its mark.
-const CLOCK_WAIT_MAX: Duration = Duration::from_secs(3);
-/// How often a waiting caller looks at the clock again.
-const CLOCK_WAIT_STEP: Duration = Duration::from_millis(5);
+/// How far ids may be ahead of the clock before somebody is told, in milliseconds. A quick restart
+/// after a quick restart is no news.
+const CLOCK_BEHIND_MS: i64 = 10_000;
+/// Longest wait for an id when more are asked for than there are.
+const WAIT_MAX: Duration = Duration::from_secs(3);
+/// How often a waiting caller tries again.
+const WAIT_STEP: Duration = Duration::from_millis(5);
 
 /// Makes ids. Shared by everything on this node that names an entity.
 pub struct IdSource {
@@ -25,9 +31,12 @@ pub struct IdSource {
     generator: IdGenerator,
     store: Arc<dyn NodeStore>,
     clock: Arc<dyn Clock>,
+    started: Instant,
     /// Ids are made for earlier times only. Milliseconds; the store holds at least this.
     mark: AtomicI64,
     raising: tokio::sync::Mutex<()>,
+    /// The clock is behind the ids, and somebody was told.
+    behind: AtomicBool,
 }
 
 /// Why no id could be made. The caller answers 503.
@@ -52,24 +61,39 @@ impl IdSource {
             generator: IdGenerator::new(node, mark),
             store,
             clock,
+            started: Instant::now(),
             mark: AtomicI64::new(mark.as_millis()),
             raising: tokio::sync::Mutex::new(()),
+            behind: AtomicBool::new(false),
         })
     }
 
-    /// The next id. Waits a moment when the clock is behind what ids already tell.
+    /// The next id. Waits a moment when too many are asked for.
     pub async fn next(&self) -> Result<Id, IdSourceError> {
-        let started = tokio::time::Instant::now();
+        let asked_at = Instant::now();
         loop {
-            match self.generator.next(self.clock.as_ref()) {
+            match self.generator.next(self.clock.as_ref(), self.started.elapsed()) {
                 Ok(id) => {
                     self.cover(id.created_at()).await?;
+                    self.compare(id.created_at());
                     return Ok(id);
                 }
                 Err(IdError::OutOfRange) => return Err(IdError::OutOfRange.into()),
-                Err(error) if started.elapsed() >= CLOCK_WAIT_MAX => return Err(error.into()),
-                Err(_) => tokio::time::sleep(CLOCK_WAIT_STEP).await,
+                Err(error) if asked_at.elapsed() >= WAIT_MAX => return Err(error.into()),
+                Err(_) => tokio::time::sleep(WAIT_STEP).await,
             }
+        }
+    }
+
+    /// Says once that the clock is behind the ids, until it has caught up.
+    fn compare(&self, newest: Timestamp) {
+        let behind_ms = newest.as_millis().saturating_sub(self.clock.now().as_millis());
+        let behind = behind_ms > CLOCK_BEHIND_MS;
+        if self.behind.load(Ordering::Relaxed) != behind
+            && self.behind.swap(behind, Ordering::Relaxed) != behind
+            && behind
+        {
+            warn!(behind_ms, "the clock is behind the ids made so far; they go on from the last");
         }
     }
 

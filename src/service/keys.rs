@@ -66,7 +66,7 @@ pub enum KeyError {
     Invalid(Vec<FieldError>),
     #[error("a key may not do more than the key that made it: {}", .0.as_str())]
     ScopeExceeded(Scope),
-    #[error("a workspace has at most {KEYS_PER_WORKSPACE_MAX} keys")]
+    #[error("a workspace has at most {KEYS_PER_WORKSPACE_MAX} keys in force")]
     QuotaReached,
     #[error("no random bytes: {0}")]
     Entropy(getrandom::Error),
@@ -173,7 +173,12 @@ impl KeyRing {
         }
         let mut epoch = self.epoch.lock().await;
         let existing = self.store.keys().await?;
-        let n_own = existing.iter().filter(|key| key.workspace == creator.workspace).count();
+        // Those that are over are kept for the record and take nobody's place.
+        let in_force = |key: &&ApiKey| {
+            let over = key.revoked_at.is_some() || key.expires_at.is_some_and(|at| at <= now);
+            key.workspace == creator.workspace && !over
+        };
+        let n_own = existing.iter().filter(in_force).count();
         if n_own >= KEYS_PER_WORKSPACE_MAX {
             return Err(KeyError::QuotaReached);
         }
@@ -193,7 +198,10 @@ impl KeyRing {
             revoked_at: None,
         };
         self.store.add_key(key.clone()).await?;
-        self.reload(&mut epoch).await?;
+        // The text is shown this once: it must not be lost to what comes after. The ring follows.
+        if let Err(error) = self.reload(&mut epoch).await {
+            warn!(%error, "keys were not read again after one was made");
+        }
         Ok((key, text))
     }
 

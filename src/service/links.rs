@@ -16,6 +16,7 @@ use super::import::{
     BatchDigest, ImportContext, ImportRow, Names, NamingError, NewCode, PreparedBatch, RowOutcome,
     Settled, digest_in,
 };
+use super::stripes::Stripes;
 use super::validate::{Edit, Rules, judge_change};
 use crate::actors::clicks::ClickSink;
 use crate::actors::links::{LinkTable, LoadError};
@@ -27,7 +28,8 @@ use crate::domain::link::{CreatedVia, Link, LinkStatus};
 use crate::domain::time::{Clock, Timestamp};
 use crate::storage::{LinkStore, Replace, StorageError};
 
-/// Times a change without `If-Match` is made again after somebody else was faster.
+/// Times a change without `If-Match` is made again. Changes of this service take turns: only a
+/// write whose answer was lost can still come between.
 const LOST_RACES_MAX: u32 = 5;
 
 /// Everything the service needs.
@@ -42,7 +44,12 @@ pub struct LinkServiceParts {
 }
 
 /// Creates, changes and deletes links. Shared by all workers.
-pub struct LinkService(LinkServiceParts);
+pub struct LinkService {
+    parts: LinkServiceParts,
+    /// One change of a link at a time, so that none fails because of others, and one search for a
+    /// destination that may end in a new link.
+    turns: Stripes,
+}
 
 /// On whose behalf links are made, and through which door.
 #[derive(Clone, Copy, Debug)]
@@ -96,16 +103,16 @@ pub enum LinkError {
 
 impl LinkService {
     pub fn new(parts: LinkServiceParts) -> Self {
-        Self(parts)
+        Self { parts, turns: Stripes::default() }
     }
 
     pub fn rules(&self) -> &Rules {
-        &self.0.rules
+        &self.parts.rules
     }
 
     /// The number of a served domain, by name.
     pub fn domain(&self, name: &str) -> Option<DomainId> {
-        name.eq_ignore_ascii_case(&self.0.rules.domain).then_some(DomainId::DEFAULT)
+        name.eq_ignore_ascii_case(&self.parts.rules.domain).then_some(DomainId::DEFAULT)
     }
 
     /// The link at `key` if it is there and belongs to `workspace`; else `NotFound`.
@@ -123,14 +130,14 @@ impl LinkService {
         digest: &BatchDigest,
         rows: Vec<Result<ImportRow, String>>,
     ) -> Result<Settled, LinkError> {
-        let rules = &self.0.rules;
+        let rules = &self.parts.rules;
         let context = ImportContext {
             workspace: author.workspace,
             created_by: Some(author.key),
             policy: rules.policy.clone(),
             domain: rules.domain.clone(),
-            sealer: self.0.codes.sealer().clone(),
-            now: self.0.clock.now(),
+            sealer: self.parts.codes.sealer().clone(),
+            now: self.parts.clock.now(),
         };
         let mut unread = Vec::with_capacity(rows.len());
         let mut readable = Vec::with_capacity(rows.len());
@@ -146,15 +153,15 @@ impl LinkService {
         let mut batch =
             PreparedBatch::new(readable, &context, self).await.map_err(LinkError::Naming)?;
         let digest = digest_in(author.workspace, digest);
-        let answers = self.0.table.import(digest, batch.take_links()).await?;
+        let answers = self.parts.table.import(digest, batch.take_links()).await?;
         let Settled { outcomes, replayed } = batch.settle(&answers);
         let mut outcomes = outcomes.into_iter();
         let fill = |outcome: Option<_>| outcome.or_else(|| outcomes.next());
         Ok(Settled { outcomes: unread.into_iter().filter_map(fill).collect(), replayed })
     }
 
-    /// Changes a link of `workspace`; moves it if the draft has another alias. Without a
-    /// precondition, a change that lost a race is judged and made again on what won.
+    /// Changes a link of `workspace`; moves it if the draft has another alias. Changes of one link
+    /// take turns, each judged on what the one before left.
     pub async fn change(
         &self,
         workspace: Id,
@@ -162,10 +169,11 @@ impl LinkService {
         precondition: &Precondition,
         draft: &LinkDraft,
     ) -> Result<Link, LinkError> {
+        let _turn = self.turns.turn(key).await;
         for _ in 0..LOST_RACES_MAX {
             let link = self.find_for_change(workspace, key, precondition).await?;
-            let now = self.0.clock.now();
-            let edit = judge_change(draft.clone(), &link, &self.0.rules, now)
+            let now = self.parts.clock.now();
+            let edit = judge_change(draft.clone(), &link, &self.parts.rules, now)
                 .map_err(LinkError::Invalid)?;
             match self.make_change(link, edit, now).await? {
                 (Replace::Done, link) => return Ok(link),
@@ -196,10 +204,10 @@ impl LinkService {
         }
         count_up(&mut link, now);
         let outcome = if link.code == before.code {
-            self.0.table.replace(link.clone()).await?
+            self.parts.table.replace(link.clone()).await?
         } else {
-            let tombstone_id = self.0.ids.next().await?;
-            self.0.table.relocate(from, link.clone(), tombstone_id).await?
+            let tombstone_id = self.parts.ids.next().await?;
+            self.parts.table.relocate(from, link.clone(), tombstone_id).await?
         };
         Ok((outcome, link))
     }
@@ -213,20 +221,21 @@ impl LinkService {
         precondition: &Precondition,
         erase_clicks: bool,
     ) -> Result<(), LinkError> {
+        let _turn = self.turns.turn(key).await;
         for _ in 0..LOST_RACES_MAX {
             let mut link = match self.find_for_change(workspace, key, precondition).await {
                 Err(LinkError::NotFound) if erase_clicks => {
                     let gone = self.fetch_own(workspace, key).await?;
-                    self.0.clicks.erase(gone.id).await?;
+                    self.parts.clicks.erase(gone.id).await?;
                     return Err(LinkError::NotFound);
                 }
                 found => found?,
             };
             let id = link.id;
             link.status = LinkStatus::Deleted;
-            count_up(&mut link, self.0.clock.now());
-            match self.0.table.replace(link).await? {
-                Replace::Done if erase_clicks => return Ok(self.0.clicks.erase(id).await?),
+            count_up(&mut link, self.parts.clock.now());
+            match self.parts.table.replace(link).await? {
+                Replace::Done if erase_clicks => return Ok(self.parts.clicks.erase(id).await?),
                 Replace::Done => return Ok(()),
                 _ if matches!(precondition, Precondition::OneOf(_)) => {
                     return Err(LinkError::PreconditionFailed);
@@ -237,10 +246,18 @@ impl LinkService {
         Err(LinkError::Conflict)
     }
 
-    /// Forgets the clicks of a link of `workspace`.
+    /// Forgets the clicks of a link of `workspace`; a click limit begins again.
     pub async fn reset_clicks(&self, workspace: Id, key: &LinkKey) -> Result<(), LinkError> {
+        let _turn = self.turns.turn(key).await;
         let link = self.find_for_change(workspace, key, &Precondition::None).await?;
-        Ok(self.0.clicks.erase(link.id).await?)
+        // Held until it is refilled: a visit meanwhile must not load the clicks of before.
+        let limited = link.max_clicks.is_some();
+        let allowance = if limited { self.parts.table.allowance(*key).await? } else { None };
+        self.parts.clicks.erase(link.id).await?;
+        if allowance.is_some() {
+            self.parts.table.refill(link.id);
+        }
+        Ok(())
     }
 
     async fn find_for_change(
@@ -262,7 +279,7 @@ impl LinkService {
     }
 
     async fn fetch_own(&self, workspace: Id, key: &LinkKey) -> Result<Link, LinkError> {
-        let link = self.0.store.fetch(key).await?;
+        let link = self.parts.store.fetch(key).await?;
         link.filter(|link| link.workspace == workspace).ok_or(LinkError::NotFound)
     }
 }
@@ -270,13 +287,13 @@ impl LinkService {
 #[async_trait]
 impl Names for LinkService {
     async fn id(&self) -> Result<Id, NamingError> {
-        Ok(self.0.ids.next().await?)
+        Ok(self.parts.ids.next().await?)
     }
 
     async fn code(&self, id: Id, destination: &Destination) -> Result<NewCode, NamingError> {
-        let codes = &self.0.rules.codes;
+        let codes = &self.parts.rules.codes;
         let plan = CodePlan { scheme: codes.scheme, length: codes.length };
-        NewCode::make(&self.0.codes, plan, id, destination).await
+        NewCode::make(&self.parts.codes, plan, id, destination).await
     }
 }
 

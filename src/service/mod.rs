@@ -10,6 +10,7 @@ pub mod keys;
 pub mod links;
 pub mod node;
 pub mod planned;
+mod stripes;
 #[cfg(test)]
 mod tests;
 pub mod validate;

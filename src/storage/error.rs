@@ -27,8 +27,10 @@ pub enum StorageErrorKind {
     Timeout,
     /// The store has no room.
     Full,
-    /// What was read does not parse.
+    /// The store itself cannot be read.
     Corrupt,
+    /// One row does not parse, or is not what was written; others may be sound.
+    Damaged,
     /// A bug on our side: a statement that the store refuses.
     Invalid,
 }
@@ -45,7 +47,8 @@ impl fmt::Display for StorageErrorKind {
             Self::Unavailable => "the store is not available",
             Self::Timeout => "the store did not answer in time",
             Self::Full => "the store is full",
-            Self::Corrupt => "the store holds damaged data",
+            Self::Corrupt => "the store is damaged",
+            Self::Damaged => "the store holds a damaged row",
             Self::Invalid => "the store refused the operation",
         })
     }

@@ -242,14 +242,18 @@ impl LinkStore for MemoryStore {
         workspace: Id,
         domain: DomainId,
         destination: &str,
-    ) -> StorageResult<Option<Link>> {
+        limit: u32,
+    ) -> StorageResult<Vec<Link>> {
         let state = self.lock();
         let found = state.links.values().filter(|link| {
             (link.workspace, link.domain) == (workspace, domain)
                 && link.status == LinkStatus::Active
                 && link.destination.as_str() == destination
         });
-        Ok(found.max_by_key(|link| (link.created_at, link.id)).cloned())
+        let mut found: Vec<Link> = found.cloned().collect();
+        found.sort_by_key(|link| std::cmp::Reverse((link.created_at, link.id)));
+        found.truncate(limit as usize);
+        Ok(found)
     }
 
     async fn list(&self, query: &LinkQuery) -> StorageResult<LinkPage> {

@@ -61,14 +61,15 @@ pub trait LinkStore: Send + Sync + 'static {
         tombstone_id: Id,
     ) -> StorageResult<Replace>;
 
-    /// The newest link of `workspace` on `domain` that leads to `destination` and is `Active` by
-    /// status (times and limits are the caller's to judge).
+    /// Links of `workspace` on `domain` that lead to `destination` and are `Active` by status
+    /// (times and limits are the caller's to judge), the newest first, at most `limit`.
     async fn find_by_destination(
         &self,
         workspace: Id,
         domain: DomainId,
         destination: &str,
-    ) -> StorageResult<Option<Link>>;
+        limit: u32,
+    ) -> StorageResult<Vec<Link>>;
 
     /// One page of a workspace's links, deleted ones left out, and how many match in all.
     async fn list(&self, query: &LinkQuery) -> StorageResult<LinkPage>;

@@ -214,7 +214,7 @@ macro_rules! catalogue {
 catalogue! {
     /// API and page requests by route, method and status
     http_requests: Family<HttpLabels, Counter> = "http_requests", Family::default();
-    /// Visits to links whose stored destination breaks a rule that holds now
+    /// Visits to links whose stored row is damaged or leads where no link may lead now
     unservable_visits: Counter = "unservable_visits", Counter::default();
     /// Store operations by store, operation and outcome
     store_duration: Family<StoreLabels, Histogram> = "store_duration_seconds",

@@ -89,3 +89,34 @@ async fn a_backup_taken_while_serving_holds_links_and_keys() {
     assert!(String::from_utf8_lossy(&listed.stdout).contains("https://shop.example/kept"));
     app.finish().await;
 }
+
+#[tokio::test]
+async fn a_damaged_row_is_gone_for_visitors_and_left_out_of_lists() {
+    let app = TestApp::start().await;
+    for alias in ["first", "planted", "third"] {
+        app.create(json!({"destination": format!("https://shop.example/{alias}"), "alias": alias}))
+            .await;
+    }
+    let app = app
+        .restart_after_closing(async |data| {
+            let store = rusqlite::Connection::open(data.join("shunt.db")).expect("the store");
+            let plant = "UPDATE links SET destination = 'javascript:alert(1)' \
+                 WHERE code = 'planted'";
+            store.execute_batch(plant).expect("the row is changed");
+        })
+        .await;
+    for _ in 0..5 {
+        let answer = app.get("/planted").await;
+        answer.assert_status(410);
+        assert!(answer.header("location").is_none() && !answer.text().contains("alert"));
+    }
+    app.get("/first").await.assert_found("https://shop.example/first");
+    assert!(app.metric("shunt_unservable_visits_total").await >= 5.0);
+    let list = app.api(Method::GET, "/links?limit=2", None).await.assert_status(200).json();
+    assert_eq!(list["data"].as_array().map(Vec::len), Some(1), "{list}");
+    let next = format!("/links?limit=2&cursor={}", list["next_cursor"].as_str().expect("more"));
+    let rest = app.api(Method::GET, &next, None).await.assert_status(200).json();
+    assert_eq!((&rest["data"][0]["code"], &rest["next_cursor"]), (&json!("first"), &json!(null)));
+    // The server says loudly that a row is damaged, so it is not asked whether it logged errors.
+    drop(app.kill());
+}

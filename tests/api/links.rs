@@ -109,6 +109,25 @@ async fn bad_destinations_are_refused_by_every_door() {
 }
 
 #[tokio::test]
+async fn with_private_destinations_allowed_a_link_may_lead_to_a_neighbour_on_this_machine() {
+    let app = TestApp::builder().set("SHUNT_DESTINATIONS__ALLOW_PRIVATE", "true").start().await;
+    for (alias, url) in [
+        ("name", "http://localhost:3000/"),
+        ("loopback", "http://127.0.0.1:3000/"),
+        ("private", "http://10.0.0.1/"),
+    ] {
+        app.create(json!({"destination": url, "alias": alias})).await;
+        app.get(&format!("/{alias}")).await.assert_found(url);
+    }
+    let port = app.url.rsplit(':').next().expect("a port");
+    for host in ["localhost", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"] {
+        let body = json!({"destination": format!("http://{host}:{port}/name")});
+        app.api(Method::POST, "/links", Some(body)).await.assert_problem(400, "invalid_url");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn bad_aliases_are_refused_and_taken_ones_named() {
     let app = TestApp::start().await;
     let with = |alias: Value| json!({"destination": "https://shop.example/", "alias": alias});

@@ -22,4 +22,5 @@ mod proxies;
 mod redirects;
 mod schemes;
 mod store_gone;
+mod together;
 mod workspaces;

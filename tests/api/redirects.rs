@@ -114,6 +114,27 @@ async fn a_click_limit_holds_under_concurrency_and_over_a_crash() {
 }
 
 #[tokio::test]
+async fn a_limit_begins_again_when_the_clicks_are_reset() {
+    let app = TestApp::start().await;
+    app.create(json!({
+        "destination": "https://shop.example/", "alias": "limited", "max_clicks": 3
+    }))
+    .await;
+    for _ in 0..2 {
+        for _ in 0..3 {
+            app.get("/limited").await.assert_found("https://shop.example/");
+        }
+        app.get("/limited").await.assert_status(410);
+        app.clicks_become("limited", 3).await;
+        app.api(Method::POST, "/links/limited/reset-clicks", None).await.assert_status(204);
+        let link = app.api(Method::GET, "/links/limited", None).await.json();
+        assert_eq!((&link["clicks"], &link["state"]), (&json!(0), &json!("active")));
+    }
+    app.get("/limited").await.assert_found("https://shop.example/");
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn an_expired_link_goes_to_its_way_out() {
     let app = TestApp::start().await;
     app.create(json!({

@@ -113,7 +113,7 @@ async fn a_changed_target_is_damage_and_is_not_served() {
     );
     let stores = Embedded::open(folder.path(), Mode::Existing).unwrap().stores();
     let error = stores.links.fetch(&key("code-1")).await.unwrap_err();
-    assert_eq!(error.kind, StorageErrorKind::Corrupt);
+    assert_eq!(error.kind, StorageErrorKind::Damaged);
     assert!(stores.links.fetch(&key("code-2")).await.unwrap().is_some(), "others are served");
     let report = verify(folder.path()).unwrap();
     assert_eq!((report.links, report.findings.len()), (2, 1), "{report:?}");

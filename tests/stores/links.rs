@@ -128,15 +128,18 @@ pub(crate) async fn a_move_to_a_used_code_changes_nothing(stores: Stores) {
     assert_eq!(stores.links.count().await.unwrap(), 2);
 }
 
-pub(crate) async fn the_newest_active_link_of_a_destination_is_found(stores: Stores) {
+pub(crate) async fn active_links_of_a_destination_are_found_the_newest_first(stores: Stores) {
     let to = |code: &str| Link { destination: url("https://example.com/x"), ..link(code) };
     let (older, newer) = (to("older"), Link { created_at: NOW.plus_millis(1), ..to("newer") });
     let asleep = Link { status: LinkStatus::Disabled, created_at: NOW.plus_millis(2), ..to("off") };
     let abroad = Link { workspace: Id(78), ..to("abroad") };
-    stores.links.claim(vec![newer.clone(), older, asleep, abroad]).await.unwrap();
-    let find = |domain| stores.links.find_by_destination(HOME, domain, "https://example.com/x");
-    assert_eq!(find(DomainId::DEFAULT).await.unwrap(), Some(newer));
-    assert_eq!(find(DomainId(9)).await.unwrap(), None);
+    stores.links.claim(vec![newer.clone(), older.clone(), asleep, abroad]).await.unwrap();
+    let find = |domain, limit| {
+        stores.links.find_by_destination(HOME, domain, "https://example.com/x", limit)
+    };
+    assert_eq!(find(DomainId::DEFAULT, 1).await.unwrap(), std::slice::from_ref(&newer));
+    assert_eq!(find(DomainId::DEFAULT, 9).await.unwrap(), [newer, older]);
+    assert_eq!(find(DomainId(9), 9).await.unwrap(), []);
 }
 
 pub(crate) async fn a_scan_sees_every_link_once_in_order(stores: Stores) {

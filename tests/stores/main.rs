@@ -73,7 +73,7 @@ suite! {
         racing_changes_of_one_version_let_one_through,
         a_moved_link_leaves_its_code_reserved,
         a_move_to_a_used_code_changes_nothing,
-        the_newest_active_link_of_a_destination_is_found,
+        active_links_of_a_destination_are_found_the_newest_first,
         a_scan_sees_every_link_once_in_order,
         an_import_counts_once,
         an_import_tells_apart_unchanged_and_taken,

@@ -24,7 +24,8 @@ pub struct ClicksConfig {
     pub geoip: Vec<PathBuf>,
     /// How long single clicks are kept. This version keeps counts only.
     pub events_retention: Span,
-    /// False: redirects are not counted at all, and no journal is opened.
+    /// False: redirects are not counted at all, and no journal is opened. Click limits then begin
+    /// again at each start, and when a link comes back into memory.
     pub enabled: bool,
     /// Bytes of one journal segment, 64KiB to 1GiB. Disk space is taken in these units: four per
     /// worker, one that waits to be used again, and those that wait to be counted.

@@ -1,11 +1,18 @@
 //! Work under way, per code: one store operation at a time, the rest waits in order.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::LoadError;
 use super::key::Key;
 use super::messages::{Job, Reply};
 use crate::domain::code::LinkKey;
+
+/// Least time between two looks through all who wait: under a flood of requests they must not cost
+/// more than the requests.
+const PRUNE_EVERY: Duration = Duration::from_millis(10);
 
 /// Codes with work under way. Keyed by what strangers send, hence the standard library's hasher.
 #[derive(Default)]
@@ -14,6 +21,8 @@ pub(super) struct Flights {
     tickets: u64,
     /// Callers and changes that wait, over all codes.
     waiting: usize,
+    /// When those who gave up were last forgotten.
+    pruned_at: Option<Instant>,
 }
 
 pub(super) struct Flight {
@@ -112,6 +121,20 @@ impl Flights {
         flight.waiters.retain(|reply| !reply.is_closed());
         self.waiting -= before - flight.waiters.len();
         !flight.waiters.is_empty()
+    }
+
+    /// Forgets who gave up, over all codes: one that hangs must not hold places of the dead.
+    pub(super) fn prune(&mut self) {
+        let now = Instant::now();
+        if self.pruned_at.is_some_and(|at| now < at + PRUNE_EVERY) {
+            return;
+        }
+        self.pruned_at = Some(now);
+        for flight in self.codes.values_mut() {
+            let before = flight.waiters.len();
+            flight.waiters.retain(|reply| !reply.is_closed());
+            self.waiting -= before - flight.waiters.len();
+        }
     }
 
     /// Forgets everything under way; whoever waits finds its reply dropped. Tickets go on, so that

@@ -44,12 +44,13 @@ use self::table::Table;
 use crate::actors::clicks::ClickSink;
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::destination::DestinationPolicy;
-use crate::domain::hot::HotLink;
+use crate::domain::hot::{Allowance, HotLink};
 use crate::domain::id::Id;
 use crate::domain::link::Link;
 use crate::domain::seal::Sealer;
 use crate::storage::{
-    BatchAnswer, Claim, ImportedLink, LinkStore, Replace, StorageError, StorageResult,
+    BatchAnswer, Claim, ImportedLink, LinkStore, Replace, StorageError, StorageErrorKind,
+    StorageResult,
 };
 use crate::telemetry::metrics::Metrics;
 
@@ -65,6 +66,13 @@ pub enum LoadError {
     TimedOut(Duration),
     #[error(transparent)]
     Storage(#[from] Arc<StorageError>),
+}
+
+impl LoadError {
+    /// There is something at this code, and the store cannot tell what. Waiting does not help.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Storage(cause) if cause.kind == StorageErrorKind::Damaged)
+    }
 }
 
 /// Tells how often links with a click limit were clicked.
@@ -223,6 +231,18 @@ impl LinkTable {
         let asker = Asker { reply, guard: self.shared.begin_write()? };
         self.change(from, Job::Relocate { link: Box::new(link), tombstone: tombstone_id, asker })?;
         answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// What the limited link at `key` may still take, loaded if need be; for as long as it is held,
+    /// no other allowance of that link begins. `None`: no such link, or one without a limit.
+    pub async fn allowance(&self, key: LinkKey) -> Result<Option<Arc<Allowance>>, LoadError> {
+        let look = |link: &HotLink| link.rare().and_then(|rare| rare.allowance.clone());
+        Ok(self.load(key, look).await?.flatten())
+    }
+
+    /// Gives a limited link all of its clicks again, after they were erased.
+    pub fn refill(&self, link: Id) {
+        self.shared.limits.refill(link);
     }
 
     /// Imports a batch; see `LinkStore::import`.

@@ -1,10 +1,12 @@
-//! Codes that the store does not have, for a few seconds. Bounded: the oldest gives way.
+//! Codes that the store does not have, or whose row it cannot read, for a few seconds. Bounded: the
+//! oldest gives way.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::LoadError;
 use super::key::Key;
 
 /// How long an absence is believed, before the spread.
@@ -23,9 +25,15 @@ pub(super) struct Negatives {
 
 struct Entry {
     until: Instant,
-    /// Version at which the link was deleted; zero when there never was one.
-    version: u32,
+    absence: Absence,
     stamp: u64,
+}
+
+enum Absence {
+    /// Deleted at this version; zero when there never was a link.
+    Gone(u32),
+    /// There is a row, which is damaged.
+    Damaged(LoadError),
 }
 
 impl Negatives {
@@ -39,6 +47,15 @@ impl Negatives {
 
     /// Remembers that there is nothing at `key`, deleted at `version` or never there (zero).
     pub(super) fn insert(&mut self, key: Key, version: u32, now: Instant) {
+        self.remember(key, Absence::Gone(version), now);
+    }
+
+    /// Remembers that what is at `key` cannot be read.
+    pub(super) fn insert_damaged(&mut self, key: Key, error: LoadError, now: Instant) {
+        self.remember(key, Absence::Damaged(error), now);
+    }
+
+    fn remember(&mut self, key: Key, absence: Absence, now: Instant) {
         if self.capacity == 0 {
             return;
         }
@@ -49,17 +66,32 @@ impl Negatives {
             self.drop_oldest();
         }
         self.stamp += 1;
-        let entry = Entry { until: now + ttl(self.stamp), version, stamp: self.stamp };
+        let entry = Entry { until: now + ttl(self.stamp), absence, stamp: self.stamp };
         self.order.push_back((key.clone(), self.stamp));
         self.entries.insert(key, entry);
     }
 
     /// The version of the absence at `key`, if one is known and still believed.
     pub(super) fn version(&self, key: &Key, now: Instant) -> Option<u32> {
+        match self.believed(key, now)? {
+            Absence::Gone(version) => Some(*version),
+            Absence::Damaged(_) => None,
+        }
+    }
+
+    /// Why what is at `key` could not be read a moment ago.
+    pub(super) fn damage(&self, key: &Key, now: Instant) -> Option<LoadError> {
+        match self.believed(key, now)? {
+            Absence::Gone(_) => None,
+            Absence::Damaged(error) => Some(error.clone()),
+        }
+    }
+
+    fn believed(&self, key: &Key, now: Instant) -> Option<&Absence> {
         if self.entries.is_empty() {
             return None;
         }
-        self.entries.get(key).filter(|entry| entry.until > now).map(|entry| entry.version)
+        self.entries.get(key).filter(|entry| entry.until > now).map(|entry| &entry.absence)
     }
 
     /// Forgets the absence: something was put there.

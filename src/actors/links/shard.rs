@@ -124,13 +124,19 @@ impl LinkShard {
         }
     }
 
-    fn is_crowded(&self) -> bool {
-        self.flights.waiting() >= self.shared.config.mailbox_max
+    fn is_crowded(&mut self) -> bool {
+        let max = self.shared.config.mailbox_max;
+        if self.flights.waiting() >= max {
+            self.flights.prune();
+        }
+        self.flights.waiting() >= max
     }
 
     fn load(&mut self, Load { link, key, reply }: Load) {
         if let Some(answer) = self.known(&key) {
             let _gone = reply.send(Ok(answer));
+        } else if let Some(error) = self.negatives.damage(&key, Instant::now()) {
+            let _gone = reply.send(Err(error));
         } else if self.is_crowded() {
             refuse(reply);
         } else if self.flights.get_mut(&key).is_some() {
@@ -206,7 +212,12 @@ impl LinkShard {
                     self.flights.answer(&key, &Ok(found));
                 }
             }
-            Outcome::Loaded(Err(error)) if ours => self.flights.answer(&key, &Err(error)),
+            Outcome::Loaded(Err(error)) if ours => {
+                if error.is_damage() {
+                    self.negatives.insert_damaged(key.clone(), error.clone(), Instant::now());
+                }
+                self.flights.answer(&key, &Err(error));
+            }
             Outcome::Loaded(Err(_)) => (),
             Outcome::Wrote { effect, answer, asker } => {
                 self.take_effect(&key, effect);
@@ -252,7 +263,10 @@ impl LinkShard {
     fn take_effect(&mut self, key: &Key, effect: Effect) {
         match effect {
             Effect::None => (),
-            Effect::Set(state) => self.apply(key, state),
+            Effect::Set(state) => {
+                self.overtake(key, state.version());
+                self.apply(key, state);
+            }
             Effect::Verify => {
                 if self.flights.get_mut(key).is_some() {
                     self.flights.queue_first(key, Job::Verify);
@@ -261,6 +275,13 @@ impl LinkShard {
                 }
             }
             Effect::Forget => self.forget(key),
+        }
+    }
+
+    /// Something of `version` is at `key` or was: a load under way may have read what was before.
+    fn overtake(&mut self, key: &Key, version: u32) {
+        if let Some(flight) = self.flights.get_mut(key) {
+            flight.version_min = flight.version_min.max(version);
         }
     }
 
@@ -296,9 +317,7 @@ impl LinkShard {
 
     fn adopt(&mut self, links: Vec<Fresh>) {
         for Fresh { key, state } in links {
-            if let Some(flight) = self.flights.get_mut(&key) {
-                flight.version_min = flight.version_min.max(state.version());
-            }
+            self.overtake(&key, state.version());
             self.apply(&key, state);
         }
     }
@@ -307,10 +326,8 @@ impl LinkShard {
         self.slice.distrust();
         for key in keys {
             self.negatives.remove(key);
-            if let Some(flight) = self.flights.get_mut(key) {
-                // A load that found nothing may have been too early.
-                flight.version_min = flight.version_min.max(1);
-            }
+            // A load that found nothing may have been too early.
+            self.overtake(key, 1);
         }
     }
 

@@ -61,6 +61,7 @@ pub(super) struct Counts {
     pub(super) found: Counter,
     pub(super) absent: Counter,
     pub(super) failed: Counter,
+    pub(super) damaged: Counter,
     pub(super) timed_out: Counter,
     pub(super) overloaded: Counter,
 }
@@ -151,6 +152,7 @@ impl Counts {
             found: loads("found"),
             absent: loads("absent"),
             failed: loads("failed"),
+            damaged: loads("damaged"),
             timed_out: loads("timed_out"),
             overloaded: loads("overloaded"),
         }

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use papaya::HashMap;
 
 use super::key::{Key, LongBuffer, LongKey, ShortKey};
+use super::limits::LIMIT_BYTES;
 use crate::domain::code::DomainId;
 use crate::domain::hot::{HotLink, Rare};
 
@@ -191,7 +192,9 @@ impl Key {
 pub(super) fn weigh(key_bytes: usize, link: &HotLink) -> usize {
     let entry = size_of::<ShortKey>() + size_of::<HotLink>();
     let rare = link.rare().map_or(0, |rare| {
-        block(size_of::<Rare>()) + rare.expired_url.as_ref().map_or(0, |url| block(url.len()))
+        let limit = rare.allowance.as_ref().map_or(0, |_| LIMIT_BYTES);
+        let way_out = rare.expired_url.as_ref().map_or(0, |url| block(url.len()));
+        block(size_of::<Rare>()) + way_out + limit
     });
     // A long key is boxed twice: in the map and in the ring.
     let key = if key_bytes == 0 { 0 } else { 2 * block(key_bytes) };

@@ -44,6 +44,11 @@ pub(super) async fn load(shared: &Shared, key: &LinkKey, place: Option<LoadGuard
     match &result {
         Ok(State::Live(_)) => shared.counts.found.inc(),
         Ok(State::Gone(_)) => shared.counts.absent.inc(),
+        Err(error) if error.kind == StorageErrorKind::Damaged => {
+            let cause = error.source.as_deref().map(ToString::to_string).unwrap_or_default();
+            error!(cause, "a link cannot be read from the store and is not served");
+            shared.counts.damaged.inc()
+        }
         Err(_) => shared.counts.failed.inc(),
     };
     Outcome::Loaded(result.map_err(LoadError::from))

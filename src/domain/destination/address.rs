@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use url::Host;
+
 /// True for addresses that lead somewhere else from every place: private, loopback, link-local,
 /// shared (carrier NAT), multicast, unspecified, reserved; and IPv6 addresses that wrap one of
 /// these. Addresses for documentation are let through: they lead nowhere.
@@ -12,11 +14,21 @@ pub(super) fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for, if it stands for one.
-pub(super) fn inner_v4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(address) => inner(address),
+/// The address that a host without brackets is, as browsers read it: the same machine answers on an
+/// IPv4 address and on the IPv6 address that wraps it. `None` for names.
+pub(super) fn of_host(host: &str) -> Option<IpAddr> {
+    if host.contains(':') {
+        let address: Ipv6Addr = host.parse().ok()?;
+        return Some(inner(address).map_or(IpAddr::V6(address), IpAddr::V4));
+    }
+    // What ends in a number is an address or nothing; all others need no parser.
+    let last = host.rsplit('.').next().unwrap_or_default();
+    if !last.starts_with(|first: char| first.is_ascii_digit()) {
+        return None;
+    }
+    match Host::parse(host) {
+        Ok(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+        _ => None,
     }
 }
 

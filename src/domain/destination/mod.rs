@@ -1,11 +1,14 @@
 //! Where a link leads: parsed once by the WHATWG parser, kept as that parser writes it.
 
 mod address;
+mod own;
 
 use std::fmt;
 use std::net::IpAddr;
 
 use url::{Host, Url};
+
+pub use own::OwnHost;
 
 use crate::domain::limits::DESTINATION_BYTES_MAX;
 
@@ -41,8 +44,8 @@ pub enum DestinationError {
 /// What an installation allows beyond the fixed rules.
 #[derive(Clone, Debug, Default)]
 pub struct DestinationPolicy {
-    /// Hosts served here, lower case, without port and trailing dot: refused, they would loop.
-    pub own_hosts: Vec<String>,
+    /// Hosts served here: refused, they would loop.
+    pub own_hosts: Vec<OwnHost>,
     /// Lets private addresses, `localhost` and `*.localhost` through.
     pub allow_private: bool,
 }
@@ -105,19 +108,26 @@ impl Destination {
     /// Host without port, brackets and trailing dot. Lower case when it came through
     /// [`parse`](Self::parse); what a store kept is not changed, so compare it ignoring case.
     pub fn host(&self) -> &str {
-        let authority = typed_authority(&self.0);
-        let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest);
-        let host = match host_and_port.strip_prefix('[') {
-            Some(literal) => literal.split(']').next().unwrap_or_default(),
-            None => host_and_port.split(':').next().unwrap_or_default(),
-        };
-        host.trim_end_matches('.')
+        self.host_and_port().0
     }
 
     /// True when it leads to a host that this installation serves, which would be a loop.
     pub fn is_own(&self, policy: &DestinationPolicy) -> bool {
-        let host = self.host();
-        policy.own_hosts.iter().any(|own| own.eq_ignore_ascii_case(host))
+        let (host, port) = self.host_and_port();
+        own::is_own(&policy.own_hosts, host, port)
+    }
+
+    /// The port is that of the scheme where none is written.
+    fn host_and_port(&self) -> (&str, u16) {
+        let authority = typed_authority(&self.0);
+        let after_user = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest);
+        let (host, rest) = match after_user.strip_prefix('[') {
+            Some(literal) => literal.split_once(']').unwrap_or((literal, "")),
+            None => after_user.split_at(after_user.find(':').unwrap_or(after_user.len())),
+        };
+        let default = if self.0.starts_with("https:") { 443 } else { 80 };
+        let port = rest.strip_prefix(':').and_then(|port| port.parse().ok()).unwrap_or(default);
+        (host.trim_end_matches('.'), port)
     }
 }
 
@@ -163,10 +173,8 @@ fn check_host(url: &Url, policy: &DestinationPolicy) -> Result<(), DestinationEr
     if name.split('.').any(is_deceptive) {
         return Err(DestinationError::DeceptiveHost);
     }
-    // The same machine answers on an IPv4 address and on the IPv6 address that wraps it.
-    let inner = address.and_then(address::inner_v4).map(|address| address.to_string());
-    let is_own = |own: &String| *own == name || inner.as_ref() == Some(own);
-    if policy.own_hosts.iter().any(is_own) {
+    let port = url.port_or_known_default().unwrap_or_default();
+    if own::is_own(&policy.own_hosts, &name, port) {
         return Err(DestinationError::OwnDomain);
     }
     let is_local_name = name == "localhost" || name.ends_with(".localhost");

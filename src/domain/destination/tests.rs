@@ -297,7 +297,7 @@ fn check_properties(text: &str) -> Result<(), TestCaseError> {
     prop_assert_eq!(url.as_str(), parsed.as_str());
     prop_assert!(parsed.username().is_empty() && parsed.password().is_none());
 
-    let own = DestinationPolicy { own_hosts: vec![host.to_owned()], allow_private: true };
+    let own = DestinationPolicy { own_hosts: vec![host.into()], allow_private: true };
     prop_assert_eq!(Destination::parse(text, &own), Err(DestinationError::OwnDomain));
     prop_assert!(url.is_own(&own));
     Ok(())

@@ -4,7 +4,8 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::domain::time::{Clock, Timestamp};
 
@@ -14,13 +15,10 @@ const SEQUENCE_BITS: u32 = 12;
 const NODE_BITS: u32 = 10;
 /// Nodes that can make ids at the same time.
 pub const NODES_MAX: u16 = 1 << NODE_BITS;
-/// How far ids may run ahead of the clock: because a millisecond was used up, or because the clock
-/// stepped back by no more than this.
+/// How far ids may run ahead of what has passed: because a millisecond was used up.
 const AHEAD_MAX_MS: u64 = 10;
-/// How far the mark of an earlier process may lie ahead of the clock without making ids wait. The
-/// mark is written ahead of use, so a quick restart always finds it in the near future.
-const MARK_AHEAD_MAX_MS: u64 = 60_000;
-const MILLIS_BITS: u32 = 41;
+/// The first millisecond that ids cannot tell.
+const MILLIS_END: u64 = 1 << 41;
 const SEQUENCE_MASK: u64 = (1 << SEQUENCE_BITS) - 1;
 
 /// A 63-bit id, unique in an installation. Zero is never given out.
@@ -53,26 +51,27 @@ impl FromStr for Id {
 /// Why no id could be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    #[error("the clock stepped back by {behind_ms} ms; ids wait until it has caught up")]
-    ClockBehind { behind_ms: u64 },
     #[error("more ids were asked for than this millisecond and the next ones hold")]
     Exhausted,
-    #[error("the clock is outside the years that ids can tell")]
+    #[error("the clock, or the ids made so far, are beyond the years that ids can tell")]
     OutOfRange,
 }
 
 /// Makes ids for one node. Lock-free; shared by reference.
 ///
-/// Ids of one generator rise strictly. They may be up to 10 ms ahead of the clock, and right after
-/// a restart they continue after the mark, up to a minute ahead: whoever persists marks must keep
-/// them above [`newest`](Self::newest), not only above the clock.
+/// Ids of one generator rise strictly, and begin after the mark: that alone makes them unique. The
+/// clock only moves them forward. While it is behind the last id, because somebody set it back or
+/// because the mark was written ahead, ids go on from there. They spend no more milliseconds than
+/// really pass, so they end up ahead of the clock by the largest step back and never run away.
+/// Whoever persists marks must keep them above [`newest`](Self::newest), not above the clock.
 #[derive(Debug)]
 pub struct IdGenerator {
     node: u16,
-    /// The mark that this generator started from, in milliseconds since the epoch of ids.
-    mark_ms: u64,
     /// Milliseconds since the epoch, shifted left by the sequence bits, plus the sequence.
     last: AtomicU64,
+    /// What the furthest clock so far said when this process began, in milliseconds since the
+    /// epoch: with the uptime added, a clock that never goes back.
+    began_ms: AtomicI64,
 }
 
 impl IdGenerator {
@@ -80,30 +79,28 @@ impl IdGenerator {
     /// every new one is later. A clock that went back across a restart cannot repeat one.
     pub fn new(node: u16, not_before: Timestamp) -> Self {
         assert!(node < NODES_MAX, "node ids have {NODE_BITS} bits");
-        let mark_ms = since_epoch(not_before).unwrap_or(0);
+        let mark_ms = since_epoch(not_before);
         // The whole millisecond of the mark counts as used. Without a mark only id 0 does.
         let used = if mark_ms > 0 { mark_ms << SEQUENCE_BITS | SEQUENCE_MASK } else { 0 };
-        Self { node, mark_ms, last: AtomicU64::new(used) }
+        let began_ms = AtomicI64::new(mark_ms.cast_signed());
+        Self { node, last: AtomicU64::new(used), began_ms }
     }
 
-    /// The next id. Kinds: `ClockBehind` and `Exhausted` pass by waiting.
-    pub fn next(&self, clock: &dyn Clock) -> Result<Id, IdError> {
-        let now = since_epoch(clock.now()).ok_or(IdError::OutOfRange)?;
-        let limit_ms = self.limit_ms(now);
+    /// The next id. `uptime` is what really passed since the generator was made, whatever the
+    /// clock says. Kinds: `Exhausted` passes by waiting.
+    pub fn next(&self, clock: &dyn Clock, uptime: Duration) -> Result<Id, IdError> {
+        let now = since_epoch(clock.now());
+        let limit_ms = self.steady_ms(now, uptime) + AHEAD_MAX_MS;
         let mut last = self.last.load(Ordering::Relaxed);
         loop {
-            let last_ms = last >> SEQUENCE_BITS;
-            if last_ms > limit_ms {
-                return Err(IdError::ClockBehind { behind_ms: last_ms - now });
-            }
             // One more than the last; a full sequence carries into the next millisecond by itself.
-            let next = if now > last_ms { now << SEQUENCE_BITS } else { last + 1 };
+            let next = if now > last >> SEQUENCE_BITS { now << SEQUENCE_BITS } else { last + 1 };
             let next_ms = next >> SEQUENCE_BITS;
+            if next_ms >= MILLIS_END {
+                return Err(IdError::OutOfRange);
+            }
             if next_ms > limit_ms {
                 return Err(IdError::Exhausted);
-            }
-            if next_ms >= 1 << MILLIS_BITS {
-                return Err(IdError::OutOfRange);
             }
             match self.last.compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed)
             {
@@ -119,11 +116,12 @@ impl IdGenerator {
         Timestamp(millis as i64 + EPOCH_MS)
     }
 
-    /// The latest millisecond that an id may carry now.
-    fn limit_ms(&self, now: u64) -> u64 {
-        let mark_is_near = self.mark_ms.saturating_sub(now) <= MARK_AHEAD_MAX_MS;
-        let start = if mark_is_near { now.max(self.mark_ms) } else { now };
-        start + AHEAD_MAX_MS
+    /// What a clock that never goes back says: the furthest one so far, moved on by what passed.
+    fn steady_ms(&self, now: u64, uptime: Duration) -> u64 {
+        let uptime_ms = i64::try_from(uptime.as_millis()).unwrap_or(i64::MAX);
+        let began_ms = now.cast_signed().saturating_sub(uptime_ms);
+        let furthest = self.began_ms.fetch_max(began_ms, Ordering::Relaxed).max(began_ms);
+        furthest.saturating_add(uptime_ms).max(0).cast_unsigned()
     }
 
     fn assemble(&self, ms_and_sequence: u64) -> Id {
@@ -133,10 +131,10 @@ impl IdGenerator {
     }
 }
 
-/// Milliseconds since the epoch of ids, if ids can tell that time.
-fn since_epoch(time: Timestamp) -> Option<u64> {
-    let millis = u64::try_from(time.as_millis().checked_sub(EPOCH_MS)?).ok()?;
-    (millis < 1 << MILLIS_BITS).then_some(millis)
+/// Milliseconds since the epoch of ids; zero before it. Later than ids can tell is `MILLIS_END`.
+fn since_epoch(time: Timestamp) -> u64 {
+    let millis = time.as_millis().saturating_sub(EPOCH_MS).max(0).cast_unsigned();
+    millis.min(MILLIS_END)
 }
 
 #[cfg(test)]

@@ -96,19 +96,32 @@ pub(super) fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, A
     Ok(Some(text.to_owned()))
 }
 
-/// Does `work` unless the same request was answered before; then repeats that answer. A refusal is
-/// not kept: the request may be sent again, corrected or not.
+/// An answer, and whether it is the last word on its request.
+pub(super) struct Worked {
+    pub answer: KeptAnswer,
+    /// Nothing in it would turn out otherwise if the request were sent again later.
+    pub settled: bool,
+}
+
+impl From<KeptAnswer> for Worked {
+    fn from(answer: KeptAnswer) -> Self {
+        Self { answer, settled: true }
+    }
+}
+
+/// Does `work` unless the same request was answered before; then repeats that answer. What is not
+/// settled, a refusal above all, is not kept: the request may be sent again, corrected or not.
 ///
 /// The ids of the `n_links` links to make are noted down before anything is made. When the answer
 /// is lost, with the process or with the store's, the next try finds by them what there is.
-pub(super) async fn once(
+pub(super) async fn once<A: Into<Worked>>(
     state: &AdminState,
     idempotency: Option<Idempotency>,
     n_links: usize,
-    work: impl AsyncFnOnce(CreateIds) -> Result<KeptAnswer, ApiError>,
+    work: impl AsyncFnOnce(CreateIds) -> Result<A, ApiError>,
 ) -> Result<HttpResponse, ApiError> {
     let Some(Idempotency { key, fingerprint }) = idempotency else {
-        return work(CreateIds::Fresh).await.map(send);
+        return work(CreateIds::Fresh).await.map(|worked| send(worked.into().answer));
     };
     let replays = &state.stores.replays;
     let ids = state.links.new_ids(n_links).await?;
@@ -130,14 +143,16 @@ pub(super) async fn once(
             return Ok(response);
         }
     };
-    let outcome = work(ids).await;
+    let outcome = work(ids).await.map(Into::into);
     let kept = match &outcome {
-        Ok(answer) => replays.finish(&key, fingerprint, answer.clone(), state.clock.now()).await,
-        Err(_) => replays.abandon(&key, fingerprint).await,
+        Ok(Worked { answer, settled: true }) => {
+            replays.finish(&key, fingerprint, answer.clone(), state.clock.now()).await
+        }
+        Ok(_) | Err(_) => replays.abandon(&key, fingerprint).await,
     };
     // What was done is done; a repetition after the reservation's minute finds it by its ids.
     if let Err(error) = kept {
         warn!(%error, "the outcome of an idempotent request was not kept");
     }
-    outcome.map(send)
+    outcome.map(|worked| send(worked.answer))
 }

@@ -3,12 +3,12 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::AdminState;
-use super::answer::{self, Idempotency, once, to_the_end};
+use super::answer::{self, Idempotency, Worked, once, to_the_end};
 use crate::domain::api_key::Scope;
 use crate::domain::id::Id;
 use crate::domain::limits::{BULK_BODY_BYTES_MAX, BULK_LINKS_MAX};
 use crate::domain::link::CreatedVia;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ProblemCode};
 use crate::http::extract::{Caller, read_body};
 use crate::http::json::{self, Reader};
 use crate::http::openapi::{BodyProblems, CommonProblems, CreateProblems, shapes};
@@ -57,6 +57,7 @@ pub(in crate::http) async fn create(
             let totals =
                 if found.is_empty() { Vec::new() } else { state.clicks.totals(&found).await? };
             let mut totals = totals.into_iter();
+            let mut settled = true;
             let results = results.into_iter().enumerate().map(|(index, result)| match result {
                 Ok(Made { link, found }) => {
                     let totals = if found { totals.next() } else { None }.unwrap_or_default();
@@ -64,10 +65,15 @@ pub(in crate::http) async fn create(
                     BulkItem::Link(Box::new(view))
                 }
                 Err(error) => {
-                    BulkItem::Error(ApiError::from(error).at(&format!("/links/{index}")).view())
+                    let problem = ApiError::from(error).at(&format!("/links/{index}"));
+                    // What failed for the moment is made when the request is sent again.
+                    settled &= problem.code() != ProblemCode::Unavailable;
+                    BulkItem::Error(problem.view())
                 }
             });
-            answer::json(200, &BulkView { results: results.collect(), created, failed })
+            let results = results.collect();
+            let answer = answer::json(200, &BulkView { results, created, failed })?;
+            Ok(Worked { answer, settled })
         };
         once(&state, idempotency, n_links, work).await
     })

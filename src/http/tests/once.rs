@@ -1,7 +1,7 @@
 //! Requests with an `Idempotency-Key` whose answer was lost: done once all the same.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use actix_http::Request;
 use actix_rt::Arbiter;
@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 use crate::actors::clicks::{ClickSink, ClickSinkParts, ClicksConfig};
 use crate::actors::links::{LinkTable, LinkTableParts, LinksConfig};
 use crate::domain::api_key::KeyDigest;
-use crate::domain::destination::DestinationPolicy;
+use crate::domain::code::{DomainId, LinkKey};
+use crate::domain::destination::{Destination, DestinationPolicy};
 use crate::domain::id::Id;
-use crate::domain::seal::{SealKey, Sealer};
+use crate::domain::link::{Link, LinkStatus};
+use crate::domain::seal::{SEALED_IDS_MAX, SealKey, Sealer};
 use crate::domain::time::{Clock, Timestamp};
 use crate::http::admin::{self, AdminState};
 use crate::http::{CursorSealer, Site};
@@ -27,8 +29,8 @@ use crate::service::links::{LinkService, LinkServiceParts};
 use crate::service::validate::Rules;
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
-    KeptAnswer, Replay, ReplayKey, ReplayStore, StorageError, StorageErrorKind, StorageResult,
-    Stores,
+    KeptAnswer, NodeStore, Replay, ReplayKey, ReplayStore, StorageError, StorageErrorKind,
+    StorageResult, Stores,
 };
 use crate::telemetry::metrics::Metrics;
 
@@ -81,7 +83,37 @@ impl ReplayStore for Losing {
     }
 }
 
+/// Leases the last two ids of sealed codes, and then none until it is `open`.
+struct LastIds {
+    inner: Arc<dyn NodeStore>,
+    n_leases: AtomicU64,
+    open: AtomicBool,
+}
+
+#[async_trait]
+impl NodeStore for LastIds {
+    async fn lease_block(&self, space: &str, size: u64) -> StorageResult<u64> {
+        if self.n_leases.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Ok(SEALED_IDS_MAX - 2);
+        }
+        if self.open.load(Ordering::Relaxed) {
+            return self.inner.lease_block(space, size).await;
+        }
+        Err(StorageError::new(StorageErrorKind::Unavailable, "lease_block", "not now"))
+    }
+
+    async fn clock_mark(&self, node: u16) -> StorageResult<Timestamp> {
+        self.inner.clock_mark(node).await
+    }
+
+    async fn raise_clock_mark(&self, node: u16, mark: Timestamp) -> StorageResult<()> {
+        self.inner.raise_clock_mark(node, mark).await
+    }
+}
+
 struct Setup {
+    nodes: Arc<LastIds>,
+    sealer: Sealer,
     clock: Arc<HandClock>,
     replays: Arc<Losing>,
     key: String,
@@ -96,6 +128,11 @@ impl Setup {
         let memory = MemoryStore::new();
         let loses = AtomicBool::new(true);
         let replays = Arc::new(Losing { inner: Arc::clone(&memory.replays), loses });
+        let nodes = Arc::new(LastIds {
+            inner: Arc::clone(&memory.nodes),
+            n_leases: AtomicU64::new(0),
+            open: AtomicBool::new(false),
+        });
         let stores = Stores { replays: Arc::clone(&replays) as _, ..memory };
         let ids = IdSource::open(0, Arc::clone(&stores.nodes), Arc::clone(&clock) as _);
         let ids = Arc::new(ids.await.unwrap());
@@ -130,7 +167,7 @@ impl Setup {
             store: Arc::clone(&stores.links),
             clicks: clicks.clone(),
             ids,
-            codes: CodeMaker::new(sealer, Arc::clone(&stores.nodes)),
+            codes: CodeMaker::new(sealer.clone(), Arc::clone(&nodes) as _),
             rules: Rules {
                 policy: DestinationPolicy::default(),
                 codes: CodesConfig::default(),
@@ -147,7 +184,7 @@ impl Setup {
             site,
             clock: Arc::clone(&clock) as _,
         });
-        Self { clock, replays, key, state, _folder: folder }
+        Self { nodes, sealer, clock, replays, key, state, _folder: folder }
     }
 
     fn pass(&self, millis: i64) {
@@ -165,6 +202,14 @@ impl Setup {
             .insert_header(("Idempotency-Key", "once"))
             .set_json(body);
         answer(&app, request.to_request()).await
+    }
+
+    /// Deletes the oldest link, past the API.
+    async fn delete_first(&self) {
+        let links = &self.state.stores.links;
+        let first = links.scan(Id(0), 1).await.unwrap().remove(0);
+        let deleted = Link { status: LinkStatus::Deleted, version: 2, ..first };
+        links.replace(deleted).await.unwrap();
     }
 
     async fn n_links(&self) -> u64 {
@@ -248,15 +293,51 @@ async fn what_was_made_and_deleted_is_not_made_again() {
     let setup = Setup::new().await;
     let body = json!({"destination": "https://shop.example/once", "alias": "once-only"});
     setup.post("/links", &body).await;
-    let deleted = setup.state.stores.links.scan(Id(0), 1).await.unwrap().remove(0);
-    let deleted = crate::domain::link::Link {
-        status: crate::domain::link::LinkStatus::Deleted,
-        version: 2,
-        ..deleted
-    };
-    setup.state.stores.links.replace(deleted).await.unwrap();
+    setup.delete_first().await;
     setup.pass(LAPSED_MS);
     let (status, _, problem) = setup.post("/links", &body).await;
     assert_eq!((status, &problem["code"]), (409, &json!("conflict")));
     assert_eq!(setup.n_links().await, 1);
+}
+
+#[actix_web::test]
+async fn a_bulk_whose_first_link_was_deleted_meanwhile_makes_the_others() {
+    let setup = Setup::new().await;
+    let body = json!({"links": [
+        {"destination": "https://shop.example/1", "alias": "one"},
+        {"destination": "https://shop.example/2", "alias": "two"},
+    ]});
+    let (_, _, first) = setup.post("/links/bulk", &body).await;
+    setup.delete_first().await;
+    setup.pass(LAPSED_MS);
+    let (status, _, again) = setup.post("/links/bulk", &body).await;
+    assert_eq!((status, &again["created"], &again["failed"]), (200, &json!(1), &json!(1)));
+    assert_eq!(again["results"][0]["error"]["code"], "conflict");
+    assert_eq!(again["results"][1], first["results"][1]);
+}
+
+#[actix_web::test]
+async fn a_bulk_that_failed_in_part_for_the_moment_is_finished_by_the_next_try() {
+    let setup = Setup::new().await;
+    setup.replays.loses.store(false, Ordering::Relaxed);
+    // The code of the first of the two ids is taken, and there is no third one for now.
+    let code = setup.sealer.seal(SEALED_IDS_MAX - 2);
+    let key = LinkKey::new(DomainId::DEFAULT, code);
+    let taken =
+        Link::plain(Id(1), Id(1), key, Destination::from_stored("https://a.example/").unwrap());
+    setup.state.stores.links.claim(vec![taken]).await.unwrap();
+    let body = json!({"links": [
+        {"destination": "https://shop.example/1"}, {"destination": "https://shop.example/2"},
+    ]});
+    let (status, _, first) = setup.post("/links/bulk", &body).await;
+    assert_eq!((status, &first["created"], &first["failed"]), (200, &json!(1), &json!(1)));
+    assert_eq!(first["results"][0]["error"]["code"], "unavailable");
+
+    setup.nodes.open.store(true, Ordering::Relaxed);
+    let (status, replayed, again) = setup.post("/links/bulk", &body).await;
+    assert_eq!((status, replayed, &again["created"]), (200, false, &json!(2)), "{again}");
+    assert_eq!(again["results"][1], first["results"][1]);
+    assert_eq!(setup.n_links().await, 3);
+    let (_, replayed, kept) = setup.post("/links/bulk", &body).await;
+    assert_eq!((replayed, &kept), (true, &again));
 }

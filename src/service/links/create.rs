@@ -13,6 +13,9 @@ use crate::service::draft::LinkDraft;
 use crate::service::validate::judge_new;
 use crate::storage::Claim;
 
+/// Links to one destination that are looked at to find an active one.
+const CANDIDATES_MAX: u32 = 100;
+
 /// The link that a caller asked for.
 #[derive(Clone, Debug)]
 pub struct Made {
@@ -73,22 +76,41 @@ impl LinkService {
         if let Some(made) = self.made_before(author, ids, 0).await? {
             return Ok(made);
         }
-        let now = self.0.clock.now();
+        let now = self.parts.clock.now();
         let (destination, ..) =
-            judge_new(draft.clone(), &self.0.rules, now).map_err(LinkError::Invalid)?;
-        let found = self
-            .0
-            .store
-            .find_by_destination(author.workspace, DomainId::DEFAULT, destination.as_str())
-            .await?;
-        if let Some(link) = found {
-            let totals = self.0.clicks.totals(&[link.id]).await?;
-            let clicks = totals.first().map_or(0, |totals| totals.clicks);
-            if link.state(now, clicks) == LinkState::Active {
-                return Ok(Made { link, found: true });
-            }
+            judge_new(draft.clone(), &self.parts.rules, now).map_err(LinkError::Invalid)?;
+        // Of many who ask for one destination at the same time, the first one creates.
+        let _turn = self.turns.turn((author.workspace, &destination)).await;
+        match self.find_active(author.workspace, &destination, now).await? {
+            Some(link) => Ok(Made { link, found: true }),
+            None => self.create(author, draft, ids).await,
         }
-        self.create(author, draft, ids).await
+    }
+
+    /// The newest link of `workspace` to `destination` whose state is active, as far as the newest
+    /// ones tell.
+    async fn find_active(
+        &self,
+        workspace: Id,
+        destination: &Destination,
+        now: Timestamp,
+    ) -> Result<Option<Link>, LinkError> {
+        let (store, domain) = (&self.parts.store, DomainId::DEFAULT);
+        let to = destination.as_str();
+        let found = store.find_by_destination(workspace, domain, to, CANDIDATES_MAX).await?;
+        let limited: Vec<Id> =
+            found.iter().filter(|link| link.max_clicks.is_some()).map(|link| link.id).collect();
+        let totals = if limited.is_empty() {
+            Vec::new()
+        } else {
+            self.parts.clicks.totals(&limited).await?
+        };
+        let mut totals = totals.into_iter();
+        Ok(found.into_iter().find(|link| {
+            let totals = link.max_clicks.and_then(|_| totals.next());
+            let clicks = totals.map_or(0, |totals| totals.clicks);
+            link.state(now, clicks) == LinkState::Active
+        }))
     }
 
     /// Creates many links with as few store writes as possible; one answer per draft, in order.
@@ -99,19 +121,28 @@ impl LinkService {
         drafts: Vec<LinkDraft>,
         ids: &CreateIds,
     ) -> Result<Vec<Result<Made, LinkError>>, LinkError> {
-        let now = self.0.clock.now();
+        let now = self.parts.clock.now();
         let mut results: Vec<Option<Result<Made, LinkError>>> = Vec::with_capacity(drafts.len());
         let mut waiting = Vec::with_capacity(drafts.len());
         for (index, draft) in drafts.into_iter().enumerate() {
-            if let Some(made) = self.made_before(author, ids, index).await? {
-                results.push(Some(Ok(made)));
-                continue;
+            match self.made_before(author, ids, index).await {
+                Ok(None) => (),
+                Ok(Some(made)) => {
+                    results.push(Some(Ok(made)));
+                    continue;
+                }
+                // What became of one link is no matter of the others.
+                Err(LinkError::Conflict) => {
+                    results.push(Some(Err(LinkError::Conflict)));
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
-            match judge_new(draft, &self.0.rules, now) {
+            match judge_new(draft, &self.parts.rules, now) {
                 Ok((destination, edit, plan)) => {
                     let id = match ids.of(index) {
                         Some(id) => id,
-                        None => self.0.ids.next().await?,
+                        None => self.parts.ids.next().await?,
                     };
                     let plan = edit.alias.is_none().then_some(plan);
                     // The code stands in until one is made below.
@@ -158,13 +189,13 @@ impl LinkService {
             if let Some(plan) = candidate.plan {
                 // A link stays who it is when the code made of its id was taken.
                 let needs_id = attempt > 0 && plan.scheme == CodeScheme::Snowflake;
-                let id = if needs_id { self.0.ids.next().await? } else { candidate.link.id };
+                let id = if needs_id { self.parts.ids.next().await? } else { candidate.link.id };
                 let destination = &candidate.link.destination;
-                candidate.link.code = self.0.codes.make(plan, id, destination, attempt).await?;
+                candidate.link.code = self.parts.codes.make(plan, id, destination, attempt).await?;
             }
         }
         let links = waiting.iter().map(|candidate| candidate.link.clone()).collect();
-        let claims = self.0.table.create(links).await?;
+        let claims = self.parts.table.create(links).await?;
         let round = std::mem::take(waiting);
         for (candidate, claim) in round.into_iter().zip(claims) {
             let result = match claim {
@@ -189,7 +220,7 @@ impl LinkService {
     pub async fn new_ids(&self, n_links: usize) -> Result<Vec<Id>, LinkError> {
         let mut ids = Vec::with_capacity(n_links);
         for _ in 0..n_links {
-            ids.push(self.0.ids.next().await?);
+            ids.push(self.parts.ids.next().await?);
         }
         Ok(ids)
     }
@@ -203,7 +234,7 @@ impl LinkService {
     ) -> Result<Option<Made>, LinkError> {
         let CreateIds::Earlier(earlier) = ids else { return Ok(None) };
         let Some(id) = earlier.get(index) else { return Ok(None) };
-        let next = self.0.store.scan(Id(id.0.saturating_sub(1)), 1).await?.pop();
+        let next = self.parts.store.scan(Id(id.0.saturating_sub(1)), 1).await?.pop();
         match next.filter(|link| link.id == *id && link.workspace == author.workspace) {
             // It was made, and somebody deleted it since: it is not made again.
             Some(link) if link.status == LinkStatus::Deleted => Err(LinkError::Conflict),
@@ -218,7 +249,7 @@ impl LinkService {
         if candidate.plan.is_none_or(|plan| plan.scheme != CodeScheme::Hash) {
             return Ok(None);
         }
-        let there = self.0.store.fetch(&candidate.link.key()).await?;
+        let there = self.parts.store.fetch(&candidate.link.key()).await?;
         Ok(there.filter(|there| serves(there, &candidate.link)))
     }
 

@@ -23,6 +23,8 @@ struct Accounts {
     inner: Arc<dyn AccountStore>,
     reads_fail: AtomicBool,
     writes_fail: AtomicBool,
+    /// Adding a key is the last thing that works.
+    dies_of_a_key: AtomicBool,
     /// How often somebody asked whether keys changed.
     n_looks: AtomicU64,
 }
@@ -34,6 +36,7 @@ impl Accounts {
             inner,
             reads_fail: AtomicBool::new(false),
             writes_fail: AtomicBool::new(false),
+            dies_of_a_key: AtomicBool::new(false),
             n_looks: AtomicU64::new(0),
         })
     }
@@ -60,6 +63,7 @@ impl AccountStore for Accounts {
 
     async fn add_key(&self, key: ApiKey) -> StorageResult<bool> {
         check(&self.writes_fail)?;
+        self.reads_fail.fetch_or(self.dies_of_a_key.load(Ordering::Relaxed), Ordering::Relaxed);
         self.inner.add_key(key).await
     }
 
@@ -242,7 +246,7 @@ async fn drafts_that_make_no_sense_are_refused_field_by_field() {
 }
 
 #[tokio::test]
-async fn a_workspace_has_a_bounded_number_of_keys_revoked_ones_included() {
+async fn a_workspace_has_a_bounded_number_of_keys_in_force() {
     let setup = Setup::new().await;
     let (first, _) = setup.make(None).await;
     for n in 1..KEYS_PER_WORKSPACE_MAX - 1 {
@@ -251,13 +255,32 @@ async fn a_workspace_has_a_bounded_number_of_keys_revoked_ones_included() {
         let key = ApiKey { id: Id(100 + n as u64), digest, ..first.clone() };
         assert!(setup.store.add_key(key).await.unwrap());
     }
-    let (last, _) = setup.make(None).await;
-    assert!(setup.ring.revoke(HOME, last.id).await.unwrap());
-    let refused = setup.ring.create(&owner(), draft(None)).await.unwrap_err();
-    assert!(matches!(refused, KeyError::QuotaReached), "{refused}");
+    let brief = KeyDraft { expires_at: Some(Timestamp(NOON + 1_000)), ..draft(None) };
+    setup.ring.create(&owner(), brief).await.unwrap();
+    let full = async || {
+        let refused = setup.ring.create(&owner(), draft(None)).await.unwrap_err();
+        assert!(matches!(refused, KeyError::QuotaReached), "{refused}");
+    };
+    full().await;
+    // A key that is over makes room for another one.
+    assert!(setup.ring.revoke(HOME, first.id).await.unwrap());
+    setup.make(None).await;
+    full().await;
+    setup.clock.set(NOON + 1_000);
+    setup.make(None).await;
+    full().await;
     // The bound is that of one workspace.
     let neighbour = Grant { workspace: Id(77), ..owner() };
     assert!(setup.ring.create(&neighbour, draft(None)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_text_of_a_stored_key_is_not_lost_to_a_store_that_goes_right_after() {
+    let setup = Setup::new().await;
+    setup.store.dies_of_a_key.store(true, Ordering::Relaxed);
+    let (_, text) = setup.make(None).await;
+    setup.store.reads_fail.store(false, Ordering::Relaxed);
+    assert!(setup.ring.authenticate_fresh(text.as_str()).await.is_some());
 }
 
 #[tokio::test(start_paused = true)]

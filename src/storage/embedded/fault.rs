@@ -15,6 +15,9 @@ pub(super) enum Fault {
     Sql(#[from] rusqlite::Error),
     #[error("{0}")]
     Corrupt(String),
+    /// One link cannot be told from its row.
+    #[error("{0}")]
+    Damaged(String),
     #[error("{0}")]
     Invalid(String),
     #[error("{text}")]
@@ -30,6 +33,7 @@ impl Fault {
         match self {
             Self::Sql(error) => kind_of(error),
             Self::Corrupt(_) => StorageErrorKind::Corrupt,
+            Self::Damaged(_) => StorageErrorKind::Damaged,
             Self::Invalid(_) => StorageErrorKind::Invalid,
             Self::Batch { kind, .. } => *kind,
         }
@@ -43,7 +47,7 @@ impl Fault {
     /// The error a caller gets. Damage names the file and what an operator can do about it.
     pub(super) fn into_error(self, op: Op, file: &Path) -> StorageError {
         let kind = self.kind();
-        if kind == StorageErrorKind::Corrupt {
+        if matches!(kind, StorageErrorKind::Corrupt | StorageErrorKind::Damaged) {
             return StorageError::new(kind, op, damage_advice(file, &self));
         }
         StorageError::new(kind, op, self)

@@ -44,10 +44,11 @@ impl LinkStore for Embedded {
         workspace: Id,
         domain: DomainId,
         destination: &str,
-    ) -> StorageResult<Option<Link>> {
+        limit: u32,
+    ) -> StorageResult<Vec<Link>> {
         let wanted = destination.to_owned();
         self.read("find_by_destination", Lane::Short, move |conn| {
-            find_by_destination(conn, workspace, domain, &wanted)
+            find_by_destination(conn, (workspace, domain), &wanted, limit)
         })
         .await
     }
@@ -156,7 +157,7 @@ pub(super) fn fetch(conn: &Connection, key: &LinkKey) -> Outcome<Option<Link>> {
     match found {
         // A damaged index may point at another row; its target must not be served here.
         Some(link) if link.key() != *key => {
-            Err(Fault::corrupt(format!("the index by code leads to link {}", link.id)))
+            Err(Fault::Damaged(format!("the index by code leads to link {}", link.id)))
         }
         found => Ok(found),
     }
@@ -169,17 +170,17 @@ fn by_id(conn: &Connection, id: Id) -> Outcome<Option<Link>> {
 
 fn find_by_destination(
     conn: &Connection,
-    workspace: Id,
-    domain: DomainId,
+    (workspace, domain): (Id, DomainId),
     destination: &str,
-) -> Outcome<Option<Link>> {
+    limit: u32,
+) -> Outcome<Vec<Link>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM links WHERE destination_hash = ?1 AND status = 0 \
          AND workspace = ?2 AND domain = ?3 AND destination = ?4 \
-         ORDER BY created_at DESC, id DESC LIMIT 1"
+         ORDER BY created_at DESC, id DESC LIMIT ?5"
     );
     let hash = rows::destination_hash(workspace, domain, destination);
-    Ok(select(conn, &sql, (hash, signed(workspace), domain.0, destination))?.pop())
+    select(conn, &sql, (hash, signed(workspace), domain.0, destination, limit))
 }
 
 fn claim(conn: &Connection, links: &[Link]) -> Outcome<Vec<Claim>> {

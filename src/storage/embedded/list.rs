@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Row, params_from_iter};
+use tracing::warn;
 
 use super::clicks::ClickView;
 use super::fault::{Fault, Outcome};
 use super::links::{ids, live_counter};
 use super::rows::{self, COLUMNS, N_COLUMNS};
-use super::{counter, search, signed};
+use super::{counter, search, signed, unsigned};
 use crate::domain::link::{LinkState, LinkStatus};
 use crate::storage::text::fold;
 use crate::storage::{LinkPage, LinkQuery, LinkSort, PageMark, SortValue};
@@ -229,13 +230,20 @@ impl Plan {
         let mut found = statement.query(params_from_iter(&values))?;
         let mut links = Vec::with_capacity(limit.min(1_000));
         let mut next = None;
+        let mut n_rows = 0;
         while let Some(row) = found.next()? {
-            if links.len() == limit {
+            if n_rows == limit {
                 return Ok((links, next));
             }
-            let link = rows::decode(row)?;
-            next = Some(PageMark { value: sort_value(row)?, id: link.id });
-            links.push(link);
+            n_rows += 1;
+            let id = unsigned(row.get(0)?);
+            match rows::decode(row) {
+                Ok(link) => links.push(link),
+                // The others are still worth a list.
+                Err(Fault::Damaged(cause)) => warn!(cause, "a damaged row is left out of a list"),
+                Err(fault) => return Err(fault),
+            }
+            next = Some(PageMark { value: sort_value(row)?, id });
         }
         Ok((links, None))
     }

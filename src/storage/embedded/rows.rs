@@ -75,15 +75,16 @@ fn bind(conn: &Connection, sql: &str, link: &Link) -> Outcome<bool> {
     Ok(changed == 1)
 }
 
-/// Reads a row selected by [`COLUMNS`] and checks it. Everything odd is damage.
+/// Reads a row selected by [`COLUMNS`] and checks it. Everything odd is damage of this row alone.
 pub(super) fn decode(row: &Row<'_>) -> Outcome<Link> {
-    let link = decode_fields(row).map_err(|fault| match row.get_ref(0) {
-        Ok(ValueRef::Integer(id)) => Fault::corrupt(format!("link {id}: {fault}")),
+    let damaged = |fault: Fault| match row.get_ref(0) {
+        Ok(ValueRef::Integer(id)) => Fault::Damaged(format!("link {id}: {fault}")),
         _ => fault,
-    })?;
-    let kept: u32 = row.get(21)?;
+    };
+    let link = decode_fields(row).map_err(damaged)?;
+    let kept: u32 = row.get(21).map_err(|error| damaged(error.into()))?;
     if kept != checksum(&link) {
-        return Err(Fault::corrupt(format!("link {}: its checksum does not fit", link.id)));
+        return Err(Fault::Damaged(format!("link {}: its checksum does not fit", link.id)));
     }
     Ok(link)
 }

@@ -72,6 +72,7 @@ const fn outcome_of(kind: StorageErrorKind) -> &'static str {
         StorageErrorKind::Timeout => "timeout",
         StorageErrorKind::Full => "full",
         StorageErrorKind::Corrupt => "corrupt",
+        StorageErrorKind::Damaged => "damaged",
         StorageErrorKind::Invalid => "invalid",
     }
 }
@@ -119,7 +120,8 @@ metered_ports! {
             workspace: Id,
             domain: DomainId,
             destination: &str,
-        ) -> Option<Link>;
+            limit: u32,
+        ) -> Vec<Link>;
         "list_links" = list(query: &LinkQuery) -> LinkPage;
         "list_tags" = tags(workspace: Id) -> Vec<(String, u64)>;
         "scan_links" = scan(after: Id, limit: u32) -> Vec<Link>;

@@ -1,7 +1,7 @@
 //! Click limits: allowances are built once and survive edits, moves and evictions.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::store::{FakeClicks, FakeStore};
 use super::*;
@@ -138,4 +138,43 @@ fn an_older_version_does_not_end_a_limit() {
     assert!(limits.share(Id(1), 5, 10).is_some());
     limits.end(Id(1), 6);
     assert!(limits.share(Id(1), 7, 10).is_none());
+}
+
+#[actix::test]
+async fn limits_of_evicted_links_do_not_pile_up() {
+    let config = LinksConfig { memory_max: Some(Size::mib(1)), shards: 1, ..config() };
+    let store = FakeStore::new();
+    let table = start_with(&store, config, &FakeClicks::new()).await;
+    for batch in 0..30_u64 {
+        let ids = batch * 1_000..(batch + 1) * 1_000;
+        table.create(ids.map(|n| limited(n + 1, &format!("c{n}"), 5)).collect()).await.unwrap();
+    }
+    let (limits, links) = (table.shared.limits.len(), total(&table, |shard| shard.entries).await);
+    assert!(links < 5_000 && limits < 2 * links + 2_000, "{limits} limits of {links} links");
+    let kept = (0..30_000).filter(|n| allowance(&table, &format!("c{n}")).is_some()).count();
+    assert_eq!(kept, links, "none in memory lost its own");
+}
+
+#[test]
+fn a_link_that_is_loaded_twice_at_once_has_one_allowance() {
+    const LINKS: u64 = 20_000;
+    let limits = Limits::default();
+    let arrived = AtomicU64::new(0);
+    let start = || {
+        let one = |id| {
+            // Both begin each link at the same moment, as nearly as two threads can.
+            arrived.fetch_add(1, Ordering::SeqCst);
+            while arrived.load(Ordering::SeqCst) < 2 * id {
+                std::thread::yield_now();
+            }
+            limits.start(&limited(id, "spring", 10), 10, 4)
+        };
+        (1..=LINKS).map(one).collect::<Vec<_>>()
+    };
+    let (first, second) = std::thread::scope(|scope| {
+        let (first, second) = (scope.spawn(start), scope.spawn(start));
+        (first.join().unwrap(), second.join().unwrap())
+    });
+    let twice = first.iter().zip(&second).filter(|(one, other)| !Arc::ptr_eq(one, other)).count();
+    assert_eq!(twice, 0, "links with two allowances");
 }

@@ -92,3 +92,30 @@ async fn a_store_that_panics_is_an_error_for_those_who_wait() {
     assert_eq!(loaded(&table, "spring").await, url("spring"));
     assert_eq!(table.inspect().await.remove(0).restarts, 0);
 }
+
+#[actix::test]
+async fn a_load_begun_after_a_panic_does_not_undo_a_deletion_begun_before() {
+    let spring = link(1, "spring");
+    let store = FakeStore::with([spring.clone()]);
+    // Nothing remembers the deletion but the load under way.
+    let config = LinksConfig { negative_max: 0, ..one_shard() };
+    let table = start_with(&store, config, &FakeClicks::new()).await;
+    let (fetches, writes) = (store.hold_fetches(), store.hold_writes());
+    let deletion = async {
+        assert_eq!(table.replace(deleted(&spring)).await.unwrap(), Replace::Done);
+        fetches.open();
+    };
+    let visit = async {
+        until("the deletion is under way", || store.n_writes() == 1).await;
+        table.shared.addr(0).send(Blow).await.unwrap();
+        let load = table.load(key("spring"), |_| ());
+        let go_on = async {
+            until("the link was read", || store.n_fetches() == 1).await;
+            writes.open();
+        };
+        tokio::join!(load, go_on).0
+    };
+    let ((), seen) = tokio::join!(deletion, visit);
+    assert!(seen.unwrap().is_none(), "the deleted link was loaded");
+    assert_eq!(served(&table, "spring"), None);
+}

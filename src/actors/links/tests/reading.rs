@@ -153,6 +153,47 @@ async fn callers_beyond_the_bound_of_a_shard_are_refused() {
 }
 
 #[actix::test]
+async fn visitors_of_a_hanging_code_who_gave_up_hold_no_places() {
+    tokio::time::pause();
+    let store = FakeStore::with([link(1, "hanging"), link(2, "cold")]);
+    let load_wait_max = Span::from_millis(50);
+    let config = LinksConfig { mailbox_max: 16, shards: 1, load_wait_max, ..config() };
+    let table = start_with(&store, config, &FakeClicks::new()).await;
+    let _hanging = store.hold_fetches();
+    let visits = (0..16).map(|_| table.load(key("hanging"), |_| ()));
+    for seen in futures_util::future::join_all(visits).await {
+        assert!(matches!(seen, Err(LoadError::TimedOut(_))), "{seen:?}");
+    }
+    let seen = table.load(key("cold"), |_| ()).await;
+    assert!(matches!(seen, Err(LoadError::TimedOut(_))), "not asked for: {seen:?}");
+    assert_eq!(store.n_fetches(), 2);
+}
+
+#[actix::test]
+async fn a_damaged_row_is_asked_for_once_in_five_seconds_and_mended_by_a_change() {
+    tokio::time::pause();
+    let store = FakeStore::with([link(1, "spring")]);
+    let table = start(&store).await;
+    let damaged = async || {
+        let seen = table.load(key("spring"), |_| ()).await;
+        assert!(seen.as_ref().is_err_and(LoadError::is_damage), "{seen:?}");
+    };
+    store.fail(Some(StorageErrorKind::Damaged));
+    for _ in 0..10 {
+        damaged().await;
+    }
+    assert_eq!((store.n_fetches(), table.shared.counts.damaged.get()), (1, 1));
+    tokio::time::advance(Duration::from_secs(7)).await;
+    damaged().await;
+    assert_eq!(store.n_fetches(), 2);
+
+    store.fail(None);
+    table.replace(edited(&link(1, "spring"), "v2")).await.unwrap();
+    assert_eq!(loaded(&table, "spring").await, url("v2"));
+    assert_eq!(store.n_fetches(), 2);
+}
+
+#[actix::test]
 async fn an_unknown_code_is_asked_for_once_in_five_seconds() {
     tokio::time::pause();
     let store = FakeStore::new();

@@ -22,6 +22,7 @@ pub(super) struct FakeStore {
     by_id: Mutex<BTreeMap<Id, LinkKey>>,
     failure: Mutex<Option<StorageErrorKind>>,
     pub(super) fetches: AtomicUsize,
+    writes: AtomicUsize,
     pub(super) scans: AtomicUsize,
     pub(super) foreign_asked: AtomicUsize,
     pub(super) foreign: AtomicBool,
@@ -64,6 +65,10 @@ impl FakeStore {
 
     pub(super) fn n_fetches(&self) -> usize {
         self.fetches.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn n_writes(&self) -> usize {
+        self.writes.load(Ordering::SeqCst)
     }
 
     pub(super) fn fail(&self, kind: Option<StorageErrorKind>) {
@@ -175,6 +180,7 @@ impl LinkStore for FakeStore {
 
     async fn replace(&self, link: Link) -> StorageResult<Replace> {
         self.check("replace")?;
+        self.writes.fetch_add(1, Ordering::SeqCst);
         self.dawdle().await;
         pass(&self.write_gate).await;
         if !self.is_at(&link.key(), link.version - 1) {
@@ -207,8 +213,9 @@ impl LinkStore for FakeStore {
         _workspace: Id,
         _domain: DomainId,
         _destination: &str,
-    ) -> StorageResult<Option<Link>> {
-        Ok(None)
+        _limit: u32,
+    ) -> StorageResult<Vec<Link>> {
+        Ok(Vec::new())
     }
 
     async fn list(&self, _query: &LinkQuery) -> StorageResult<LinkPage> {
