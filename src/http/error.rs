@@ -41,6 +41,11 @@ impl ApiError {
         self.code
     }
 
+    /// True when the same request may be answered otherwise in a moment.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self.code.status(), 429 | 500..)
+    }
+
     /// Nothing here, or nothing of the caller's.
     pub(crate) fn not_found() -> Self {
         Self::new(ProblemCode::NotFound, "there is nothing here that you may see")

@@ -36,7 +36,9 @@ pub(super) fn send(answer: KeptAnswer) -> HttpResponse {
     if let Some(etag) = answer.etag {
         response.insert_header((header::ETAG, etag));
     }
-    response.content_type("application/json").body(answer.body)
+    let refused = status.is_client_error();
+    response.content_type(if refused { "application/problem+json" } else { "application/json" });
+    response.body(answer.body)
 }
 
 /// 204.
@@ -96,8 +98,8 @@ pub(super) fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, A
     Ok(Some(text.to_owned()))
 }
 
-/// Does `work` unless the same request was answered before; then repeats that answer. A refusal is
-/// not kept: the request may be sent again, corrected or not.
+/// Does `work` unless the same request was answered before; then repeats that answer, a refusal
+/// too. Only what may pass by itself is not kept, so that the request can be sent again.
 ///
 /// The ids of the `n_links` links to make are noted down before anything is made. When the answer
 /// is lost, with the process or with the store's, the next try finds by them what there is.
@@ -131,9 +133,14 @@ pub(super) async fn once(
         }
     };
     let outcome = work(ids).await;
-    let kept = match &outcome {
-        Ok(answer) => replays.finish(&key, answer.clone(), state.clock.now()).await,
-        Err(_) => replays.abandon(&key).await,
+    let answer = match &outcome {
+        Ok(answer) => Some(answer.clone()),
+        Err(error) if error.passes() => None,
+        Err(error) => Some(json(error.code().status(), &error.view())?),
+    };
+    let kept = match answer {
+        Some(answer) => replays.finish(&key, answer, state.clock.now()).await,
+        None => replays.abandon(&key).await,
     };
     // What was done is done; a repetition after the reservation's minute finds it by its ids.
     if let Err(error) = kept {

@@ -49,11 +49,11 @@ pub(in crate::http) async fn create(
     parameters.check()?;
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
     let idempotency = Idempotency::of(&request, caller.workspace(), &body)?;
-    let draft = link_draft(json::parse(&body)?, "");
     let author = Author { workspace: caller.workspace(), key: caller.key(), via: CreatedVia::Api };
 
     to_the_end(async move {
         let work = async |ids: CreateIds| {
+            let draft = link_draft(json::parse(&body)?, "");
             let Made { link, found } = if find_if_exists {
                 state.links.find_or_create(author, draft, &ids).await?
             } else {
