@@ -178,6 +178,10 @@ impl From<LinkError> for ApiError {
                 ProblemCode::Forbidden,
                 "this link was blocked by the operator and cannot be changed",
             ),
+            LinkError::OtherRows(_) => Self::new(
+                ProblemCode::IdempotencyMismatch,
+                "this `Idempotency-Key` named a batch with other rows",
+            ),
             LinkError::Load(cause) => cause.into(),
             LinkError::Storage(cause) => cause.into(),
             LinkError::NoFreeCode

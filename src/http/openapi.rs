@@ -55,6 +55,11 @@ problems! {
     422 "The idempotency key belongs to another request",
 }
 problems! {
+    /// What importing may answer.
+    ImportProblems:
+    422 "The idempotency key names a batch with other rows",
+}
+problems! {
     /// What changing may answer.
     ChangeProblems:
     409 "The alias or `external_id` is taken, or others changed the link",

@@ -13,8 +13,8 @@ use super::codes::{CodeFault, CodeMaker, CodePlan};
 use super::draft::{FieldError, LinkDraft};
 use super::ids::{IdSource, IdSourceError};
 use super::import::{
-    BatchDigest, ImportContext, ImportRow, Names, NamingError, NewCode, PreparedBatch, RowOutcome,
-    Settled, digest_in,
+    BatchDigest, ImportContext, ImportRow, Names, NamingError, NewCode, OtherRows, PreparedBatch,
+    RowOutcome, Settled, digest_in,
 };
 use super::validate::{Edit, Rules, judge_change};
 use crate::actors::clicks::ClickSink;
@@ -89,6 +89,8 @@ pub enum LinkError {
     #[error("rows cannot be named: {0}")]
     Naming(NamingError),
     #[error(transparent)]
+    OtherRows(#[from] OtherRows),
+    #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -146,8 +148,9 @@ impl LinkService {
         let mut batch =
             PreparedBatch::new(readable, &context, self).await.map_err(LinkError::Naming)?;
         let digest = digest_in(author.workspace, digest);
-        let answers = self.0.table.import(digest, batch.take_links()).await?;
-        let Settled { outcomes, replayed } = batch.settle(&answers);
+        let (fingerprint, links) = (batch.fingerprint(), batch.take_links());
+        let answers = self.0.table.import(digest, fingerprint, links).await?;
+        let Settled { outcomes, replayed } = batch.settle(&answers)?;
         let mut outcomes = outcomes.into_iter();
         let fill = |outcome: Option<_>| outcome.or_else(|| outcomes.next());
         Ok(Settled { outcomes: unread.into_iter().filter_map(fill).collect(), replayed })

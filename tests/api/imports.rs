@@ -43,6 +43,29 @@ async fn a_batch_that_is_sent_again_has_the_same_answer() {
 }
 
 #[tokio::test]
+async fn the_key_of_a_batch_takes_no_other_rows() {
+    let app = TestApp::start().await;
+    let send = |rows: &'static str| {
+        let request = app.request(Method::POST, "/api/v1/links/import").bearer_auth(&app.key);
+        let request = request.header("Idempotency-Key", format!("{:032x}", 9));
+        app.send(request.header("Content-Type", "application/x-ndjson").body(rows))
+    };
+    let first = r#"{"code":"first","destination":"https://shop.example/1"}"#;
+    assert_eq!(outcomes(&send(first).await.json()), ["created"]);
+    for other in [
+        r#"{"code":"other","destination":"https://shop.example/2"}"#,
+        r#"{"code":"first","destination":"https://shop.example/2"}"#,
+        "",
+    ] {
+        send(other).await.assert_problem(422, "idempotency_mismatch");
+    }
+    let again = send(r#" {"destination":"https://shop.example/1","code":"first"} "#).await.json();
+    assert_eq!((outcomes(&again), &again["replayed"]), (vec!["created"], &json!(true)));
+    assert_eq!(app.api(Method::GET, "/links", None).await.json()["total"], 1);
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn an_import_that_is_run_again_names_its_refused_lines_again() {
     let app = TestApp::start().await;
     app.create(json!({"destination": "https://shop.example/", "alias": "there"})).await;

@@ -189,6 +189,12 @@ impl ImportReport {
                 return Some("`external_id` belongs to another link".into());
             }
             RowOutcome::Invalid(reason) => return Some(reason),
+            RowOutcome::Unknown => {
+                return Some(
+                    "was imported before under other rules; what became of it is not remembered"
+                        .into(),
+                );
+            }
         }
         None
     }

@@ -11,7 +11,7 @@ use crate::http::cursor::from_hex;
 use crate::http::error::{ApiError, ProblemCode};
 use crate::http::extract::{Caller, read_body};
 use crate::http::json;
-use crate::http::openapi::{BodyProblems, CommonProblems};
+use crate::http::openapi::{BodyProblems, CommonProblems, ImportProblems};
 use crate::http::wire::{ImportItem, ImportView};
 use crate::service::import::{BatchDigest, ImportRow, RowOutcome, Settled};
 use crate::service::links::Author;
@@ -35,7 +35,7 @@ const DETAIL_CHARS_MAX: usize = 300;
                        `version`"),
     responses(
         (status = 200, description = "One outcome per row, in order", body = ImportView),
-        CommonProblems, BodyProblems,
+        CommonProblems, BodyProblems, ImportProblems,
     ),
 )]
 pub(in crate::http) async fn import(

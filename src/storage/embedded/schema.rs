@@ -128,6 +128,10 @@ const STEPS: &[&str] = &[
     -- Number of links, then place and outcome of each that was not created. NULL: not remembered.
     ALTER TABLE import_batches ADD COLUMN outcomes BLOB;
 ",
+    "
+    -- Of the rows as they were given. NULL: not remembered.
+    ALTER TABLE import_batches ADD COLUMN fingerprint BLOB;
+",
 ];
 
 /// The newest layout that this build knows.
