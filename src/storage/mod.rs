@@ -87,10 +87,11 @@ pub trait LinkStore: Send + Sync + 'static {
 
     /// Imports one batch, exactly once: when a batch with this `digest` was imported before, it
     /// answers what became of it then and changes nothing. `fingerprint` is of the rows as they
-    /// were given: other rows under the same digest are a `Mismatch`. A code in use by a link of the same
-    /// workspace with the same destination is `Unchanged`; by another, `Taken`, unless the entry
-    /// has a series: then its next codes are tried. Clicks of new links are added to their totals.
-    /// Batches under way at once are imported in the order in which their calls were first polled.
+    /// were given: other rows under the same digest are a `Mismatch`. A code in use by a link of
+    /// the same workspace with the same destination is `Unchanged`; by another, `Taken`, unless
+    /// the entry has a series: then its next codes are tried. Clicks of new links are added to
+    /// their totals. Batches under way at once are imported in the order in which their calls were
+    /// first polled.
     async fn import(
         &self,
         digest: [u8; 16],
