@@ -19,7 +19,7 @@ use crate::domain::id::Id;
 use crate::domain::seal::{SealKey, Sealer};
 use crate::domain::time::Clock;
 use crate::http::{HttpConfig, Site};
-use crate::service::codes::{CodeMaker, CodePlan};
+use crate::service::codes::CodeMaker;
 use crate::service::import::{ImportContext, NewNames};
 use crate::storage::lock::StoreLock;
 
@@ -123,7 +123,6 @@ fn store_end<'a>(
     let names = NewNames {
         ids: Arc::clone(&opened.ids),
         codes: CodeMaker::new(opened.sealer.clone(), Arc::clone(&opened.stores.nodes)),
-        plan: CodePlan { scheme: settings.codes.scheme, length: settings.codes.length },
     };
     Ok(StoreEnd::new(runtime, &opened.stores, context, Arc::new(names)))
 }
@@ -140,6 +139,7 @@ fn context(settings: &Settings, workspace: Id, sealer: Sealer) -> anyhow::Result
         },
         domain: Site::of(&public_url).domain,
         sealer,
+        codes: settings.codes.clone(),
         now: SystemClock.now(),
     })
 }

@@ -132,6 +132,7 @@ impl LinkService {
             policy: rules.policy.clone(),
             domain: rules.domain.clone(),
             sealer: self.0.codes.sealer().clone(),
+            codes: rules.codes.clone(),
             now: self.0.clock.now(),
         };
         let mut unread = Vec::with_capacity(rows.len());
@@ -276,9 +277,12 @@ impl Names for LinkService {
         Ok(self.0.ids.next().await?)
     }
 
-    async fn code(&self, id: Id, destination: &Destination) -> Result<NewCode, NamingError> {
-        let codes = &self.0.rules.codes;
-        let plan = CodePlan { scheme: codes.scheme, length: codes.length };
+    async fn code(
+        &self,
+        plan: CodePlan,
+        id: Id,
+        destination: &Destination,
+    ) -> Result<NewCode, NamingError> {
         NewCode::make(&self.0.codes, plan, id, destination).await
     }
 }

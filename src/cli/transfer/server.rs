@@ -242,6 +242,8 @@ impl From<ListedLink> for ImportRow {
             max_clicks: link.max_clicks,
             forward_query: Some(link.forward_query),
             external_id: link.external_id,
+            code_scheme: None,
+            code_length: None,
             status: Some(link.status),
             created_at: Some(link.created_at),
             updated_at: Some(link.updated_at),

@@ -14,6 +14,7 @@ use crate::domain::destination::DestinationPolicy;
 use crate::domain::id::Id;
 use crate::domain::seal::{SealKey, Sealer};
 use crate::domain::time::Timestamp;
+use crate::service::codes::CodesConfig;
 use crate::service::import::{BatchDigest, ImportContext, ImportRow};
 
 /// A target that keeps rows in memory, as the port promises: a batch once, a code once.
@@ -171,6 +172,8 @@ fn full_rows() -> Vec<ImportRow> {
         max_clicks: Some(100),
         forward_query: Some(false),
         external_id: text("@SUM(A1)"),
+        code_scheme: None,
+        code_length: None,
         status: text("archived"),
         created_at: text("2025-01-01T00:00:00Z"),
         updated_at: text("2025-06-01T00:00:00Z"),
@@ -364,6 +367,7 @@ fn a_dry_run_judges_every_row() {
         policy: DestinationPolicy { own_hosts: vec!["sho.rt".into()], allow_private: false },
         domain: "other.example".into(),
         sealer: Sealer::new(vec![SealKey { version: 1, secret: [1; 32] }]),
+        codes: CodesConfig::default(),
         now: Timestamp(0),
     };
     let mut checker = Checker { context, any_domain: true };

@@ -32,8 +32,13 @@ pub trait Names: Send + Sync {
     /// An id that no entity has.
     async fn id(&self) -> Result<Id, NamingError>;
 
-    /// A code in the configured scheme for the link `id`.
-    async fn code(&self, id: Id, destination: &Destination) -> Result<NewCode, NamingError>;
+    /// A code for the link `id`, made by `plan`.
+    async fn code(
+        &self,
+        plan: CodePlan,
+        id: Id,
+        destination: &Destination,
+    ) -> Result<NewCode, NamingError>;
 }
 
 /// A code that was made for a row.
@@ -49,8 +54,6 @@ pub struct NewCode {
 pub struct NewNames {
     pub ids: Arc<IdSource>,
     pub codes: CodeMaker,
-    /// How codes are made for rows that bring none.
-    pub plan: CodePlan,
 }
 
 /// What became of one row.
@@ -79,8 +82,13 @@ impl Names for NewNames {
         Ok(self.ids.next().await?)
     }
 
-    async fn code(&self, id: Id, destination: &Destination) -> Result<NewCode, NamingError> {
-        NewCode::make(&self.codes, self.plan, id, destination).await
+    async fn code(
+        &self,
+        plan: CodePlan,
+        id: Id,
+        destination: &Destination,
+    ) -> Result<NewCode, NamingError> {
+        NewCode::make(&self.codes, plan, id, destination).await
     }
 }
 
@@ -175,7 +183,7 @@ impl PreparedBatch {
                 Ok(row) => {
                     let id = names.id().await?;
                     let made = match row.needs_code() {
-                        true => Some(names.code(id, row.destination()).await?),
+                        true => Some(names.code(row.plan(), id, row.destination()).await?),
                         false => None,
                     };
                     batch.links.push(row.into_link(id, made));

@@ -14,6 +14,7 @@ use crate::domain::link::{CreatedVia, Link, LinkStatus, RedirectStatus};
 use crate::domain::scheme::CodeScheme;
 use crate::domain::seal::{SealKey, Sealer};
 use crate::domain::time::Timestamp;
+use crate::service::codes::CodesConfig;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -28,6 +29,7 @@ fn context() -> ImportContext {
         policy: DestinationPolicy { own_hosts: vec!["sho.rt".into()], allow_private: false },
         domain: "sho.rt".into(),
         sealer: sealer(1),
+        codes: CodesConfig::default(),
         now: NOW,
     }
 }
@@ -61,7 +63,12 @@ impl Names for CountingNames {
         Ok(Id(self.0.fetch_add(1, Ordering::Relaxed) + 1))
     }
 
-    async fn code(&self, id: Id, _destination: &Destination) -> Result<NewCode, NamingError> {
+    async fn code(
+        &self,
+        _plan: CodePlan,
+        id: Id,
+        _destination: &Destination,
+    ) -> Result<NewCode, NamingError> {
         Ok(NewCode { code: Code::parse(format!("n{id}").as_bytes())?, series: None })
     }
 }
