@@ -65,12 +65,12 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
         Sharing::WithServer => Mode::Existing,
     };
     let metrics = Metrics::new();
-    let secrets = match mode {
-        Mode::Create => {
+    let secrets = match sharing {
+        Sharing::Alone => {
             refuse_lost_store(path)?;
             Secrets::open_or_create(path)
         }
-        Mode::Existing => {
+        Sharing::WithServer => {
             refuse_no_store(path)?;
             Secrets::open(path)
         }

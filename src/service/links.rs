@@ -14,7 +14,7 @@ use super::draft::{FieldError, LinkDraft};
 use super::ids::{IdSource, IdSourceError};
 use super::import::{
     BatchDigest, ImportContext, ImportRow, Names, NamingError, NewCode, OtherRows, PreparedBatch,
-    RowOutcome, Settled, digest_in,
+    RowOutcome, Settled, Trial, digest_in,
 };
 use super::validate::{Edit, Rules, judge_change};
 use crate::actors::clicks::ClickSink;
@@ -125,8 +125,33 @@ impl LinkService {
         digest: &BatchDigest,
         rows: Vec<Result<ImportRow, String>>,
     ) -> Result<Settled, LinkError> {
+        let (readable, unread) = apart(rows);
+        let context = self.import_context(author);
+        let mut batch =
+            PreparedBatch::new(readable, &context, self).await.map_err(LinkError::Naming)?;
+        let digest = digest_in(author.workspace, digest);
+        let (fingerprint, links) = (batch.fingerprint(), batch.take_links());
+        let answers = self.0.table.import(digest, fingerprint, links).await?;
+        let Settled { outcomes, replayed } = batch.settle(&answers)?;
+        Ok(Settled { outcomes: together(unread, outcomes), replayed })
+    }
+
+    /// What an import of these rows would answer for each of them. Writes nothing.
+    pub async fn try_import(
+        &self,
+        author: Author,
+        rows: Vec<Result<ImportRow, String>>,
+    ) -> Result<Vec<RowOutcome>, LinkError> {
+        let (readable, unread) = apart(rows);
+        let context = self.import_context(author);
+        let links = self.0.store.as_ref();
+        let outcomes = Trial::default().judge(links, readable, &context).await?;
+        Ok(together(unread, outcomes))
+    }
+
+    fn import_context(&self, author: Author) -> ImportContext {
         let rules = &self.0.rules;
-        let context = ImportContext {
+        ImportContext {
             workspace: author.workspace,
             created_by: Some(author.key),
             policy: rules.policy.clone(),
@@ -134,27 +159,7 @@ impl LinkService {
             sealer: self.0.codes.sealer().clone(),
             codes: rules.codes.clone(),
             now: self.0.clock.now(),
-        };
-        let mut unread = Vec::with_capacity(rows.len());
-        let mut readable = Vec::with_capacity(rows.len());
-        for row in rows {
-            match row {
-                Ok(row) => {
-                    readable.push(row);
-                    unread.push(None);
-                }
-                Err(reason) => unread.push(Some(RowOutcome::Invalid(reason))),
-            }
         }
-        let mut batch =
-            PreparedBatch::new(readable, &context, self).await.map_err(LinkError::Naming)?;
-        let digest = digest_in(author.workspace, digest);
-        let (fingerprint, links) = (batch.fingerprint(), batch.take_links());
-        let answers = self.0.table.import(digest, fingerprint, links).await?;
-        let Settled { outcomes, replayed } = batch.settle(&answers)?;
-        let mut outcomes = outcomes.into_iter();
-        let fill = |outcome: Option<_>| outcome.or_else(|| outcomes.next());
-        Ok(Settled { outcomes: unread.into_iter().filter_map(fill).collect(), replayed })
     }
 
     /// Changes a link of `workspace`; moves it if the draft has another alias. Without a
@@ -285,6 +290,28 @@ impl Names for LinkService {
     ) -> Result<NewCode, NamingError> {
         NewCode::make(&self.0.codes, plan, id, destination).await
     }
+}
+
+/// The rows that can be read, and in the places of the others why they cannot.
+fn apart(rows: Vec<Result<ImportRow, String>>) -> (Vec<ImportRow>, Vec<Option<RowOutcome>>) {
+    let mut unread = Vec::with_capacity(rows.len());
+    let mut readable = Vec::with_capacity(rows.len());
+    for row in rows {
+        match row {
+            Ok(row) => {
+                readable.push(row);
+                unread.push(None);
+            }
+            Err(reason) => unread.push(Some(RowOutcome::Invalid(reason))),
+        }
+    }
+    (readable, unread)
+}
+
+/// Puts the outcomes of the readable rows into their places.
+fn together(unread: Vec<Option<RowOutcome>>, outcomes: Vec<RowOutcome>) -> Vec<RowOutcome> {
+    let mut outcomes = outcomes.into_iter();
+    unread.into_iter().filter_map(|outcome| outcome.or_else(|| outcomes.next())).collect()
 }
 
 fn count_up(link: &mut Link, now: Timestamp) {

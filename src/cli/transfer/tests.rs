@@ -15,7 +15,8 @@ use crate::domain::id::Id;
 use crate::domain::seal::{SealKey, Sealer};
 use crate::domain::time::Timestamp;
 use crate::service::codes::CodesConfig;
-use crate::service::import::{BatchDigest, ImportContext, ImportRow};
+use crate::service::import::{BatchDigest, ImportContext, ImportRow, Trial};
+use crate::storage::memory::MemoryStore;
 
 /// A target that keeps rows in memory, as the port promises: a batch once, a code once.
 #[derive(Default)]
@@ -365,17 +366,20 @@ fn a_dry_run_judges_every_row() {
         workspace: Id(1),
         created_by: None,
         policy: DestinationPolicy { own_hosts: vec!["sho.rt".into()], allow_private: false },
-        domain: "other.example".into(),
+        domain: "sho.rt".into(),
         sealer: Sealer::new(vec![SealKey { version: 1, secret: [1; 32] }]),
         codes: CodesConfig::default(),
         now: Timestamp(0),
     };
-    let mut checker = Checker { context, any_domain: true };
-    let report = import(&args, &mut checker).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let links = MemoryStore::new().links;
+    let mut trial = StoreTrial { runtime: &runtime, links, context, trial: Trial::default() };
+    let report = import(&args, &mut trial).unwrap();
     assert_eq!(lines(&report), [3, 4, 5, 6]);
-    assert_eq!(report.to_string(), "5 rows: 1 can be imported, 4 refused; nothing written");
-    checker.any_domain = false;
-    assert_eq!(lines(&import(&args, &mut checker).unwrap()), [2, 3, 4, 5, 6]);
+    let told = "5 rows: 1 can be imported, 0 unchanged, 4 refused; nothing written";
+    assert_eq!(report.to_string(), told);
+    trial.context.domain = "other.example".into();
+    assert_eq!(lines(&import(&args, &mut trial).unwrap()), [2, 3, 4, 5, 6]);
 }
 
 #[test]

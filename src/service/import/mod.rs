@@ -3,6 +3,7 @@
 
 mod judge;
 mod row;
+mod trial;
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use async_trait::async_trait;
 
 pub use judge::{ImportContext, JudgedRow, RowError};
 pub use row::{ImportRow, read_time, write_time};
+pub use trial::{RowClaim, Trial};
 
 use crate::domain::api_key::KeyDigest;
 use crate::domain::code::Code;

@@ -165,6 +165,19 @@ pub(super) fn refuse_strangers(conn: &Connection) -> Outcome<()> {
     Ok(())
 }
 
+/// Refuses a file of any other layout than that of this build.
+pub(super) fn refuse_others(conn: &Connection) -> Outcome<()> {
+    refuse_strangers(conn)?;
+    let found = version(conn)?;
+    if found < VERSION {
+        return Err(Fault::Invalid(format!(
+            "the store has an older layout ({found}, this build has {VERSION}); `shunt migrate` \
+             brings it up to date"
+        )));
+    }
+    Ok(())
+}
+
 /// Number of the last step that was applied; zero in a new file.
 pub(super) fn version(conn: &Connection) -> Outcome<i64> {
     Ok(conn.query_row("PRAGMA user_version", [], |row| row.get(0))?)
