@@ -153,7 +153,7 @@ impl State {
             LinkSort::ClicksDesc | LinkSort::ClicksAsc => {
                 SortValue::Number(self.clicks(link.id) as i64)
             }
-            LinkSort::TitleAsc => SortValue::Text(link.title.clone()),
+            LinkSort::TitleAsc => SortValue::Text(fold(&link.title)),
         };
         PageMark { value, id: link.id }
     }

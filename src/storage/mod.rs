@@ -165,6 +165,7 @@ pub enum LinkSort {
     UpdatedDesc = 2,
     ClicksDesc = 3,
     ClicksAsc = 4,
+    /// Whatever the case of its letters.
     TitleAsc = 5,
 }
 
