@@ -133,3 +133,16 @@ async fn a_request_under_way_is_answered_by_a_stopping_server() {
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     stopping.await.expect("the server stops in good order");
 }
+
+#[tokio::test]
+async fn the_operations_listener_returns_request_ids() {
+    let app = TestApp::start().await;
+    for path in ["/livez", "/metrics", "/nowhere"] {
+        let made = app.ops_get(path).await;
+        assert_eq!(made.header("x-request-id").map(str::len), Some(16), "{path}");
+    }
+    let request = reqwest::Client::new().get(format!("{}/livez", app.ops));
+    let kept = app.send(request.header("X-Request-Id", "probe-7")).await;
+    assert_eq!(kept.header("x-request-id"), Some("probe-7"));
+    app.finish().await;
+}
