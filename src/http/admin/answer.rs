@@ -5,7 +5,7 @@ use std::future::Future;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use tracing::warn;
+use tracing::{Instrument as _, warn};
 
 use super::AdminState;
 use crate::domain::id::Id;
@@ -51,7 +51,7 @@ pub(super) fn no_content() -> HttpResponse {
 pub(super) async fn to_the_end<T: 'static>(
     work: impl Future<Output = Result<T, ApiError>> + 'static,
 ) -> Result<T, ApiError> {
-    actix_web::rt::spawn(work).await.unwrap_or_else(|error| {
+    actix_web::rt::spawn(work.in_current_span()).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a request ended in a panic");
         Err(ApiError::unavailable())
     })
