@@ -62,7 +62,7 @@ async fn import(stores: &Stores, n: u64) {
             series: None,
         });
         let digest = u128::from(first).to_le_bytes();
-        stores.links.import(digest, batch.collect()).await.unwrap();
+        stores.links.import(digest, [0; 32], batch.collect()).await.unwrap();
     }
 }
 

@@ -4,6 +4,7 @@
 //! tried by itself, so that one run names every mistake and where it was written.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -13,6 +14,7 @@ use toml::{Table, Value};
 use crate::actors::clicks::ClicksConfig;
 use crate::actors::links::LinksConfig;
 use crate::domain::problems::Problems;
+use crate::domain::secret::MASK;
 use crate::http::{HttpConfig, OpsConfig, PagesConfig, RedirectConfig};
 use crate::service::bootstrap::AuthConfig;
 use crate::service::codes::CodesConfig;
@@ -121,7 +123,7 @@ pub fn file_to_read(named: Option<&Path>) -> Option<PathBuf> {
 /// Loads all settings. Every problem found is in the error.
 pub fn load(
     file: Option<&Path>,
-    environment: impl IntoIterator<Item = (String, String)>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Settings, Problems> {
     let mut problems = Problems::default();
     let mut parts = BTreeMap::new();
@@ -129,7 +131,7 @@ pub fn load(
         take_file(path, &mut parts, &mut problems);
     }
     for (name, text) in environment {
-        take_variable(&name, text, &mut parts, &mut problems);
+        take_variable(&name, &text, &mut parts, &mut problems);
     }
     let settings = Settings::from_parts(&parts, &mut problems);
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
@@ -145,7 +147,7 @@ impl Settings {
 
     fn mask_secrets(&mut self) {
         if let Some(key) = &mut self.auth.bootstrap_key {
-            "…".clone_into(key);
+            MASK.clone_into(key);
         }
     }
 }
@@ -173,20 +175,30 @@ fn take_file(path: &Path, parts: &mut BTreeMap<String, Section>, problems: &mut 
 }
 
 fn take_variable(
-    name: &str,
-    text: String,
+    name: &OsStr,
+    text: &OsStr,
     parts: &mut BTreeMap<String, Section>,
     problems: &mut Problems,
 ) {
-    let Some(path) = name.strip_prefix(ENV_PREFIX) else { return };
-    if ENV_OF_PROGRAM.contains(&name) || is_service_link(path, &text) {
+    let shown = name.to_string_lossy();
+    let Some(path) = shown.strip_prefix(ENV_PREFIX) else { return };
+    // A variable that is set to nothing is how a script unsets it.
+    if ENV_OF_PROGRAM.contains(&shown.as_ref()) || text.is_empty() {
+        return;
+    }
+    let (Some(name), Some(text)) = (name.to_str(), text.to_str()) else {
+        problems.add(format!("`{shown}` is not valid UTF-8"));
+        return;
+    };
+    if is_service_link(path, text) {
         return;
     }
     let Some((section, key)) = path.split_once("__") else {
         problems.add(format!("`{name}` is no setting; write {ENV_PREFIX}<SECTION>__<KEY>"));
         return;
     };
-    let written = Written { value: read_value(&text), text: Some(text), origin: name.to_owned() };
+    let written =
+        Written { value: read_value(text), text: Some(text.to_owned()), origin: name.to_owned() };
     parts.entry(section.to_lowercase()).or_default().insert(key.to_lowercase(), written);
 }
 

@@ -64,9 +64,9 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
         Sharing::Alone => Mode::Create,
         Sharing::WithServer => Mode::Existing,
     };
-    match mode {
-        Mode::Create => refuse_lost_store(path)?,
-        Mode::Existing => refuse_no_store(path)?,
+    match sharing {
+        Sharing::Alone => refuse_lost_store(path)?,
+        Sharing::WithServer => refuse_no_store(path)?,
     }
     let embedded = Embedded::open_with(path, mode, &settings.storage.embedded())
         .with_context(|| format!("opening the store in {}", path.display()))?;
@@ -74,7 +74,7 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
     let stores = layers::metered(embedded.stores(), "embedded", &metrics);
     // After the store: a first start that is cut short leaves what the next one can go on from.
     let is_new = stores.accounts.workspaces().await.context("reading the store")?.is_empty();
-    let secrets = match is_new && mode == Mode::Create {
+    let secrets = match is_new && sharing == Sharing::Alone {
         true => Secrets::open_or_create(path),
         false => Secrets::open(path),
     };

@@ -9,8 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::app::{self, Opened, Sharing, SystemClock};
 use crate::cli::transfer::{
-    self, Checker, ExportArgs, ExportReport, ImportArgs, ImportReport, ServerArgs, ServerEnd,
-    StoreEnd, WrongUsage,
+    self, ExportArgs, ExportReport, ImportArgs, ImportReport, ServerArgs, ServerEnd, ServerTrial,
+    StoreEnd, StoreTrial, WrongUsage,
 };
 use crate::cli::{Failure, Outcome, complain, keys, say};
 use crate::config::Settings;
@@ -19,9 +19,11 @@ use crate::domain::id::Id;
 use crate::domain::seal::{SealKey, Sealer};
 use crate::domain::time::Clock;
 use crate::http::{HttpConfig, Site};
-use crate::service::codes::{CodeMaker, CodePlan};
-use crate::service::import::{ImportContext, NewNames};
+use crate::service::codes::CodeMaker;
+use crate::service::import::{ImportContext, NewNames, Trial};
+use crate::storage::embedded::{Embedded, Mode, database_file};
 use crate::storage::lock::StoreLock;
+use crate::storage::memory::MemoryStore;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LinksCommand {
@@ -66,21 +68,18 @@ fn told(report: &ImportReport) -> Outcome {
 }
 
 fn import(args: &ImportArgs, settings: &Settings) -> Result<ImportReport, Failure> {
-    if args.dry_run {
-        // A dry run needs no store: it must not make one, nor wait for a server to stop.
-        let nobodys = Sealer::new(vec![SealKey { version: 0, secret: [0; 32] }]);
-        let mut context = context(settings, Id(0), nobodys)?;
-        let any_domain = args.server.url.is_some();
-        if any_domain {
-            context.policy = DestinationPolicy { own_hosts: Vec::new(), allow_private: true };
-        }
-        return transfer::import(args, &mut Checker { context, any_domain }).map_err(failure);
-    }
     let through = through(&args.server, settings)?;
     if let Some(mut server) = ServerEnd::of(&through)? {
+        if args.dry_run {
+            let mut trial = ServerTrial { server, trial: Trial::default() };
+            return transfer::import(args, &mut trial).map_err(failure);
+        }
         return transfer::import(args, &mut server).map_err(failure);
     }
     let runtime = runtime()?;
+    if args.dry_run {
+        return try_on_store(args, settings, &runtime);
+    }
     let opened = runtime.block_on(app::open(settings, Sharing::Alone))?;
     if let Some(key) = &opened.owner_key {
         say(format_args!("owner API key: {}", key.as_str()));
@@ -90,12 +89,36 @@ fn import(args: &ImportArgs, settings: &Settings) -> Result<ImportReport, Failur
     transfer::import(args, &mut store).map_err(failure)
 }
 
+/// Judges the rows by the store as it is, beside a server too; by an empty one if there is none.
+fn try_on_store(
+    args: &ImportArgs,
+    settings: &Settings,
+    runtime: &Runtime,
+) -> Result<ImportReport, Failure> {
+    let path = &settings.storage.path;
+    let stores = match database_file(path).exists() {
+        true => Embedded::open_with(path, Mode::ReadOnly, &settings.storage.embedded())
+            .with_context(|| format!("opening the store in {}", path.display()))?
+            .stores(),
+        false => MemoryStore::new(),
+    };
+    let workspaces = runtime.block_on(stores.accounts.workspaces()).map_err(anyhow::Error::from)?;
+    let operator = workspaces.iter().find(|workspace| workspace.operator);
+    // Whether a code opens decides nothing here.
+    let nobodys = Sealer::new(vec![SealKey { version: 0, secret: [0; 32] }]);
+    let context = context(settings, operator.map_or(Id(0), |own| own.id), nobodys)?;
+    let mut trial = StoreTrial { runtime, links: stores.links, context, trial: Trial::default() };
+    transfer::import(args, &mut trial).map_err(failure)
+}
+
 /// Which server to go through: the one that was named, else, when a key is given, the one that
 /// holds the store, at the address that it listens on by these settings.
 fn through(args: &ServerArgs, settings: &Settings) -> anyhow::Result<ServerArgs> {
     let mut args = args.clone();
     if args.url.is_none() && args.key.is_some() {
-        let held = matches!(StoreLock::try_acquire(&settings.storage.path), Ok(None));
+        let path = &settings.storage.path;
+        // To try the lock would make the folder.
+        let held = database_file(path).exists() && matches!(StoreLock::try_acquire(path), Ok(None));
         let here = HttpConfig { public_url: None, ..settings.http.clone() };
         let (listener, _) = here.site().context("reading `http.listen`")?;
         args.url = held.then(|| listener.to_string());
@@ -123,7 +146,6 @@ fn store_end<'a>(
     let names = NewNames {
         ids: Arc::clone(&opened.ids),
         codes: CodeMaker::new(opened.sealer.clone(), Arc::clone(&opened.stores.nodes)),
-        plan: CodePlan { scheme: settings.codes.scheme, length: settings.codes.length },
     };
     Ok(StoreEnd::new(runtime, &opened.stores, context, Arc::new(names)))
 }
@@ -140,6 +162,7 @@ fn context(settings: &Settings, workspace: Id, sealer: Sealer) -> anyhow::Result
         },
         domain: Site::of(&public_url).domain,
         sealer,
+        codes: settings.codes.clone(),
         now: SystemClock.now(),
     })
 }

@@ -136,18 +136,12 @@ fn migrate(settings: &Settings) -> Outcome {
 
 fn load(named: Option<&Path>) -> Result<Settings, Failure> {
     let file = config::file_to_read(named);
-    config::load(file.as_deref(), environment()).map_err(|problems| {
+    config::load(file.as_deref(), std::env::vars_os()).map_err(|problems| {
         Failure::usage(format!(
             "the configuration has mistakes:\n{problems}\n\
              `shunt print-config` shows all keys; docs/configuration.md explains them."
         ))
     })
-}
-
-/// Environment variables that are not UTF-8 cannot be settings.
-fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
 }
 
 /// Writes one line to standard output; a closed pipe is not an error worth a word.

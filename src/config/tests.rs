@@ -5,9 +5,10 @@
 mod mutations;
 
 use super::*;
+use crate::domain::secret::Secret;
 
-fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+fn environment(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    pairs.iter().map(|(name, text)| (name.into(), text.into())).collect()
 }
 
 #[test]
@@ -54,4 +55,19 @@ fn a_file_that_is_not_toml_is_named_with_its_line() {
     std::fs::write(&file, "[log]\nlevel = \n").unwrap();
     let text = load(Some(&file), []).unwrap_err().to_string();
     assert!(text.contains("bad.toml") && text.contains("line 2"), "{text}");
+}
+
+#[test]
+fn secrets_are_shown_nowhere() {
+    let words = [
+        ("SHUNT_STORAGE__CQL_USER", "somebody"),
+        ("SHUNT_STORAGE__CQL_PASSWORD", "hunter2"),
+        ("SHUNT_REDIS__URL", ""),
+    ];
+    let mut settings = load(None, environment(&words)).unwrap();
+    assert_eq!(settings.storage.cql_password, Some(Secret("hunter2".to_owned())));
+    settings.redis.url = Some(Secret("redis://:hunter2@127.0.0.1/".to_owned()));
+    for shown in [settings.to_toml(), format!("{settings:?}")] {
+        assert!(shown.contains("somebody") && !shown.contains("hunter2"), "{shown}");
+    }
 }

@@ -16,5 +16,6 @@ pub mod problems;
 pub mod query;
 pub mod scheme;
 pub mod seal;
+pub mod secret;
 pub mod time;
 pub mod units;

@@ -41,6 +41,11 @@ impl ApiError {
         self.code
     }
 
+    /// True when the same request may be answered otherwise in a moment.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self.code.status(), 429 | 500..)
+    }
+
     /// Nothing here, or nothing of the caller's.
     pub(crate) fn not_found() -> Self {
         Self::new(ProblemCode::NotFound, "there is nothing here that you may see")
@@ -172,6 +177,10 @@ impl From<LinkError> for ApiError {
             LinkError::Blocked => Self::new(
                 ProblemCode::Forbidden,
                 "this link was blocked by the operator and cannot be changed",
+            ),
+            LinkError::OtherRows(_) => Self::new(
+                ProblemCode::IdempotencyMismatch,
+                "this `Idempotency-Key` named a batch with other rows",
             ),
             LinkError::Load(cause) => cause.into(),
             LinkError::Storage(cause) => cause.into(),

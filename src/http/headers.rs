@@ -116,6 +116,22 @@ pub(crate) fn given_request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     (fits && id.as_bytes().iter().all(u8::is_ascii_graphic)).then(|| id.clone())
 }
 
+/// The trace that a request belongs to: 32 digits out of a valid `traceparent` (W3C Trace Context).
+pub(crate) fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let mut given = headers.get_all("traceparent");
+    let text = given.next().filter(|_| given.len() == 0)?.to_str().ok()?;
+    let mut parts = text.split('-');
+    let mut part = |length: usize| {
+        let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        parts.next().filter(|part| part.len() == length && part.bytes().all(hex))
+    };
+    let (version, trace, parent, _flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
+    // Later versions may have more parts.
+    let ends = version != "00" || parts.next().is_none();
+    let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+    (version != "ff" && ends && !is_zero(trace) && !is_zero(parent)).then_some(trace)
+}
+
 /// True when the client would rather have JSON than a page: it names JSON, and does not like HTML
 /// better. `*/*` alone is a page.
 pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
@@ -229,6 +245,28 @@ mod tests {
         let mut long = HeaderMap::new();
         long.insert(X_REQUEST_ID, HeaderValue::from_str(&"x".repeat(129)).expect("it is ASCII"));
         assert_eq!(given_request_id(&long), None);
+    }
+
+    #[test]
+    fn a_trace_is_known_by_a_valid_traceparent_only() {
+        const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+        for line in [
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-later",
+        ] {
+            assert_eq!(trace_id(&headers(&[("traceparent", line)])), Some(TRACE));
+        }
+        for line in [
+            "",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert_eq!(trace_id(&headers(&[("traceparent", line)])), None, "{line}");
+        }
     }
 
     #[test]

@@ -5,9 +5,10 @@ pub(super) mod shapes;
 
 use std::collections::BTreeMap;
 
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, HeaderBuilder, Ref, RefOr, Response, ResponseBuilder, schema,
+    ContentBuilder, Header, HeaderBuilder, Ref, RefOr, Response, ResponseBuilder, schema,
 };
 use utoipa::{IntoResponses, Modify, OpenApi};
 
@@ -55,6 +56,11 @@ problems! {
     422 "The idempotency key belongs to another request",
 }
 problems! {
+    /// What importing may answer.
+    ImportProblems:
+    422 "The idempotency key names a batch with other rows",
+}
+problems! {
     /// What changing may answer.
     ChangeProblems:
     409 "The alias or `external_id` is taken, or others changed the link",
@@ -74,6 +80,7 @@ fn problem(status: u16, why: &str) -> Response {
     let text = || HeaderBuilder::new().build();
     match status {
         401 => response.header("WWW-Authenticate", text()),
+        405 => response.header("Allow", text()),
         503 => response.header("Retry-After", text()),
         _ => response,
     }
@@ -119,6 +126,12 @@ impl Modify for Details {
                 code.enum_values = Some(codes.collect());
             }
         }
+        for (path, item) in &mut openapi.paths.paths {
+            let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+            for operation in operations.into_iter().flatten() {
+                complete(path, operation);
+            }
+        }
         for name in ["CreateLink", "ChangeLink", "CreateLinks", "CreateApiKey"] {
             if let Some(RefOr::T(schema::Schema::Object(object))) = components.schemas.get_mut(name)
             {
@@ -127,6 +140,30 @@ impl Modify for Details {
             }
         }
     }
+}
+
+/// Adds what every answer has, and what no handler can say: that others are refused.
+fn complete(path: &str, operation: &mut Operation) {
+    let answers = &mut operation.responses.responses;
+    let refused = || RefOr::T(problem(405, "The path does not take this method"));
+    answers.entry("405".to_owned()).or_insert_with(refused);
+    let replays = operation.operation_id.as_deref();
+    let replays = matches!(replays, Some("create_link" | "create_links"));
+    for (status, answer) in answers {
+        let RefOr::T(answer) = answer else { continue };
+        // A plain visit is answered before anything else is read of it.
+        if !path.starts_with("/{") {
+            answer.headers.insert("X-Request-Id".to_owned(), text("Yours, or one that was made"));
+        }
+        if replays && ["200", "201", "400", "409"].contains(&status.as_str()) {
+            let why = "`true`: the answer to the first request with this key, again";
+            answer.headers.insert("Idempotency-Replayed".to_owned(), text(why));
+        }
+    }
+}
+
+fn text(description: &str) -> RefOr<Header> {
+    HeaderBuilder::new().description(Some(description)).build().into()
 }
 
 /// The whole document, as JSON.
@@ -166,6 +203,27 @@ mod tests {
             })
             .collect();
         assert_eq!(described, routed);
+    }
+
+    #[test]
+    fn every_operation_says_what_it_refuses_and_which_headers_answers_have() {
+        let document = parsed();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let answers = &operation["responses"];
+                assert!(answers["405"]["headers"]["Allow"].is_object(), "{method} {path}");
+                let identified = answers["405"]["headers"]["X-Request-Id"].is_object();
+                assert_eq!(identified, path != "/{code}", "{method} {path}");
+            }
+        }
+        for path in ["/api/v1/links", "/api/v1/links/bulk"] {
+            for status in ["200", "400", "409"] {
+                let answer = &document["paths"][path]["post"]["responses"][status];
+                assert!(answer["headers"]["Idempotency-Replayed"].is_object(), "{path} {status}");
+            }
+        }
+        let list = &document["paths"]["/api/v1/links"]["get"]["responses"]["200"]["headers"];
+        assert!(list["X-Request-Id"].is_object() && list["Idempotency-Replayed"].is_null());
     }
 
     #[test]

@@ -52,6 +52,50 @@ impl CodesConfig {
     }
 }
 
+/// Why what a caller chose is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChoiceError {
+    #[error("the operator allows no choice of the scheme")]
+    SchemeFixed,
+    #[error("the operator allows no choice of the length")]
+    LengthFixed,
+    #[error("only random and hash codes have a length to choose")]
+    NoLength,
+    #[error("from {CODE_LENGTH_MIN} to {CODE_LENGTH_MAX} characters")]
+    LengthOutOfRange,
+}
+
+impl CodesConfig {
+    /// The scheme for one link, if the caller may choose it.
+    pub fn scheme_for(&self, chosen: Option<CodeScheme>) -> Result<CodeScheme, ChoiceError> {
+        match chosen {
+            Some(scheme) if scheme != self.scheme && !self.allow_choice => {
+                Err(ChoiceError::SchemeFixed)
+            }
+            Some(scheme) => Ok(scheme),
+            None => Ok(self.scheme),
+        }
+    }
+
+    /// The length of a code of `scheme`, if the caller may choose it.
+    pub fn length_for(
+        &self,
+        scheme: CodeScheme,
+        chosen: Option<u64>,
+    ) -> Result<usize, ChoiceError> {
+        let Some(length) = chosen else { return Ok(self.length) };
+        if !self.allow_choice {
+            return Err(ChoiceError::LengthFixed);
+        }
+        if !matches!(scheme, CodeScheme::Random | CodeScheme::Hash) {
+            return Err(ChoiceError::NoLength);
+        }
+        let allowed = CODE_LENGTH_MIN..=CODE_LENGTH_MAX;
+        let length = usize::try_from(length).ok().filter(|length| allowed.contains(length));
+        length.ok_or(ChoiceError::LengthOutOfRange)
+    }
+}
+
 /// How the code of one new link is to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodePlan {

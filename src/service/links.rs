@@ -13,8 +13,8 @@ use super::codes::{CodeFault, CodeMaker, CodePlan};
 use super::draft::{FieldError, LinkDraft};
 use super::ids::{IdSource, IdSourceError};
 use super::import::{
-    BatchDigest, ImportContext, ImportRow, Names, NamingError, NewCode, PreparedBatch, RowOutcome,
-    Settled, digest_in,
+    BatchDigest, ImportContext, ImportRow, Names, NamingError, NewCode, OtherRows, PreparedBatch,
+    RowOutcome, Settled, Trial, digest_in,
 };
 use super::stripes::Stripes;
 use super::validate::{Edit, Rules, judge_change};
@@ -96,6 +96,8 @@ pub enum LinkError {
     #[error("rows cannot be named: {0}")]
     Naming(NamingError),
     #[error(transparent)]
+    OtherRows(#[from] OtherRows),
+    #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -130,34 +132,41 @@ impl LinkService {
         digest: &BatchDigest,
         rows: Vec<Result<ImportRow, String>>,
     ) -> Result<Settled, LinkError> {
+        let (readable, unread) = apart(rows);
+        let context = self.import_context(author);
+        let mut batch =
+            PreparedBatch::new(readable, &context, self).await.map_err(LinkError::Naming)?;
+        let digest = digest_in(author.workspace, digest);
+        let (fingerprint, links) = (batch.fingerprint(), batch.take_links());
+        let answers = self.parts.table.import(digest, fingerprint, links).await?;
+        let Settled { outcomes, replayed } = batch.settle(&answers)?;
+        Ok(Settled { outcomes: together(unread, outcomes), replayed })
+    }
+
+    /// What an import of these rows would answer for each of them. Writes nothing.
+    pub async fn try_import(
+        &self,
+        author: Author,
+        rows: Vec<Result<ImportRow, String>>,
+    ) -> Result<Vec<RowOutcome>, LinkError> {
+        let (readable, unread) = apart(rows);
+        let context = self.import_context(author);
+        let links = self.parts.store.as_ref();
+        let outcomes = Trial::default().judge(links, readable, &context).await?;
+        Ok(together(unread, outcomes))
+    }
+
+    fn import_context(&self, author: Author) -> ImportContext {
         let rules = &self.parts.rules;
-        let context = ImportContext {
+        ImportContext {
             workspace: author.workspace,
             created_by: Some(author.key),
             policy: rules.policy.clone(),
             domain: rules.domain.clone(),
             sealer: self.parts.codes.sealer().clone(),
+            codes: rules.codes.clone(),
             now: self.parts.clock.now(),
-        };
-        let mut unread = Vec::with_capacity(rows.len());
-        let mut readable = Vec::with_capacity(rows.len());
-        for row in rows {
-            match row {
-                Ok(row) => {
-                    readable.push(row);
-                    unread.push(None);
-                }
-                Err(reason) => unread.push(Some(RowOutcome::Invalid(reason))),
-            }
         }
-        let mut batch =
-            PreparedBatch::new(readable, &context, self).await.map_err(LinkError::Naming)?;
-        let digest = digest_in(author.workspace, digest);
-        let answers = self.parts.table.import(digest, batch.take_links()).await?;
-        let Settled { outcomes, replayed } = batch.settle(&answers);
-        let mut outcomes = outcomes.into_iter();
-        let fill = |outcome: Option<_>| outcome.or_else(|| outcomes.next());
-        Ok(Settled { outcomes: unread.into_iter().filter_map(fill).collect(), replayed })
     }
 
     /// Changes a link of `workspace`; moves it if the draft has another alias. Changes of one link
@@ -290,11 +299,36 @@ impl Names for LinkService {
         Ok(self.parts.ids.next().await?)
     }
 
-    async fn code(&self, id: Id, destination: &Destination) -> Result<NewCode, NamingError> {
-        let codes = &self.parts.rules.codes;
-        let plan = CodePlan { scheme: codes.scheme, length: codes.length };
+    async fn code(
+        &self,
+        plan: CodePlan,
+        id: Id,
+        destination: &Destination,
+    ) -> Result<NewCode, NamingError> {
         NewCode::make(&self.parts.codes, plan, id, destination).await
     }
+}
+
+/// The rows that can be read, and in the places of the others why they cannot.
+fn apart(rows: Vec<Result<ImportRow, String>>) -> (Vec<ImportRow>, Vec<Option<RowOutcome>>) {
+    let mut unread = Vec::with_capacity(rows.len());
+    let mut readable = Vec::with_capacity(rows.len());
+    for row in rows {
+        match row {
+            Ok(row) => {
+                readable.push(row);
+                unread.push(None);
+            }
+            Err(reason) => unread.push(Some(RowOutcome::Invalid(reason))),
+        }
+    }
+    (readable, unread)
+}
+
+/// Puts the outcomes of the readable rows into their places.
+fn together(unread: Vec<Option<RowOutcome>>, outcomes: Vec<RowOutcome>) -> Vec<RowOutcome> {
+    let mut outcomes = outcomes.into_iter();
+    unread.into_iter().filter_map(|outcome| outcome.or_else(|| outcomes.next())).collect()
 }
 
 fn count_up(link: &mut Link, now: Timestamp) {

@@ -5,13 +5,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::problems::Problems;
+use crate::domain::secret::Secret;
 
 /// `[redis]`: the cache and change feed between nodes. Not in this version, which runs one node.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisConfig {
-    /// Must be unset.
-    pub url: Option<String>,
+    /// Must be unset. A secret.
+    pub url: Option<Secret>,
 }
 
 /// `[anonymous]`: links without an account. Not in this version.
@@ -88,7 +89,7 @@ mod tests {
         LimitsConfig::default().check(&mut problems);
         assert!(problems.is_empty(), "{problems}");
 
-        RedisConfig { url: Some("redis://127.0.0.1/".to_owned()) }.check(&mut problems);
+        RedisConfig { url: Some(Secret("redis://127.0.0.1/".to_owned())) }.check(&mut problems);
         AnonymousConfig { enabled: true }.check(&mut problems);
         LimitsConfig { unknown_codes_per_minute: 5, ..LimitsConfig::default() }
             .check(&mut problems);

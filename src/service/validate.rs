@@ -7,10 +7,9 @@ use crate::domain::limits::{
     TITLE_CHARS_MAX,
 };
 use crate::domain::link::{Link, LinkStatus, RedirectStatus};
-use crate::domain::scheme::CodeScheme;
 use crate::domain::time::Timestamp;
 
-use super::codes::{CODE_LENGTH_MAX, CODE_LENGTH_MIN, CodePlan, CodesConfig};
+use super::codes::{ChoiceError, CodePlan, CodesConfig};
 use super::draft::{Field, FieldCode, FieldError, LinkDraft};
 
 /// Longest `expires_in`, in seconds: a hundred years.
@@ -349,32 +348,26 @@ impl<'a> Judge<'a> {
 
     fn plan(&mut self, draft: &LinkDraft) -> CodePlan {
         let codes = &self.rules.codes;
-        let (configured, free) = (codes.scheme, codes.allow_choice);
-        let mut plan = CodePlan { scheme: configured, length: codes.length };
-        if let Field::Set(scheme) = draft.code_scheme {
-            if scheme != configured && !free {
-                let detail = "the operator allows no choice of the scheme";
-                self.refuse("code_scheme", FieldCode::NotAvailable, detail);
-            }
-            plan.scheme = scheme;
-        }
-        if let Field::Set(length) = draft.code_length {
-            let lengthy = matches!(plan.scheme, CodeScheme::Random | CodeScheme::Hash);
-            let allowed = CODE_LENGTH_MIN as u64..=CODE_LENGTH_MAX as u64;
-            if !free {
-                let detail = "the operator allows no choice of the length";
-                self.refuse("code_length", FieldCode::NotAvailable, detail);
-            } else if !lengthy {
-                let detail = "only random and hash codes have a length to choose";
-                self.refuse("code_length", FieldCode::Contradiction, detail);
-            } else if !allowed.contains(&length) {
-                let detail = format!("from {CODE_LENGTH_MIN} to {CODE_LENGTH_MAX} characters");
-                self.refuse("code_length", FieldCode::OutOfRange, detail);
-            } else {
-                plan.length = length as usize;
-            }
-        }
-        plan
+        let chosen = draft.code_scheme.clone().given();
+        let scheme = codes.scheme_for(chosen).unwrap_or_else(|error| {
+            self.refuse_choice("code_scheme", error);
+            chosen.unwrap_or_default()
+        });
+        let length = codes.length_for(scheme, draft.code_length.clone().given());
+        let length = length.unwrap_or_else(|error| {
+            self.refuse_choice("code_length", error);
+            codes.length
+        });
+        CodePlan { scheme, length }
+    }
+
+    fn refuse_choice(&mut self, name: &str, error: ChoiceError) {
+        let code = match error {
+            ChoiceError::SchemeFixed | ChoiceError::LengthFixed => FieldCode::NotAvailable,
+            ChoiceError::NoLength => FieldCode::Contradiction,
+            ChoiceError::LengthOutOfRange => FieldCode::OutOfRange,
+        };
+        self.refuse(name, code, error.to_string());
     }
 }
 

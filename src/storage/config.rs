@@ -1,10 +1,12 @@
 //! Where the store is, and how large it may be.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::problems::Problems;
+use crate::domain::secret::Secret;
 use crate::domain::units::Size;
 use crate::storage::embedded::EmbeddedConfig;
 
@@ -17,6 +19,16 @@ pub struct StorageConfig {
     /// Contact points of a CQL database, used instead of the embedded store. Must be empty: not in
     /// this version.
     pub cql: Vec<String>,
+    /// Keyspace of the CQL database: 1 to 48 of `a-z 0-9 _`, a letter first. Of no effect while
+    /// `storage.cql` is empty, like the three that follow.
+    pub keyspace: String,
+    /// Who logs in to the CQL database. Unset: nobody has to.
+    pub cql_user: Option<String>,
+    /// The password of `storage.cql_user`. A secret.
+    pub cql_password: Option<Secret>,
+    /// Copies of every row in the CQL database, 1 to 99, or one number per data centre as in
+    /// `{ dc1 = 3, dc2 = 2 }`.
+    pub replication: Replication,
     /// Threads for short reads, 1 to 32. Loads of links that are not in memory wait for these.
     pub short_readers: usize,
     /// Threads for lists, searches and scans, 1 to 32.
@@ -26,11 +38,37 @@ pub struct StorageConfig {
     pub size_max: Size,
 }
 
+/// `storage.replication`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged, expecting = "expected a number of copies, or one per data centre")]
+pub enum Replication {
+    Factor(u8),
+    PerDataCentre(BTreeMap<String, u8>),
+}
+
+impl Replication {
+    fn factors(&self) -> Vec<u8> {
+        match self {
+            Self::Factor(factor) => vec![*factor],
+            Self::PerDataCentre(factors) => factors.values().copied().collect(),
+        }
+    }
+}
+
 impl Default for StorageConfig {
     fn default() -> Self {
         let EmbeddedConfig { short_readers, long_readers, size_max } = EmbeddedConfig::default();
-        let (path, cql) = (PathBuf::from("./data"), Vec::new());
-        Self { path, cql, short_readers, long_readers, size_max }
+        Self {
+            path: PathBuf::from("./data"),
+            cql: Vec::new(),
+            keyspace: "shunt".to_owned(),
+            cql_user: None,
+            cql_password: None,
+            replication: Replication::Factor(3),
+            short_readers,
+            long_readers,
+            size_max,
+        }
     }
 }
 
@@ -42,6 +80,14 @@ impl StorageConfig {
         }
         if !self.cql.is_empty() {
             problems.add("`storage.cql` is not empty; this version has the embedded store only");
+        }
+        if !is_keyspace(&self.keyspace) {
+            problems
+                .add("`storage.keyspace` must be 1 to 48 of `a-z 0-9 _` and begin with a letter");
+        }
+        let factors = self.replication.factors();
+        if factors.is_empty() || factors.iter().any(|factor| !(1..=99).contains(factor)) {
+            problems.add("`storage.replication` must be from 1 to 99, for each data centre");
         }
         problems.range("storage.short_readers", self.short_readers, 1..=32);
         problems.range("storage.long_readers", self.long_readers, 1..=32);
@@ -58,4 +104,11 @@ impl StorageConfig {
             size_max: self.size_max,
         }
     }
+}
+
+fn is_keyspace(name: &str) -> bool {
+    let word = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    name.len() <= 48
+        && name.bytes().all(word)
+        && name.bytes().next().is_some_and(|first| first.is_ascii_lowercase())
 }

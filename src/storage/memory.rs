@@ -14,7 +14,7 @@ use super::{
     LinkSort, LinkStore, NodeStore, PageMark, Replace, ReplayKey, SortValue, StorageError,
     StorageErrorKind, StorageResult, Stores, Workspace,
 };
-use crate::domain::api_key::ApiKey;
+use crate::domain::api_key::{ApiKey, KeyDigest};
 use crate::domain::click::{ClickTotals, Granularity, SegmentCounts, SegmentId};
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
@@ -31,7 +31,7 @@ pub struct MemoryStore(Mutex<State>);
 struct State {
     links: BTreeMap<Id, Link>,
     codes: HashMap<LinkKey, Id>,
-    imported: HashMap<[u8; 16], Vec<Imported>>,
+    imported: HashMap<[u8; 16], (KeyDigest, Vec<Imported>)>,
     foreign_sealed: HashSet<DomainId>,
     totals: HashMap<Id, ClickTotals>,
     minutes: BTreeMap<(Id, u32), u64>,
@@ -153,7 +153,7 @@ impl State {
             LinkSort::ClicksDesc | LinkSort::ClicksAsc => {
                 SortValue::Number(self.clicks(link.id) as i64)
             }
-            LinkSort::TitleAsc => SortValue::Text(link.title.clone()),
+            LinkSort::TitleAsc => SortValue::Text(fold(&link.title)),
         };
         PageMark { value, id: link.id }
     }
@@ -312,18 +312,22 @@ impl LinkStore for MemoryStore {
     async fn import(
         &self,
         digest: [u8; 16],
+        fingerprint: KeyDigest,
         batch: Vec<ImportedLink>,
     ) -> StorageResult<BatchAnswer> {
         let mut state = self.lock();
-        if let Some(known) = state.imported.get(&digest) {
-            return Ok(BatchAnswer::Known(known.clone()));
+        if let Some((of, known)) = state.imported.get(&digest) {
+            return Ok(match *of == fingerprint {
+                true => BatchAnswer::Known(known.clone()),
+                false => BatchAnswer::Mismatch,
+            });
         }
         let rows: Vec<Imported> = batch.into_iter().map(|entry| state.take_in(entry)).collect();
         let plain = |row: &Imported| match row {
             Imported::Recoded(_) => Imported::Created,
             row => *row,
         };
-        state.imported.insert(digest, rows.iter().map(plain).collect());
+        state.imported.insert(digest, (fingerprint, rows.iter().map(plain).collect()));
         Ok(BatchAnswer::New(rows))
     }
 

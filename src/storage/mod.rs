@@ -88,13 +88,16 @@ pub trait LinkStore: Send + Sync + 'static {
     async fn count(&self) -> StorageResult<u64>;
 
     /// Imports one batch, exactly once: when a batch with this `digest` was imported before, it
-    /// answers what became of it then and changes nothing. A code in use by a link of the same
-    /// workspace with the same destination is `Unchanged`; by another, `Taken`, unless the entry
-    /// has a series: then its next codes are tried. Clicks of new links are added to their totals.
-    /// Batches under way at once are imported in the order in which their calls were first polled.
+    /// answers what became of it then and changes nothing. `fingerprint` is of the rows as they
+    /// were given: other rows under the same digest are a `Mismatch`. A code in use by a link of
+    /// the same workspace with the same destination is `Unchanged`; by another, `Taken`, unless
+    /// the entry has a series: then its next codes are tried. Clicks of new links are added to
+    /// their totals. Batches under way at once are imported in the order in which their calls were
+    /// first polled.
     async fn import(
         &self,
         digest: [u8; 16],
+        fingerprint: KeyDigest,
         batch: Vec<ImportedLink>,
     ) -> StorageResult<BatchAnswer>;
 
@@ -139,6 +142,8 @@ pub enum BatchAnswer {
     /// It was imported before. Links that got another code are `Created` here; empty when the
     /// batch is older than the memory of answers.
     Known(Vec<Imported>),
+    /// Another batch was imported under this digest. Nothing was done.
+    Mismatch,
 }
 
 /// Outcome of importing one link.
@@ -162,6 +167,7 @@ pub enum LinkSort {
     UpdatedDesc = 2,
     ClicksDesc = 3,
     ClicksAsc = 4,
+    /// Whatever the case of its letters.
     TitleAsc = 5,
 }
 

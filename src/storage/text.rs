@@ -1,4 +1,5 @@
-//! How search compares texts: one folding for every backend, so that they find the same links.
+//! How searches and orders compare texts: one folding for every backend, so that they find the same
+//! links in the same order.
 
 use crate::domain::link::Link;
 

@@ -201,7 +201,7 @@ macro_rules! catalogue {
                 build
                     .get_or_create(&BuildLabels {
                         version: env!("CARGO_PKG_VERSION"),
-                        commit: option_env!("SHUNT_COMMIT").unwrap_or("unknown"),
+                        commit: env!("SHUNT_COMMIT"),
                     })
                     .set(1);
                 registry.register("build_info", "Version and commit of this build", build);

@@ -43,6 +43,29 @@ async fn a_batch_that_is_sent_again_has_the_same_answer() {
 }
 
 #[tokio::test]
+async fn the_key_of_a_batch_takes_no_other_rows() {
+    let app = TestApp::start().await;
+    let send = |rows: &'static str| {
+        let request = app.request(Method::POST, "/api/v1/links/import").bearer_auth(&app.key);
+        let request = request.header("Idempotency-Key", format!("{:032x}", 9));
+        app.send(request.header("Content-Type", "application/x-ndjson").body(rows))
+    };
+    let first = r#"{"code":"first","destination":"https://shop.example/1"}"#;
+    assert_eq!(outcomes(&send(first).await.json()), ["created"]);
+    for other in [
+        r#"{"code":"other","destination":"https://shop.example/2"}"#,
+        r#"{"code":"first","destination":"https://shop.example/2"}"#,
+        "",
+    ] {
+        send(other).await.assert_problem(422, "idempotency_mismatch");
+    }
+    let again = send(r#" {"destination":"https://shop.example/1","code":"first"} "#).await.json();
+    assert_eq!((outcomes(&again), &again["replayed"]), (vec!["created"], &json!(true)));
+    assert_eq!(app.api(Method::GET, "/links", None).await.json()["total"], 1);
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn an_import_that_is_run_again_names_its_refused_lines_again() {
     let app = TestApp::start().await;
     app.create(json!({"destination": "https://shop.example/", "alias": "there"})).await;
@@ -117,4 +140,74 @@ async fn an_import_into_the_store_itself_goes_round_taken_codes_too() {
         .await;
     app.get(&format!("/{}", hash_code(CROWDED, 6, 8))).await.assert_found(CROWDED);
     app.finish().await;
+}
+
+/// Rows that meet what is there, or each other, or a rule. The last ones are in another batch.
+fn colliding() -> String {
+    let mut csv = "code,destination,external_id\n".to_owned();
+    for line in [
+        "there,https://shop.example/else,",
+        "there,https://shop.example/,",
+        "twin,https://shop.example/1,",
+        "twin,https://shop.example/2,",
+        "twin,https://shop.example/1,",
+        "own-1,https://shop.example/,e-1",
+        "own-2,https://shop.example/,e-2",
+        "own-3,https://shop.example/,e-2",
+        "bad,ftp://shop.example/,",
+        ",https://shop.example/made,",
+    ] {
+        csv.push_str(line);
+        csv.push('\n');
+    }
+    for n in 0..1_000 {
+        csv.push_str(&format!("many-{n},https://shop.example/{n},\n"));
+    }
+    csv.push_str("twin,https://shop.example/3,\nown-4,https://shop.example/,e-2\n");
+    csv
+}
+
+#[tokio::test]
+async fn a_dry_run_names_the_lines_that_the_import_refuses_and_writes_nothing() {
+    let app = TestApp::start().await;
+    app.create(json!({"destination": "https://shop.example/", "alias": "there",
+                      "external_id": "e-1"}))
+        .await;
+    let file = app.folder().join("rows.csv");
+    std::fs::write(&file, colliding()).expect("a file");
+    let file = file.display().to_string();
+    let run = |data: &std::path::Path, more: &[&str]| {
+        let arguments = [&["links", "import", &file], more].concat();
+        let output = shunt(data, &arguments);
+        assert_eq!(output.status.code(), Some(1), "{more:?}");
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let problems = text(&output.stderr);
+        let named = problems.lines().filter(|line| line.starts_with("line ")).map(str::to_owned);
+        (text(&output.stdout), named.collect::<Vec<_>>())
+    };
+    let told = "1012 rows: 1003 can be imported, 2 unchanged, 7 refused; nothing written\n";
+    let through = run(&app.data(), &["--dry-run", "--url", &app.url, "--key", &app.key]);
+    let beside = run(&app.data(), &["--dry-run"]);
+    assert_eq!((through.0.as_str(), &through), (told, &beside));
+    assert_eq!(app.api(Method::GET, "/links", None).await.json()["total"], 1);
+    let data = app.data();
+    let _kept = app.finish_and_keep().await;
+
+    let files = || {
+        let names = std::fs::read_dir(&data).expect("the folder of the store");
+        let mut names: Vec<_> = names.map(|entry| entry.expect("an entry").file_name()).collect();
+        names.sort();
+        (names, std::fs::read(data.join("shunt.db")).expect("the store"))
+    };
+    let before = files();
+    assert_eq!(run(&data, &["--dry-run"]), beside);
+    assert!(files() == before, "a dry run wrote to the store");
+    let (told, problems) = run(&data, &[]);
+    assert!(told.starts_with("1012 rows: 1003 created, 2 unchanged,"), "{told}");
+    assert_eq!(problems, beside.1);
+
+    let nowhere = data.join("nowhere");
+    let (told, problems) = run(&nowhere, &["--dry-run"]);
+    assert!(told.contains("6 refused") && problems[0].starts_with("line 3: "), "{problems:?}");
+    assert!(!nowhere.exists(), "a dry run made a store");
 }

@@ -265,6 +265,40 @@ async fn a_repeated_request_is_answered_once() {
 }
 
 #[tokio::test]
+async fn a_repeated_request_that_was_refused_is_refused_the_same_again() {
+    let app = TestApp::start().await;
+    app.create(json!({"destination": "https://shop.example/", "alias": "taken"})).await;
+    let good = r#"{"destination":"https://shop.example/2"}"#;
+    for (name, path, body, status, code) in [
+        ("url", "/links", r#"{"destination":"nonsense"}"#, 400, "invalid_url"),
+        (
+            "alias",
+            "/links",
+            r#"{"destination":"https://shop.example/","alias":"taken"}"#,
+            409,
+            "alias_taken",
+        ),
+        ("json", "/links", "{", 400, "invalid_request"),
+        ("bulk", "/links/bulk", r#"{"links":5}"#, 400, "invalid_request"),
+    ] {
+        let post = |body: &'static str| {
+            let request = app.request(Method::POST, &format!("/api/v1{path}"));
+            let request = request.bearer_auth(&app.key).header("Idempotency-Key", name);
+            app.send(request.header("Content-Type", "application/json").body(body))
+        };
+        let first = post(body).await;
+        first.assert_problem(status, code);
+        assert_eq!(first.header("idempotency-replayed"), None);
+        let again = post(body).await;
+        again.assert_problem(status, code);
+        assert_eq!(again.header("idempotency-replayed"), Some("true"), "{name}");
+        assert_eq!(again.body(), first.body(), "{name}");
+        post(good).await.assert_problem(422, "idempotency_mismatch");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn one_of_many_claims_of_an_alias_wins() {
     let app = TestApp::start().await;
     let claims = (0..100).map(|n| {

@@ -1,5 +1,8 @@
-//! Heads that are no HTTP, or too long: the answer is as complete as any other.
+//! Heads that are no HTTP, or too long, and parameters that say two things: the answer is as
+//! complete as any other.
 
+use reqwest::Method;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -65,5 +68,28 @@ async fn heads_that_nobody_answers_get_a_problem_with_every_header() {
             assert!(answer.contains(part), "{part} is missing, {shown}");
         }
     }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_given_twice_is_refused() {
+    let app = TestApp::start().await;
+    app.create(json!({"destination": "https://shop.example/", "alias": "there"})).await;
+    for (method, path) in [
+        (Method::GET, "/links/there?domain=127.0.0.1&domain=127.0.0.1"),
+        (Method::GET, "/links/there?domain=127.0.0.1&domain=elsewhere.example"),
+        (Method::PATCH, "/links/there?domain=elsewhere.example&domain=127.0.0.1"),
+        (Method::DELETE, "/links/there?domain=127.0.0.1&domain=127.0.0.1"),
+        (Method::POST, "/links/there/reset-clicks?domain=127.0.0.1&domain=127.0.0.1"),
+        (Method::GET, "/links?limit=1&limit=2"),
+        (Method::GET, "/tags?cursor=a&cursor=b"),
+        (Method::GET, "/api-keys?cursor=a&cursor=b"),
+    ] {
+        let body = (method == Method::PATCH).then(|| json!({"title": "changed"}));
+        let answer = app.api(method, path, body).await;
+        answer.assert_problem(400, "invalid_request");
+    }
+    let link = app.api(Method::GET, "/links/there?domain=127.0.0.1", None).await;
+    assert_ne!(link.assert_status(200).json()["title"], "changed");
     app.finish().await;
 }

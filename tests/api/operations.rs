@@ -1,5 +1,7 @@
 //! The operations listener, health, documents, start and stop.
 
+use std::path::Path;
+
 use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -132,4 +134,38 @@ async fn a_request_under_way_is_answered_by_a_stopping_server() {
     stream.read_to_string(&mut answer).await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     stopping.await.expect("the server stops in good order");
+}
+
+#[tokio::test]
+async fn the_operations_listener_returns_request_ids() {
+    let app = TestApp::start().await;
+    for path in ["/livez", "/metrics", "/nowhere"] {
+        let made = app.ops_get(path).await;
+        assert_eq!(made.header("x-request-id").map(str::len), Some(16), "{path}");
+    }
+    let request = reqwest::Client::new().get(format!("{}/livez", app.ops));
+    let kept = app.send(request.header("X-Request-Id", "probe-7")).await;
+    assert_eq!(kept.header("x-request-id"), Some("probe-7"));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn the_build_names_its_commit() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let git = std::process::Command::new("git")
+        .args(["-C", root, "rev-parse", "HEAD"])
+        .output()
+        .ok()
+        .filter(|output| output.status.success());
+    // An unpacked archive has none, and a builder may say something else.
+    if std::env::var_os("SHUNT_COMMIT").is_some() || !Path::new(root).join(".git").exists() {
+        return;
+    }
+    let Some(git) = git else { return };
+    let head = String::from_utf8(git.stdout).expect("a commit");
+    let app = TestApp::start().await;
+    let text = app.ops_get("/metrics").await.text();
+    let expected = format!("commit=\"{}\"", &head[..12]);
+    assert!(text.contains(&expected), "{expected} is not told");
+    app.finish().await;
 }

@@ -55,6 +55,38 @@ fn variables_that_are_no_settings_are_left_alone_and_mistyped_ones_are_named() {
 }
 
 #[test]
+fn settings_of_a_cql_store_are_known_and_its_password_is_not_printed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("shunt.toml");
+    let written = "[storage]\nkeyspace = \"links\"\ncql_user = \"shunt\"\n\
+                   cql_password = \"hunter2\"\nreplication = { dc1 = 3 }\n";
+    std::fs::write(&file, written).expect("a file");
+    let output = command(folder.path(), &["print-config"]).output().expect("the binary runs");
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(printed.contains("\"links\"") && printed.contains("dc1 = 3"), "{printed}");
+    assert!(!printed.contains("hunter2"), "{printed}");
+}
+
+#[test]
+fn an_empty_variable_is_none_and_one_that_is_no_text_is_named() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let check = |name: &str, value: &[u8]| {
+        let value = std::ffi::OsStr::from_bytes(value);
+        let output = command(folder.path(), &["check-config"]).env(name, value).output();
+        let output = output.expect("the binary runs");
+        (output.status.code(), text(&output.stderr))
+    };
+    for name in ["SHUNT_REDIS__URL", "SHUNT_HTTP__LISTEN", "SHUNT_STORAGE__CQL"] {
+        assert_eq!(check(name, b"").0, Some(0), "{name}");
+    }
+    let (code, said) = check("SHUNT_LOG__LEVEL", b"inf\xff");
+    assert!(code == Some(2) && said.contains("`SHUNT_LOG__LEVEL`"), "{said}");
+}
+
+#[test]
 fn a_first_start_that_cannot_listen_shows_its_key_all_the_same() {
     let folder = tempfile::tempdir().expect("a folder");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");

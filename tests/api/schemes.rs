@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shunt::domain::scheme::hash_code;
 
-use crate::harness::TestApp;
+use crate::harness::{TestApp, shunt};
 
 async fn with_scheme(scheme: &str) -> TestApp {
     TestApp::builder().set("SHUNT_CODES__SCHEME", scheme).start().await
@@ -207,5 +207,36 @@ async fn an_older_sealing_key_keeps_opening_its_codes() {
         app.get(&format!("/{}", code_of(&old))).await.assert_found("https://shop.example/old");
         app.get(&format!("/{}", code_of(&new))).await.assert_found("https://shop.example/new");
     }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_import_takes_the_scheme_and_length_where_the_operator_lets_it() {
+    let app = TestApp::builder().set("SHUNT_CODES__ALLOW_CHOICE", "true").start().await;
+    let file = app.folder().join("rows.csv");
+    let csv = "destination,code_scheme,code_length\nhttps://shop.example/long,random,12\n\
+               https://shop.example/hash,hash,9\nhttps://shop.example/plain,,\n";
+    std::fs::write(&file, csv).expect("a file");
+    let file = file.display().to_string();
+    let arguments = ["links", "import", &file, "--url", &app.url, "--key", &app.key];
+    let output = shunt(&app.data(), &arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let links = app.api(Method::GET, "/links?sort=created_at", None).await.json();
+    let codes: Vec<String> = (0..3).map(|n| code_of(&links["data"][n])).collect();
+    assert_eq!(codes[0].len(), 12);
+    assert_eq!(codes[1], hash_code("https://shop.example/hash", 0, 9).as_str());
+    assert!(looks_sealed(&codes[2]), "{codes:?}");
+    app.finish().await;
+
+    let app = TestApp::start().await;
+    let rows = [
+        json!({"destination": "https://shop.example/", "code_scheme": "random"}),
+        json!({"destination": "https://shop.example/", "code_length": 9}),
+        json!({"destination": "https://shop.example/", "code_scheme": "sealed"}),
+        json!({"destination": "https://shop.example/", "code_scheme": "odd"}),
+    ];
+    let answer = app.import(1, &rows).await;
+    let outcomes = [0, 1, 2, 3].map(|n| answer["results"][n]["outcome"].clone());
+    assert_eq!(outcomes, ["invalid", "invalid", "created", "invalid"], "{answer}");
     app.finish().await;
 }

@@ -138,8 +138,38 @@ async fn damaged_counts_and_a_damaged_hot_link_stop_no_start() {
     let app = killed.start().await;
     assert_all_redirect(&app, &links[..2]).await;
     // Whoever asks for the damaged one is led nowhere.
-    app.get(&format!("/{}", links[2].0)).await.assert_status(503);
-    app.finish().await;
+    app.get(&format!("/{}", links[2].0)).await.assert_status(410);
+    // Not in good order: the damaged row is told as an error.
+    app.kill();
+}
+
+#[tokio::test]
+async fn what_fails_is_logged_with_the_ids_of_request_and_trace() {
+    let app = TestApp::start().await;
+    fs::remove_file(store_file(&app)).expect("delete the store");
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let request = app.request(Method::POST, "/api/v1/links").bearer_auth(&app.key);
+    let request = request
+        .header("X-Request-Id", "order-7")
+        .header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"))
+        .json(&json!({"destination": "https://shop.example/"}));
+    app.send(request).await.assert_status(503);
+    let deadline = Instant::now() + SOON;
+    // The cause is found in a task of its own, the answer is seen around it.
+    for message in ["no code or id was made", "an API request failed"] {
+        loop {
+            let lines = app.logged();
+            let line = lines.iter().find(|line| line["message"] == message);
+            if let Some(line) = line {
+                let ids = (&line["span"]["request_id"], &line["span"]["trace_id"]);
+                assert_eq!(ids, (&json!("order-7"), &json!(trace)), "{line}");
+                break;
+            }
+            assert!(Instant::now() < deadline, "{message} is not logged: {lines:?}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+    app.kill();
 }
 
 #[tokio::test]

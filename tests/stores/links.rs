@@ -159,11 +159,13 @@ pub(crate) async fn a_scan_sees_every_link_once_in_order(stores: Stores) {
 
 pub(crate) async fn an_import_counts_once(stores: Stores) {
     let batch = || vec![imported(link("moved"))];
-    let first = stores.links.import([1; 16], batch()).await.unwrap();
+    let first = stores.links.import([1; 16], [1; 32], batch()).await.unwrap();
     assert_eq!(first, BatchAnswer::New(vec![Imported::Created]));
-    let again = stores.links.import([1; 16], batch()).await.unwrap();
+    let again = stores.links.import([1; 16], [1; 32], batch()).await.unwrap();
     assert_eq!(again, BatchAnswer::Known(vec![Imported::Created]));
-    let other = stores.links.import([2; 16], batch()).await.unwrap();
+    let mismatch = stores.links.import([1; 16], [9; 32], batch()).await.unwrap();
+    assert_eq!(mismatch, BatchAnswer::Mismatch);
+    let other = stores.links.import([2; 16], [2; 32], batch()).await.unwrap();
     assert_eq!(other, BatchAnswer::New(vec![Imported::Unchanged]));
     assert_eq!(stores.links.count().await.unwrap(), 1);
 }
@@ -184,11 +186,11 @@ pub(crate) async fn an_import_tells_apart_unchanged_and_taken(stores: Stores) {
         imported(link("fresh")),
         imported(link("fresh")),
     ];
-    let outcomes = stores.links.import([3; 16], batch).await.unwrap();
+    let outcomes = stores.links.import([3; 16], [3; 32], batch).await.unwrap();
     use Imported::{Created, ExternalIdTaken, Taken, Unchanged};
     let expected = vec![Unchanged, Taken, Taken, Taken, ExternalIdTaken, Created, Unchanged];
     assert_eq!(outcomes, BatchAnswer::New(expected.clone()));
-    let again = stores.links.import([3; 16], Vec::new()).await.unwrap();
+    let again = stores.links.import([3; 16], [3; 32], Vec::new()).await.unwrap();
     assert_eq!(again, BatchAnswer::Known(expected), "the answer is not remembered");
     assert_eq!(stores.links.fetch(&key("there")).await.unwrap(), Some(there));
 }
@@ -206,21 +208,21 @@ pub(crate) async fn an_imported_link_whose_made_code_is_taken_gets_the_next_one(
     let batch = vec![made(), made(), ImportedLink { series: None, ..made() }];
     let id = batch[0].link.id;
     let found = LinkKey::new(DomainId::DEFAULT, codes[6]);
-    let outcomes = stores.links.import([6; 16], batch).await.unwrap();
+    let outcomes = stores.links.import([6; 16], [6; 32], batch).await.unwrap();
     let expected = [Imported::Recoded(found), Imported::Unchanged, Imported::Taken];
     assert_eq!(outcomes, BatchAnswer::New(expected.to_vec()));
     let there = stores.links.fetch(&found).await.unwrap().unwrap();
     assert_eq!((there.id, there.code), (id, codes[6]));
     assert_eq!(stores.clicks.totals(&[id]).await.unwrap()[0].clicks, 4);
     let known = [Imported::Created, Imported::Unchanged, Imported::Taken];
-    let again = stores.links.import([6; 16], vec![made()]).await.unwrap();
+    let again = stores.links.import([6; 16], [6; 32], vec![made()]).await.unwrap();
     assert_eq!(again, BatchAnswer::Known(known.to_vec()));
 
     let all = codes[7..].iter().map(|code| link(code.as_str())).collect();
     stores.links.claim(all).await.unwrap();
     let other = Link { workspace: Id(78), ..made().link };
     let batch = vec![ImportedLink { series: Some(series), ..imported(other) }];
-    let outcomes = stores.links.import([7; 16], batch).await.unwrap();
+    let outcomes = stores.links.import([7; 16], [7; 32], batch).await.unwrap();
     assert_eq!(outcomes, BatchAnswer::New(vec![Imported::Taken]), "the tries have an end");
 }
 
@@ -230,7 +232,7 @@ pub(crate) async fn imported_clicks_are_in_the_totals_and_in_no_bucket(stores: S
     batch[0].last_clicked_at = Some(NOW);
     batch[1].clicks = 1;
     let ids: Vec<Id> = batch.iter().map(|entry| entry.link.id).collect();
-    stores.links.import([4; 16], batch).await.unwrap();
+    stores.links.import([4; 16], [4; 32], batch).await.unwrap();
     let totals = stores.clicks.totals(&ids).await.unwrap();
     assert_eq!((totals[0].clicks, totals[0].last_clicked_at), (5_000_000_000, Some(NOW)));
     assert_eq!((totals[1].clicks, totals[1].last_clicked_at), (1, None));
@@ -244,7 +246,7 @@ pub(crate) async fn a_foreign_sealed_code_marks_its_domain(stores: Stores) {
     assert!(!stores.links.has_foreign_sealed(domain).await.unwrap());
     let mut entry = imported(Link { domain, ..link("1abcdefg") });
     entry.foreign_sealed = true;
-    stores.links.import([5; 16], vec![entry]).await.unwrap();
+    stores.links.import([5; 16], [5; 32], vec![entry]).await.unwrap();
     assert!(stores.links.has_foreign_sealed(domain).await.unwrap());
     assert!(!stores.links.has_foreign_sealed(DomainId::DEFAULT).await.unwrap());
     let there = LinkKey::new(domain, key("1abcdefg").code);

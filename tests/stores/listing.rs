@@ -127,7 +127,7 @@ pub(crate) async fn every_order_pages_through_all_links_once(stores: Stores) {
         // Few values, so that ties are broken by id.
         link.created_at = NOW.plus_millis((n as i64 * 7) % 3);
         link.updated_at = NOW.plus_millis((n as i64 * 5) % 4);
-        link.title = ["b", "a", "ä", ""][n % 4].into();
+        link.title = ["b", "A", "Ä", "", "a", "B", "ä"][n % 7].into();
     }
     stores.links.claim(links.clone()).await.unwrap();
     for (n, link) in links.iter().enumerate().step_by(3) {
@@ -143,7 +143,9 @@ pub(crate) async fn every_order_pages_through_all_links_once(stores: Stores) {
         (LinkSort::UpdatedDesc, &|a, b| (b.updated_at, b.id).cmp(&(a.updated_at, a.id))),
         (LinkSort::ClicksDesc, &|a, b| (clicks(b.id), b.id).cmp(&(clicks(a.id), a.id))),
         (LinkSort::ClicksAsc, &|a, b| (clicks(a.id), a.id).cmp(&(clicks(b.id), b.id))),
-        (LinkSort::TitleAsc, &|a, b| (&a.title, a.id).cmp(&(&b.title, b.id))),
+        (LinkSort::TitleAsc, &|a, b| {
+            (a.title.to_lowercase(), a.id).cmp(&(b.title.to_lowercase(), b.id))
+        }),
     ];
     for (sort, order) in sorts {
         let mut expected = links.clone();

@@ -14,9 +14,9 @@ const INTRODUCTION: &str = "# Configuration\n\n\
     Generated from the sources; do not edit.\n\n\
     Shunt needs no configuration. What you set is read from `--config FILE`, or `SHUNT_CONFIG`,\n\
     or `./shunt.toml` if it is there, and then from the environment: every key is also\n\
-    `SHUNT_<SECTION>__<KEY>`, a list written as a TOML array. `shunt check-config` names every\n\
-    mistake at once, `shunt print-config` shows what is in force. Lengths of time are written\n\
-    like `250ms` or `90d`, sizes like `64MiB`.\n";
+    `SHUNT_<SECTION>__<KEY>`, a list written as a TOML array, an empty variable as good as none.\n\
+    `shunt check-config` names every mistake at once, `shunt print-config` shows what is in\n\
+    force. Lengths of time are written like `250ms` or `90d`, sizes like `64MiB`.\n";
 
 /// Doc lines of the struct and of each field, as found in the sources.
 struct Documented {

@@ -404,6 +404,9 @@ impl Handler<Inspect> for ClickCounter {
 fn nothing_applied(kind: StorageErrorKind) -> bool {
     match kind {
         StorageErrorKind::Unavailable | StorageErrorKind::Full => true,
-        StorageErrorKind::Timeout | StorageErrorKind::Corrupt | StorageErrorKind::Invalid => false,
+        StorageErrorKind::Timeout
+        | StorageErrorKind::Corrupt
+        | StorageErrorKind::Damaged
+        | StorageErrorKind::Invalid => false,
     }
 }

@@ -42,6 +42,7 @@ use self::shard::LinkShard;
 use self::shared::{Counts, Lane, Shared, lost};
 use self::table::Table;
 use crate::actors::clicks::ClickSink;
+use crate::domain::api_key::KeyDigest;
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::destination::DestinationPolicy;
 use crate::domain::hot::{Allowance, HotLink};
@@ -249,15 +250,17 @@ impl LinkTable {
     pub async fn import(
         &self,
         digest: [u8; 16],
+        fingerprint: KeyDigest,
         batch: Vec<ImportedLink>,
     ) -> Result<BatchAnswer, LoadError> {
         let Some(first) = batch.first() else {
-            return self.shared.store.import(digest, batch).await.map_err(LoadError::from);
+            let answer = self.shared.store.import(digest, fingerprint, batch).await;
+            return answer.map_err(LoadError::from);
         };
         let shard = self.shared.table.owner(&Key::from(&first.link.key()));
         let (reply, answer) = oneshot::channel();
         let asker = Asker { reply, guard: self.shared.begin_write()? };
-        let work = work::import(Arc::clone(&self.shared), digest, batch, asker);
+        let work = work::import(Arc::clone(&self.shared), (digest, fingerprint), batch, asker);
         self.send(shard, Run(Box::pin(work)))?;
         answer.await.unwrap_or_else(|_| Err(lost()))
     }

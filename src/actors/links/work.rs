@@ -15,6 +15,7 @@ use super::LoadError;
 use super::key::Key;
 use super::messages::{Adopt, Asker, Doubt, Effect, Fresh, Outcome, State};
 use super::shared::{LoadGuard, Shared};
+use crate::domain::api_key::KeyDigest;
 use crate::domain::code::LinkKey;
 use crate::domain::hot::HotLink;
 use crate::domain::id::Id;
@@ -133,7 +134,7 @@ pub(super) async fn create(shared: Arc<Shared>, links: Vec<Link>, asker: Asker<V
 /// Imports a batch and hands what is new to the owners, then answers.
 pub(super) async fn import(
     shared: Arc<Shared>,
-    digest: [u8; 16],
+    (digest, fingerprint): ([u8; 16], KeyDigest),
     batch: Vec<ImportedLink>,
     asker: Asker<BatchAnswer>,
 ) {
@@ -144,7 +145,7 @@ pub(super) async fn import(
     let drafts: Vec<Draft> =
         batch.iter().map(|row| Draft::of(&shared, &row.link, row.clicks)).collect();
     let has_series = batch.iter().any(|row| row.series.is_some());
-    let write = async { shared.store.import(digest, batch).await };
+    let write = async { shared.store.import(digest, fingerprint, batch).await };
     let result = guarded("import", StorageErrorKind::Timeout, write).await;
     match &result {
         Ok(BatchAnswer::New(rows)) => {
@@ -160,7 +161,7 @@ pub(super) async fn import(
         Err(error) if is_unknown(error) => {
             doubt(&shared, drafts.into_iter().map(Draft::into_key).collect()).await;
         }
-        Ok(BatchAnswer::Known(_)) | Err(_) => (),
+        Ok(BatchAnswer::Known(_) | BatchAnswer::Mismatch) | Err(_) => (),
     }
     asker.answer(result.map_err(LoadError::from));
 }

@@ -15,8 +15,6 @@ pub(super) enum Column {
     RedirectStatus,
     StartsAt,
     ExpiresAt,
-    /// Read only: an export writes when a link expires, not in how long.
-    ExpiresIn,
     ExpiredUrl,
     MaxClicks,
     ForwardQuery,
@@ -28,9 +26,12 @@ pub(super) enum Column {
     Clicks,
     LastClickedAt,
     Version,
+    /// Read only, like the two that follow: an export writes when a link expires, not in how long,
+    /// and what its code is, not how it was made.
+    ExpiresIn,
+    CodeScheme,
+    CodeLength,
 }
-
-const EXPIRES_IN: &str = "expires_in";
 
 impl Column {
     /// Every column that an export writes.
@@ -56,18 +57,26 @@ impl Column {
         (Self::LastClickedAt, "last_clicked_at"),
         (Self::Version, "version"),
     ];
+    /// Columns that only an import knows.
+    const READ_ONLY: [(Self, &str); 3] = [
+        (Self::ExpiresIn, "expires_in"),
+        (Self::CodeScheme, "code_scheme"),
+        (Self::CodeLength, "code_length"),
+    ];
+
+    /// Every column there is.
+    pub(super) fn known() -> impl Iterator<Item = (Self, &'static str)> {
+        Self::ALL.into_iter().chain(Self::READ_ONLY)
+    }
 
     /// The column called `name`; `alias` is what the API calls a code that somebody chose.
     pub(super) fn named(name: &str) -> Option<Self> {
-        if name == EXPIRES_IN {
-            return Some(Self::ExpiresIn);
-        }
         let name = if name == "alias" { "code" } else { name };
-        Self::ALL.iter().find(|(_, known)| *known == name).map(|(column, _)| *column)
+        Self::known().find(|(_, known)| *known == name).map(|(column, _)| column)
     }
 
     pub(super) fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(column, _)| *column == self).map_or(EXPIRES_IN, |(_, name)| name)
+        Self::known().find(|(column, _)| *column == self).map_or("", |(_, name)| name)
     }
 
     /// Puts a cell into `row`. Answers what is wrong with it.
@@ -87,6 +96,8 @@ impl Column {
             Self::StartsAt => row.starts_at = text(),
             Self::ExpiresAt => row.expires_at = text(),
             Self::ExpiresIn => row.expires_in = Some(self.number(cell)?),
+            Self::CodeScheme => row.code_scheme = text(),
+            Self::CodeLength => row.code_length = Some(self.number(cell)?),
             Self::ExpiredUrl => row.expired_url = text(),
             Self::MaxClicks => row.max_clicks = Some(self.number(cell)?),
             Self::ForwardQuery => row.forward_query = Some(self.flag(cell)?),
@@ -117,7 +128,7 @@ impl Column {
             Self::RedirectStatus => Some(number(row.redirect_status)),
             Self::StartsAt => row.starts_at.take(),
             Self::ExpiresAt => row.expires_at.take(),
-            Self::ExpiresIn => None,
+            Self::ExpiresIn | Self::CodeScheme | Self::CodeLength => None,
             Self::ExpiredUrl => row.expired_url.take(),
             Self::MaxClicks => Some(number(row.max_clicks)),
             Self::ForwardQuery => Some(number(row.forward_query)),
@@ -190,7 +201,7 @@ mod tests {
 
     #[test]
     fn every_column_is_found_by_its_name() {
-        for (column, name) in Column::ALL {
+        for (column, name) in Column::known() {
             assert_eq!(Column::named(name), Some(column));
             assert_eq!(column.name(), name);
         }

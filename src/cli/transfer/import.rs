@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 
 use anyhow::Context;
 
-use crate::service::import::{BatchDigest, ImportContext, ImportRow, RowOutcome};
+use crate::service::import::{BatchDigest, ImportRow, RowOutcome};
 
 use super::read::{ReadRow, RowReader};
 use super::{BATCH_ROWS, BatchOutcome, Format, ImportArgs, WrongUsage, progress};
@@ -40,13 +40,6 @@ pub trait ImportTarget {
     fn finish(&mut self) -> anyhow::Result<BatchOutcome> {
         anyhow::bail!("no batch is under way")
     }
-}
-
-/// Judges rows and keeps none: the other end of a dry run.
-pub struct Checker {
-    pub context: ImportContext,
-    /// The name of the default domain is not known here, so none is refused.
-    pub any_domain: bool,
 }
 
 /// A line that was not imported.
@@ -95,9 +88,9 @@ struct UnderWay<'a> {
     report: ImportReport,
 }
 
-/// Imports a file, batch by batch; a dry run needs a [`Checker`] as target. Fails with
-/// [`WrongUsage`] when the file does not fit the
-/// command, else when reading or the target fails; run again, it goes on where it stopped.
+/// Imports a file, batch by batch; a dry run needs a target that writes nothing. Fails with
+/// [`WrongUsage`] when the file does not fit the command, else when reading or the target fails;
+/// run again, it goes on where it stopped.
 pub fn import(args: &ImportArgs, target: &mut dyn ImportTarget) -> anyhow::Result<ImportReport> {
     let format = Format::of(args.format, &args.file);
     let (input, n_bytes): (Box<dyn Read>, _) = if args.file == "-" {
@@ -119,22 +112,6 @@ pub fn import(args: &ImportArgs, target: &mut dyn ImportTarget) -> anyhow::Resul
     });
     bar.finish_and_clear();
     outcome
-}
-
-impl ImportTarget for Checker {
-    /// `Created` stands for a row that could be imported.
-    fn import(&mut self, _: BatchDigest, rows: Vec<ImportRow>) -> anyhow::Result<BatchOutcome> {
-        let judged = rows.into_iter().map(|mut row| {
-            if self.any_domain {
-                row.domain = None;
-            }
-            match row.judge(&self.context) {
-                Ok(_) => RowOutcome::Created,
-                Err(error) => RowOutcome::Invalid(error.to_string()),
-            }
-        });
-        Ok(BatchOutcome::Done(judged.collect()))
-    }
 }
 
 impl ImportReport {
@@ -189,6 +166,12 @@ impl ImportReport {
                 return Some("`external_id` belongs to another link".into());
             }
             RowOutcome::Invalid(reason) => return Some(reason),
+            RowOutcome::Unknown => {
+                return Some(
+                    "was imported before under other rules; what became of it is not remembered"
+                        .into(),
+                );
+            }
         }
         None
     }
@@ -243,7 +226,8 @@ impl fmt::Display for ImportReport {
         if self.dry_run {
             return write!(
                 out,
-                "{n_rows} rows: {n_created} can be imported, {n_refused} refused; nothing written"
+                "{n_rows} rows: {n_created} can be imported, {n_unchanged} unchanged, {n_refused} \
+                 refused; nothing written"
             );
         }
         write!(

@@ -5,6 +5,7 @@
 //! batches that the other side does exactly once, so that it can be stopped and run again.
 
 mod cells;
+mod dry;
 mod export;
 mod import;
 mod read;
@@ -19,8 +20,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
+pub use dry::{ServerTrial, StoreTrial};
 pub use export::{ExportReport, ExportSource, export};
-pub use import::{Checker, ImportReport, ImportTarget, Problem, import};
+pub use import::{ImportReport, ImportTarget, Problem, import};
 pub use server::ServerEnd;
 pub use store::StoreEnd;
 
@@ -42,7 +44,7 @@ pub struct ImportArgs {
     /// Format of the file; else told by its extension, `.ndjson` or `.jsonl`; else CSV
     #[arg(long, value_enum)]
     pub format: Option<Format>,
-    /// Check every line and write nothing
+    /// Say what an import would do, line by line, and write nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Leave out columns and fields that are not known, instead of refusing them

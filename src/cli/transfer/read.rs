@@ -231,7 +231,7 @@ fn columns(header: &csv::ByteRecord, ignore: bool) -> anyhow::Result<Vec<Option<
         columns.push(column);
     }
     if !unknown.is_empty() && !ignore {
-        let known: Vec<_> = Column::ALL.iter().map(|(_, name)| *name).collect();
+        let known: Vec<_> = Column::known().map(|(_, name)| name).collect();
         bail!(WrongUsage(format!(
             "unknown columns: {}; leave them out with `--ignore-unknown`. Known are: {}",
             unknown.join(", "),

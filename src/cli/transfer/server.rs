@@ -152,15 +152,39 @@ impl ServerEnd {
         })
     }
 
-    fn send(&self, key: &str, body: &[u8]) -> anyhow::Result<ImportAnswer> {
+    /// What the server says of rows, in as few calls as their size allows. Each call is made by
+    /// `send`, from its number and its body. Answers whether all of them were done before.
+    fn ask(
+        &self,
+        rows: &[ImportRow],
+        send: impl Fn(RequestBuilder, usize) -> RequestBuilder,
+    ) -> anyhow::Result<(Vec<RowOutcome>, bool)> {
         let url = format!("{}/api/v1/links/import", self.base);
-        self.call(|client| {
-            client
-                .post(&url)
-                .header("Content-Type", "application/x-ndjson")
-                .header("Idempotency-Key", key)
-                .body(body.to_vec())
-        })
+        let mut outcomes = Vec::with_capacity(rows.len());
+        let mut replayed = true;
+        for (index, (body, n_rows)) in bodies(rows)?.into_iter().enumerate() {
+            let answer: ImportAnswer = self.call(|client| {
+                let request = client.post(&url).header("Content-Type", "application/x-ndjson");
+                send(request, index).body(body.clone())
+            })?;
+            if answer.results.len() != n_rows {
+                bail!("the server answered for {} of {n_rows} rows", answer.results.len());
+            }
+            replayed &= answer.replayed;
+            for LineAnswer { outcome, detail } in answer.results {
+                let known = RowOutcome::from_word(&outcome, detail);
+                let known = known.ok_or_else(|| anyhow!("unknown outcome {outcome:?}"))?;
+                outcomes.push(known);
+            }
+        }
+        Ok((outcomes, replayed))
+    }
+
+    /// What the server would do with rows. A call without a key imports nothing, also on a server
+    /// that knows no dry run.
+    pub(super) fn try_rows(&self, rows: &[ImportRow]) -> anyhow::Result<Vec<RowOutcome>> {
+        let dry = |request: RequestBuilder, _| request.query(&[("dry_run", "true")]);
+        self.ask(rows, dry).map(|(outcomes, _)| outcomes)
     }
 
     fn page(&mut self) -> anyhow::Result<Page> {
@@ -183,24 +207,13 @@ impl ImportTarget for ServerEnd {
         digest: BatchDigest,
         rows: Vec<ImportRow>,
     ) -> anyhow::Result<BatchOutcome> {
-        let mut outcomes = Vec::with_capacity(rows.len());
-        let mut parts = Vec::new();
-        for (index, (body, n_rows)) in bodies(&rows)?.into_iter().enumerate() {
-            let answer = self.send(&part_key(&digest, index), &body)?;
-            if answer.results.len() != n_rows {
-                bail!("the server answered for {} of {n_rows} rows", answer.results.len());
-            }
-            parts.push(answer.replayed);
-            for LineAnswer { outcome, detail } in answer.results {
-                let known = RowOutcome::from_word(&outcome, detail);
-                let known = known.ok_or_else(|| anyhow!("unknown outcome {outcome:?}"))?;
-                outcomes.push(known);
-            }
-        }
+        let named = |request: RequestBuilder, index| {
+            request.header("Idempotency-Key", part_key(&digest, index))
+        };
         // A batch of several calls that was stopped in between is done just now.
-        Ok(match parts.iter().all(|replayed| *replayed) {
-            true => BatchOutcome::DoneBefore(outcomes),
-            false => BatchOutcome::Done(outcomes),
+        Ok(match self.ask(&rows, named)? {
+            (outcomes, true) => BatchOutcome::DoneBefore(outcomes),
+            (outcomes, false) => BatchOutcome::Done(outcomes),
         })
     }
 }
@@ -242,6 +255,8 @@ impl From<ListedLink> for ImportRow {
             max_clicks: link.max_clicks,
             forward_query: Some(link.forward_query),
             external_id: link.external_id,
+            code_scheme: None,
+            code_length: None,
             status: Some(link.status),
             created_at: Some(link.created_at),
             updated_at: Some(link.updated_at),

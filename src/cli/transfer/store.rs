@@ -70,8 +70,9 @@ impl ImportTarget for StoreEnd<'_> {
             .context("cannot name new links")?;
         let digest = digest_in(self.context.workspace, &digest);
         let (links, entries) = (Arc::clone(&self.links), batch.take_links());
+        let fingerprint = batch.fingerprint();
         let import: BoxFuture<'static, _> =
-            Box::pin(async move { links.import(digest, entries).await });
+            Box::pin(async move { links.import(digest, fingerprint, entries).await });
         let mut answer = maybe_done(import);
         // The store queues the batch when it is polled first, and goes on by itself.
         self.runtime.block_on(poll_fn(|task| {
@@ -89,7 +90,7 @@ impl ImportTarget for StoreEnd<'_> {
             .take_output()
             .context("the store gave no answer")?
             .context("cannot write to the store")?;
-        let Settled { outcomes, replayed } = batch.settle(&answers);
+        let Settled { outcomes, replayed } = batch.settle(&answers)?;
         Ok(match replayed {
             false => BatchOutcome::Done(outcomes),
             true => BatchOutcome::DoneBefore(outcomes),

@@ -14,7 +14,9 @@ use crate::domain::destination::DestinationPolicy;
 use crate::domain::id::Id;
 use crate::domain::seal::{SealKey, Sealer};
 use crate::domain::time::Timestamp;
-use crate::service::import::{BatchDigest, ImportContext, ImportRow};
+use crate::service::codes::CodesConfig;
+use crate::service::import::{BatchDigest, ImportContext, ImportRow, Trial};
+use crate::storage::memory::MemoryStore;
 
 /// A target that keeps rows in memory, as the port promises: a batch once, a code once.
 #[derive(Default)]
@@ -171,6 +173,8 @@ fn full_rows() -> Vec<ImportRow> {
         max_clicks: Some(100),
         forward_query: Some(false),
         external_id: text("@SUM(A1)"),
+        code_scheme: None,
+        code_length: None,
         status: text("archived"),
         created_at: text("2025-01-01T00:00:00Z"),
         updated_at: text("2025-06-01T00:00:00Z"),
@@ -362,16 +366,20 @@ fn a_dry_run_judges_every_row() {
         workspace: Id(1),
         created_by: None,
         policy: DestinationPolicy { own_hosts: vec!["sho.rt".into()], allow_private: false },
-        domain: "other.example".into(),
+        domain: "sho.rt".into(),
         sealer: Sealer::new(vec![SealKey { version: 1, secret: [1; 32] }]),
+        codes: CodesConfig::default(),
         now: Timestamp(0),
     };
-    let mut checker = Checker { context, any_domain: true };
-    let report = import(&args, &mut checker).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let links = MemoryStore::new().links;
+    let mut trial = StoreTrial { runtime: &runtime, links, context, trial: Trial::default() };
+    let report = import(&args, &mut trial).unwrap();
     assert_eq!(lines(&report), [3, 4, 5, 6]);
-    assert_eq!(report.to_string(), "5 rows: 1 can be imported, 4 refused; nothing written");
-    checker.any_domain = false;
-    assert_eq!(lines(&import(&args, &mut checker).unwrap()), [2, 3, 4, 5, 6]);
+    let told = "5 rows: 1 can be imported, 0 unchanged, 4 refused; nothing written";
+    assert_eq!(report.to_string(), told);
+    trial.context.domain = "other.example".into();
+    assert_eq!(lines(&import(&args, &mut trial).unwrap()), [2, 3, 4, 5, 6]);
 }
 
 #[test]

@@ -24,6 +24,8 @@ listen = "127.0.0.1:9092"
 [storage]
 path = "./elsewhere"
 cql = []
+keyspace = "links"
+replication = { dc1 = 2, dc2 = 1 }
 short_readers = 3
 long_readers = 4
 size_max = "2GiB"
@@ -91,8 +93,14 @@ level = "warn"
 "#;
 
 /// Keys that the file above leaves unset, and one that does not exist.
-const UNSET: [(&str, &str); 4] =
-    [("auth", "bootstrap_key"), ("pages", "templates"), ("redis", "url"), ("log", "colour")];
+const UNSET: [(&str, &str); 6] = [
+    ("auth", "bootstrap_key"),
+    ("pages", "templates"),
+    ("redis", "url"),
+    ("log", "colour"),
+    ("storage", "cql_user"),
+    ("storage", "cql_password"),
+];
 
 /// What somebody might write in place of a value.
 const VALUES: [&str; 44] = [
@@ -239,7 +247,7 @@ fn the_environment_is_judged_like_the_file() {
     for Entry { section, key, .. } in entries(OTHER_THAN_DEFAULT) {
         for value in VALUES {
             let name = format!("SHUNT_{}__{}", section.to_uppercase(), key.to_uppercase());
-            match load(None, [(name, value.to_owned())]) {
+            match load(None, [(name.into(), value.into())]) {
                 Ok(settings) => {
                     let printed = settings.to_toml();
                     assert_eq!(desk.printed(&printed).unwrap(), printed);

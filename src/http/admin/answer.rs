@@ -5,7 +5,7 @@ use std::future::Future;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use tracing::warn;
+use tracing::{Instrument as _, warn};
 
 use super::AdminState;
 use crate::domain::id::Id;
@@ -36,7 +36,9 @@ pub(super) fn send(answer: KeptAnswer) -> HttpResponse {
     if let Some(etag) = answer.etag {
         response.insert_header((header::ETAG, etag));
     }
-    response.content_type("application/json").body(answer.body)
+    let refused = status.is_client_error();
+    response.content_type(if refused { "application/problem+json" } else { "application/json" });
+    response.body(answer.body)
 }
 
 /// 204.
@@ -49,7 +51,7 @@ pub(super) fn no_content() -> HttpResponse {
 pub(super) async fn to_the_end<T: 'static>(
     work: impl Future<Output = Result<T, ApiError>> + 'static,
 ) -> Result<T, ApiError> {
-    actix_web::rt::spawn(work).await.unwrap_or_else(|error| {
+    actix_web::rt::spawn(work.in_current_span()).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a request ended in a panic");
         Err(ApiError::unavailable())
     })
@@ -109,8 +111,8 @@ impl From<KeptAnswer> for Worked {
     }
 }
 
-/// Does `work` unless the same request was answered before; then repeats that answer. What is not
-/// settled, a refusal above all, is not kept: the request may be sent again, corrected or not.
+/// Does `work` unless the same request was answered before; then repeats that answer, a refusal
+/// too. Only what may pass by itself is not kept, so that the request can be sent again.
 ///
 /// The ids of the `n_links` links to make are noted down before anything is made. When the answer
 /// is lost, with the process or with the store's, the next try finds by them what there is.
@@ -144,11 +146,14 @@ pub(super) async fn once<A: Into<Worked>>(
         }
     };
     let outcome = work(ids).await.map(Into::into);
-    let kept = match &outcome {
-        Ok(Worked { answer, settled: true }) => {
-            replays.finish(&key, fingerprint, answer.clone(), state.clock.now()).await
-        }
-        Ok(_) | Err(_) => replays.abandon(&key, fingerprint).await,
+    let answer = match &outcome {
+        Ok(worked) => worked.settled.then(|| worked.answer.clone()),
+        Err(error) if error.passes() => None,
+        Err(error) => Some(json(error.code().status(), &error.view())?),
+    };
+    let kept = match answer {
+        Some(answer) => replays.finish(&key, fingerprint, answer, state.clock.now()).await,
+        None => replays.abandon(&key, fingerprint).await,
     };
     // What was done is done; a repetition after the reservation's minute finds it by its ids.
     if let Err(error) = kept {

@@ -38,12 +38,13 @@ pub(in crate::http) async fn create(
     caller.require(Scope::LinksWrite)?;
     let body = read_body(&request, payload, "application/json", BULK_BODY_BYTES_MAX).await?;
     let idempotency = Idempotency::of(&request, caller.workspace(), &body)?;
-    let drafts = drafts(&body)?;
+    let drafts = drafts(&body);
     let author = Author { workspace: caller.workspace(), key: caller.key(), via: CreatedVia::Bulk };
 
     to_the_end(async move {
-        let n_links = drafts.len();
+        let n_links = drafts.as_ref().map_or(0, Vec::len);
         let work = async |ids: CreateIds| {
+            let drafts = drafts?;
             let results = state.links.create_many(author, drafts, &ids).await?;
             let now = state.clock.now();
             let count = |what: fn(&Result<Made, LinkError>) -> bool| {

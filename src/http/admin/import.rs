@@ -9,9 +9,9 @@ use crate::domain::limits::BULK_BODY_BYTES_MAX;
 use crate::domain::link::CreatedVia;
 use crate::http::cursor::from_hex;
 use crate::http::error::{ApiError, ProblemCode};
-use crate::http::extract::{Caller, read_body};
+use crate::http::extract::{Caller, Parameters, read_body};
 use crate::http::json;
-use crate::http::openapi::{BodyProblems, CommonProblems};
+use crate::http::openapi::{BodyProblems, CommonProblems, ImportProblems};
 use crate::http::wire::{ImportItem, ImportView};
 use crate::service::import::{BatchDigest, ImportRow, RowOutcome, Settled};
 use crate::service::links::Author;
@@ -26,8 +26,11 @@ const DETAIL_CHARS_MAX: usize = 300;
 #[utoipa::path(
     post, path = "/api/v1/links/import", tag = "links", operation_id = "import_links",
     params(
-        ("Idempotency-Key" = String, Header, pattern = "^[0-9a-f]{32}$",
-            description = "Names the batch: the same one is imported once, for ever"),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[0-9a-f]{32}$",
+            description = "Names the batch: the same one is imported once, for ever. Required \
+                           unless `dry_run` is true"),
+        ("dry_run" = Option<bool>, Query,
+            description = "Only say what would become of each row; write nothing"),
     ),
     request_body(content = String, content_type = "application/x-ndjson",
         description = "Fields as in a new link, `code` of any length from 1 to 50, and `status`, \
@@ -35,7 +38,7 @@ const DETAIL_CHARS_MAX: usize = 300;
                        `version`"),
     responses(
         (status = 200, description = "One outcome per row, in order", body = ImportView),
-        CommonProblems, BodyProblems,
+        CommonProblems, BodyProblems, ImportProblems,
     ),
 )]
 pub(in crate::http) async fn import(
@@ -45,7 +48,11 @@ pub(in crate::http) async fn import(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Scope::LinksWrite)?;
-    let digest = batch_digest(&request)?;
+    let mut parameters = Parameters::of(&request)?;
+    let dry_run = parameters.flag("dry_run");
+    parameters.check()?;
+    // What is not done needs no name.
+    let digest = if dry_run { None } else { Some(batch_digest(&request)?) };
     let body = read_body(&request, payload, NDJSON, BULK_BODY_BYTES_MAX).await?;
     let author =
         Author { workspace: caller.workspace(), key: caller.key(), via: CreatedVia::Import };
@@ -54,7 +61,13 @@ pub(in crate::http) async fn import(
     let rows = lines.into_iter().map(|(_, row)| row).collect();
 
     to_the_end(async move {
-        let Settled { outcomes, replayed } = state.links.import(author, &digest, rows).await?;
+        let Settled { outcomes, replayed } = match digest {
+            Some(digest) => state.links.import(author, &digest, rows).await?,
+            None => {
+                let outcomes = state.links.try_import(author, rows).await?;
+                Settled { outcomes, replayed: false }
+            }
+        };
         let results = numbers.into_iter().zip(outcomes);
         let results = results.map(|(line, outcome)| item(line, outcome)).collect();
         let view = ImportView { results, replayed };

@@ -4,13 +4,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::AdminState;
 use super::answer::{self, no_content, send, to_the_end};
-use super::lists::{limit, open_cursor};
+use super::lists::{open_cursor, page};
 use crate::domain::api_key::Scope;
 use crate::domain::id::Id;
 use crate::domain::limits::BODY_BYTES_MAX;
 use crate::http::cursor::CursorScope;
 use crate::http::error::ApiError;
-use crate::http::extract::{Caller, Parameters, read_body};
+use crate::http::extract::{Caller, read_body};
 use crate::http::json;
 use crate::http::openapi::{AbsenceProblems, BodyProblems, CommonProblems, shapes};
 use crate::http::wire::{KeyView, NewKeyView, PageView, key_draft};
@@ -53,9 +53,8 @@ pub(in crate::http) async fn list(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Scope::KeysManage)?;
-    let rows = limit(&request)? as usize;
+    let (rows, cursor) = page(&request)?;
     let scope = CursorScope::new("api-keys", caller.workspace(), "");
-    let cursor = Parameters::of(&request)?.one("cursor");
     let after = cursor.map(|cursor| open_cursor(&state, &scope, &cursor)).transpose()?;
 
     let keys = state.keys.list(caller.workspace()).await?;

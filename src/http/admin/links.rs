@@ -49,11 +49,11 @@ pub(in crate::http) async fn create(
     parameters.check()?;
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
     let idempotency = Idempotency::of(&request, caller.workspace(), &body)?;
-    let draft = link_draft(json::parse(&body)?, "");
     let author = Author { workspace: caller.workspace(), key: caller.key(), via: CreatedVia::Api };
 
     to_the_end(async move {
         let work = async |ids: CreateIds| {
+            let draft = link_draft(json::parse(&body)?, "");
             let Made { link, found } = if find_if_exists {
                 state.links.find_or_create(author, draft, &ids).await?
             } else {
@@ -83,7 +83,7 @@ pub(in crate::http) async fn fetch(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Scope::LinksRead)?;
-    let key = link_key(&request, &state, &mut Parameters::of(&request)?)?;
+    let key = link_key(&request, &state, Parameters::of(&request)?)?;
     let link = state.links.find(caller.workspace(), &key).await?;
     show(&state, 200, &link, true).await.map(send)
 }
@@ -106,7 +106,7 @@ pub(in crate::http) async fn change(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Scope::LinksWrite)?;
-    let key = link_key(&request, &state, &mut Parameters::of(&request)?)?;
+    let key = link_key(&request, &state, Parameters::of(&request)?)?;
     let precondition = if_match(&request);
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
     let draft = link_draft(json::parse(&body)?, "");
@@ -137,9 +137,8 @@ pub(in crate::http) async fn remove(
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Scope::LinksWrite)?;
     let mut parameters = Parameters::of(&request)?;
-    let key = link_key(&request, &state, &mut parameters)?;
     let erase_clicks = parameters.flag("erase_clicks");
-    parameters.check()?;
+    let key = link_key(&request, &state, parameters)?;
     let precondition = if_match(&request);
 
     to_the_end(async move {
@@ -164,7 +163,7 @@ pub(in crate::http) async fn reset_clicks(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Scope::LinksWrite)?;
-    let key = link_key(&request, &state, &mut Parameters::of(&request)?)?;
+    let key = link_key(&request, &state, Parameters::of(&request)?)?;
     to_the_end(async move {
         state.links.reset_clicks(caller.workspace(), &key).await?;
         Ok(no_content())
@@ -187,15 +186,18 @@ async fn show(
     Ok(answer)
 }
 
-/// The link that path and `?domain=` name. What cannot be a link is simply not there.
+/// The link that path and `?domain=` name, after all parameters were judged. What cannot be a link
+/// is simply not there.
 fn link_key(
     request: &HttpRequest,
     state: &AdminState,
-    parameters: &mut Parameters,
+    mut parameters: Parameters,
 ) -> Result<LinkKey, ApiError> {
+    let domain = parameters.one("domain");
+    parameters.check()?;
     let code = request.match_info().get("code").unwrap_or_default();
     let code = Code::parse(code.as_bytes()).map_err(|_| ApiError::not_found())?;
-    let domain = match parameters.one("domain") {
+    let domain = match domain {
         Some(name) => state.links.domain(&name).ok_or_else(ApiError::not_found)?,
         None => DomainId::DEFAULT,
     };

@@ -47,12 +47,13 @@ pub(in crate::http) async fn list(
     let domain = parameters.text("domain", DOMAIN_CHARS_MAX);
     let mut query = link_query(&mut parameters, caller.workspace());
     let cursor = parameters.one("cursor");
+    let limit = parameters.limit();
     parameters.check()?;
     // The limit may change from page to page; everything else is what the cursor is bound to.
     let filters = format!("{domain:?}{query:?}");
     let scope = CursorScope::new("links", caller.workspace(), &filters);
     query.after = cursor.map(|cursor| open_cursor(&state, &scope, &cursor)).transpose()?;
-    query.limit = limit(&request)?;
+    query.limit = limit;
     query.now = state.clock.now();
     if let Some(name) = domain {
         match state.links.domain(&name) {
@@ -106,12 +107,12 @@ fn sort_of(word: &str) -> Option<LinkSort> {
     SORTS.iter().find(|(known, _)| *known == word).map(|(_, sort)| *sort)
 }
 
-/// Rows of one page. Kinds: 400.
-pub(super) fn limit(request: &HttpRequest) -> Result<u32, ApiError> {
+/// Rows of one page, and the cursor that says where it begins. Kinds: 400.
+pub(super) fn page(request: &HttpRequest) -> Result<(usize, Option<String>), ApiError> {
     let mut parameters = Parameters::of(request)?;
-    let limit = parameters.limit();
+    let (limit, cursor) = (parameters.limit(), parameters.one("cursor"));
     parameters.check()?;
-    Ok(limit)
+    Ok((limit as usize, cursor))
 }
 
 /// Where the page before ended. Kinds: 400 for a cursor of another list, workspace or installation.

@@ -11,10 +11,17 @@ pub(super) mod tags;
 
 use std::sync::Arc;
 
-use actix_web::{HttpResponse, Resource, web};
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{Error, HttpMessage as _, HttpResponse, Resource, web};
+use tracing::field::Empty;
+use tracing::{Instrument as _, info, info_span};
 
 use super::cursor::CursorSealer;
 use super::error::ApiError;
+use super::headers::trace_id;
+use super::limits::RequestId;
 use super::wire::Site;
 use crate::actors::clicks::ClickSink;
 use crate::domain::time::Clock;
@@ -83,7 +90,32 @@ routes! {
 /// Puts the API into an application whose data holds an [`AdminState`].
 pub fn configure(cfg: &mut web::ServiceConfig) {
     let scope = web::scope(PREFIX).configure(resources).default_service(web::to(nothing_here));
-    cfg.service(scope);
+    cfg.service(scope.wrap(from_fn(traced)));
+}
+
+/// Gives what is logged on behalf of a request its id and its trace, and says when it failed.
+async fn traced(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let span = info_span!("api_request", request_id = Empty, trace_id = Empty);
+    if let Some(RequestId(id)) = request.extensions().get() {
+        span.record("request_id", id.to_str().unwrap_or_default());
+    }
+    if let Some(id) = trace_id(request.headers()) {
+        span.record("trace_id", id);
+    }
+    async move {
+        let response = next.call(request).await?;
+        if response.status().is_server_error() {
+            let route = response.request().match_pattern().unwrap_or_default();
+            let method = response.request().method().as_str();
+            info!(method, route, status = response.status().as_u16(), "an API request failed");
+        }
+        Ok(response)
+    }
+    .instrument(span)
+    .await
 }
 
 async fn nothing_here() -> Result<HttpResponse, ApiError> {

@@ -4,12 +4,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::AdminState;
 use super::answer::{self, send};
-use super::lists::{limit, open_cursor};
+use super::lists::{open_cursor, page};
 use crate::domain::api_key::Scope;
 use crate::domain::id::Id;
 use crate::http::cursor::CursorScope;
 use crate::http::error::ApiError;
-use crate::http::extract::{Caller, Parameters};
+use crate::http::extract::Caller;
 use crate::http::openapi::{CommonProblems, shapes};
 use crate::http::wire::{PageView, TagView};
 use crate::storage::{PageMark, SortValue};
@@ -26,9 +26,8 @@ pub(in crate::http) async fn list(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Scope::LinksRead)?;
-    let rows = limit(&request)? as usize;
+    let (rows, cursor) = page(&request)?;
     let scope = CursorScope::new("tags", caller.workspace(), "");
-    let cursor = Parameters::of(&request)?.one("cursor");
     let after = cursor.map(|cursor| open_cursor(&state, &scope, &cursor)).transpose()?;
 
     let tags = state.stores.links.tags(caller.workspace()).await?;

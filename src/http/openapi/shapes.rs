@@ -300,6 +300,8 @@ pub(crate) enum OutcomeWord {
     Taken,
     ExternalIdTaken,
     Invalid,
+    /// The batch was imported before, and what became of this row then is not remembered.
+    Unknown,
 }
 
 /// Is the process alive

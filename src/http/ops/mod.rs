@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use actix_web::dev::ServerHandle;
-use actix_web::http::header;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, middleware, web};
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{App, Error, HttpRequest, HttpResponse, HttpServer, middleware, web};
 use futures_util::future::{LocalBoxFuture, join_all};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::problems::Problems;
-use crate::http::headers::{nosniff, referrer_policy};
+use crate::http::headers::{X_REQUEST_ID, given_request_id, nosniff, referrer_policy};
 use crate::http::listen::{ListenAddresses, bind_all};
 use crate::http::pages::problem;
 use crate::http::problem::ProblemCode;
@@ -140,7 +141,10 @@ pub fn serve_ops(config: &OpsConfig, parts: OpsParts) -> io::Result<RunningOps> 
             .add((header::X_CONTENT_TYPE_OPTIONS, nosniff()))
             .add((header::REFERRER_POLICY, referrer_policy()));
         let parts = parts.clone();
-        App::new().wrap(headers).configure(move |config| routes(config, parts))
+        App::new()
+            .wrap(headers)
+            .wrap(middleware::from_fn(identified))
+            .configure(move |config| routes(config, parts))
     })
     .workers(1)
     .max_connections(CONNECTIONS_MAX)
@@ -168,6 +172,23 @@ fn routes(config: &mut web::ServiceConfig, parts: OpsParts) {
         .service(read_only("/metrics", metrics))
         .service(read_only("/debug/actors", actors))
         .default_service(web::to(nothing_here));
+}
+
+/// Returns the client's request id, or one that is made.
+async fn identified(
+    request: ServiceRequest,
+    next: middleware::Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let given = given_request_id(request.headers());
+    let mut response = next.call(request).await?;
+    let made = || {
+        let digits = format!("{:016x}", getrandom::u64().unwrap_or_default());
+        HeaderValue::from_str(&digits).ok()
+    };
+    if let Some(id) = given.or_else(made) {
+        response.headers_mut().insert(X_REQUEST_ID, id);
+    }
+    Ok(response)
 }
 
 async fn nothing_here() -> HttpResponse {

@@ -11,8 +11,10 @@ use crate::domain::limits::{
     TITLE_CHARS_MAX,
 };
 use crate::domain::link::{CreatedVia, Link, LinkStatus, RedirectStatus};
+use crate::domain::scheme::CodeScheme;
 use crate::domain::seal::Sealer;
 use crate::domain::time::Timestamp;
+use crate::service::codes::{ChoiceError, CodePlan, CodesConfig};
 use crate::service::validate::EXPIRES_IN_MAX;
 use crate::storage::ImportedLink;
 
@@ -34,6 +36,8 @@ pub struct ImportContext {
     /// Name of the default domain, lower case.
     pub domain: String,
     pub sealer: Sealer,
+    /// How codes are made for rows that bring none.
+    pub codes: CodesConfig,
     pub now: Timestamp,
 }
 
@@ -49,6 +53,7 @@ pub struct RowError {
 #[derive(Clone, Debug)]
 pub struct JudgedRow {
     code: Option<Code>,
+    plan: CodePlan,
     foreign_sealed: bool,
     link: Link,
     clicks: u64,
@@ -62,6 +67,7 @@ impl ImportRow {
         let foreign_sealed = code
             .as_ref()
             .is_some_and(|code| code.has_sealed_shape() && context.sealer.open(code).is_none());
+        let plan = plan(self.code_scheme.as_deref(), self.code_length, &context.codes)?;
         check_domain(self.domain.as_deref(), context)?;
         let destination = self.destination.as_deref().unwrap_or_default();
         let created_at = time("created_at", self.created_at.as_deref())?;
@@ -100,7 +106,7 @@ impl ImportRow {
         };
         let clicks = count("clicks", self.clicks.unwrap_or(0), 0)?;
         let last_clicked_at = time("last_clicked_at", self.last_clicked_at.as_deref())?;
-        Ok(JudgedRow { code, foreign_sealed, link, clicks, last_clicked_at })
+        Ok(JudgedRow { code, plan, foreign_sealed, link, clicks, last_clicked_at })
     }
 }
 
@@ -108,6 +114,11 @@ impl JudgedRow {
     /// True when the row brings no code of its own.
     pub fn needs_code(&self) -> bool {
         self.code.is_none()
+    }
+
+    /// How its code is made when it brings none.
+    pub fn plan(&self) -> CodePlan {
+        self.plan
     }
 
     pub fn destination(&self) -> &Destination {
@@ -141,6 +152,19 @@ fn read_code(text: &str) -> Result<Code, RowError> {
         return Err(refuse("code", "is an address that the server answers itself"));
     }
     Code::parse(text.as_bytes()).map_err(|error| refuse("code", format_args!("is bad: {error}")))
+}
+
+fn plan(
+    scheme: Option<&str>,
+    length: Option<u64>,
+    codes: &CodesConfig,
+) -> Result<CodePlan, RowError> {
+    let chosen = word("code_scheme", scheme, CodeScheme::from_word)?;
+    let refused =
+        |field| move |error: ChoiceError| refuse(field, format_args!("is refused: {error}"));
+    let scheme = codes.scheme_for(chosen).map_err(refused("code_scheme"))?;
+    let length = codes.length_for(scheme, length).map_err(refused("code_length"))?;
+    Ok(CodePlan { scheme, length })
 }
 
 fn check_domain(name: Option<&str>, context: &ImportContext) -> Result<(), RowError> {

@@ -3,6 +3,7 @@
 
 mod judge;
 mod row;
+mod trial;
 
 use std::sync::Arc;
 
@@ -10,7 +11,9 @@ use async_trait::async_trait;
 
 pub use judge::{ImportContext, JudgedRow, RowError};
 pub use row::{ImportRow, read_time, write_time};
+pub use trial::{RowClaim, Trial};
 
+use crate::domain::api_key::KeyDigest;
 use crate::domain::code::Code;
 use crate::domain::destination::Destination;
 use crate::domain::id::Id;
@@ -31,8 +34,13 @@ pub trait Names: Send + Sync {
     /// An id that no entity has.
     async fn id(&self) -> Result<Id, NamingError>;
 
-    /// A code in the configured scheme for the link `id`.
-    async fn code(&self, id: Id, destination: &Destination) -> Result<NewCode, NamingError>;
+    /// A code for the link `id`, made by `plan`.
+    async fn code(
+        &self,
+        plan: CodePlan,
+        id: Id,
+        destination: &Destination,
+    ) -> Result<NewCode, NamingError>;
 }
 
 /// A code that was made for a row.
@@ -48,8 +56,6 @@ pub struct NewCode {
 pub struct NewNames {
     pub ids: Arc<IdSource>,
     pub codes: CodeMaker,
-    /// How codes are made for rows that bring none.
-    pub plan: CodePlan,
 }
 
 /// What became of one row.
@@ -63,7 +69,14 @@ pub enum RowOutcome {
     ExternalIdTaken,
     /// The row breaks a rule; why, for a person.
     Invalid(String),
+    /// The batch was imported before; what became of this row then is not remembered.
+    Unknown,
 }
+
+/// Another batch was imported under the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the batch of this name had other rows")]
+pub struct OtherRows;
 
 #[async_trait]
 impl Names for NewNames {
@@ -71,8 +84,13 @@ impl Names for NewNames {
         Ok(self.ids.next().await?)
     }
 
-    async fn code(&self, id: Id, destination: &Destination) -> Result<NewCode, NamingError> {
-        NewCode::make(&self.codes, self.plan, id, destination).await
+    async fn code(
+        &self,
+        plan: CodePlan,
+        id: Id,
+        destination: &Destination,
+    ) -> Result<NewCode, NamingError> {
+        NewCode::make(&self.codes, plan, id, destination).await
     }
 }
 
@@ -102,6 +120,7 @@ impl RowOutcome {
             Self::Taken => "taken",
             Self::ExternalIdTaken => "external_id_taken",
             Self::Invalid(_) => "invalid",
+            Self::Unknown => "unknown",
         }
     }
 
@@ -113,6 +132,7 @@ impl RowOutcome {
             "taken" => Some(Self::Taken),
             "external_id_taken" => Some(Self::ExternalIdTaken),
             "invalid" => Some(Self::Invalid(detail.unwrap_or_default())),
+            "unknown" => Some(Self::Unknown),
             _ => None,
         }
     }
@@ -141,6 +161,7 @@ pub struct Settled {
 /// A batch between judging and storing: `links` go to the store, `settle` takes its answer.
 #[derive(Debug)]
 pub struct PreparedBatch {
+    fingerprint: KeyDigest,
     links: Vec<ImportedLink>,
     /// One per row; empty where a link waits for the store's answer.
     outcomes: Vec<Option<RowOutcome>>,
@@ -154,6 +175,7 @@ impl PreparedBatch {
         names: &dyn Names,
     ) -> Result<Self, NamingError> {
         let mut batch = Self {
+            fingerprint: fingerprint(&rows)?,
             links: Vec::with_capacity(rows.len()),
             outcomes: Vec::with_capacity(rows.len()),
         };
@@ -163,7 +185,7 @@ impl PreparedBatch {
                 Ok(row) => {
                     let id = names.id().await?;
                     let made = match row.needs_code() {
-                        true => Some(names.code(id, row.destination()).await?),
+                        true => Some(names.code(row.plan(), id, row.destination()).await?),
                         false => None,
                     };
                     batch.links.push(row.into_link(id, made));
@@ -179,30 +201,45 @@ impl PreparedBatch {
         std::mem::take(&mut self.links)
     }
 
+    /// Tells this batch from others under the same name.
+    pub fn fingerprint(&self) -> KeyDigest {
+        self.fingerprint
+    }
+
     /// One outcome per row, given the store's answers.
-    pub fn settle(self, answers: &BatchAnswer) -> Settled {
+    pub fn settle(self, answers: &BatchAnswer) -> Result<Settled, OtherRows> {
         let n_links = self.outcomes.iter().filter(|outcome| outcome.is_none()).count();
         let (replayed, rows) = match answers {
             BatchAnswer::New(rows) => (false, rows),
             BatchAnswer::Known(rows) => (true, rows),
+            BatchAnswer::Mismatch => return Err(OtherRows),
         };
         // Rules may have changed since: then the answers of that time fit no row any more.
         let fits = !replayed || rows.len() == n_links;
         let mut rows = rows.iter().copied().filter(|_| fits);
         let settled = self.outcomes.into_iter().map(|outcome| {
             let missing = || match replayed {
-                true => RowOutcome::Created,
+                true => RowOutcome::Unknown,
                 // A store that answers too little has not kept its contract; nothing is claimed.
                 false => RowOutcome::Invalid("the store did not answer for it".to_owned()),
             };
             outcome.or_else(|| rows.next().map(RowOutcome::from)).unwrap_or_else(missing)
         });
-        Settled { outcomes: settled.collect(), replayed }
+        Ok(Settled { outcomes: settled.collect(), replayed })
     }
 
     fn refuse(&mut self, error: &RowError) {
         self.outcomes.push(Some(RowOutcome::Invalid(error.to_string())));
     }
+}
+
+/// The rows in the one way in which an export writes them, whatever text they came from.
+fn fingerprint(rows: &[ImportRow]) -> Result<KeyDigest, NamingError> {
+    let mut hasher = blake3::Hasher::new_derive_key("shunt 2026 rows of an import");
+    for row in rows {
+        serde_json::to_writer(&mut hasher, row)?;
+    }
+    Ok(*hasher.finalize().as_bytes())
 }
 
 /// The digest under which a store remembers a batch of `workspace`: two workspaces may import the

@@ -44,6 +44,13 @@ pub struct ImportRow {
     pub forward_query: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
+    /// How a code is made for a row that brings none, where the operator allows a choice. No export
+    /// has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_scheme: Option<String>,
+    /// Characters of that code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_length: Option<u64>,
     /// `active`, `disabled`, `archived`, `blocked` or `deleted`: a deleted link keeps its code
     /// reserved.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +71,7 @@ pub struct ImportRow {
 
 impl ImportRow {
     /// Every name that a field may have.
-    const FIELDS: [&str; 22] = [
+    const FIELDS: [&str; 24] = [
         "code",
         "alias",
         "domain",
@@ -80,6 +87,8 @@ impl ImportRow {
         "max_clicks",
         "forward_query",
         "external_id",
+        "code_scheme",
+        "code_length",
         "status",
         "created_at",
         "updated_at",
@@ -133,6 +142,8 @@ impl ImportRow {
             max_clicks: link.max_clicks,
             forward_query: Some(link.forward_query),
             external_id: link.external_id.clone(),
+            code_scheme: None,
+            code_length: None,
             status: Some(link.status.as_str().to_owned()),
             created_at: Some(write_time(link.created_at)),
             updated_at: Some(write_time(link.updated_at)),

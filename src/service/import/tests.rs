@@ -14,6 +14,7 @@ use crate::domain::link::{CreatedVia, Link, LinkStatus, RedirectStatus};
 use crate::domain::scheme::CodeScheme;
 use crate::domain::seal::{SealKey, Sealer};
 use crate::domain::time::Timestamp;
+use crate::service::codes::CodesConfig;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -28,6 +29,7 @@ fn context() -> ImportContext {
         policy: DestinationPolicy { own_hosts: vec!["sho.rt".into()], allow_private: false },
         domain: "sho.rt".into(),
         sealer: sealer(1),
+        codes: CodesConfig::default(),
         now: NOW,
     }
 }
@@ -61,7 +63,12 @@ impl Names for CountingNames {
         Ok(Id(self.0.fetch_add(1, Ordering::Relaxed) + 1))
     }
 
-    async fn code(&self, id: Id, _destination: &Destination) -> Result<NewCode, NamingError> {
+    async fn code(
+        &self,
+        _plan: CodePlan,
+        id: Id,
+        _destination: &Destination,
+    ) -> Result<NewCode, NamingError> {
         Ok(NewCode { code: Code::parse(format!("n{id}").as_bytes())?, series: None })
     }
 }
@@ -174,7 +181,7 @@ async fn outcomes_stand_in_the_order_of_the_rows() {
     let codes: Vec<_> = links.iter().map(|link| link.link.code.to_string()).collect();
     assert_eq!(codes, ["spring", "n2", "spring"]);
     let answers = vec![Imported::Unchanged, Imported::Created, Imported::Taken];
-    let settled = batch.settle(&BatchAnswer::New(answers));
+    let settled = batch.settle(&BatchAnswer::New(answers)).unwrap();
     assert!(!settled.replayed);
     let words: Vec<_> = settled.outcomes.iter().map(RowOutcome::as_str).collect();
     assert_eq!(words, ["invalid", "unchanged", "created", "invalid", "taken"]);
@@ -187,15 +194,15 @@ async fn a_batch_that_was_imported_before_has_the_outcomes_of_then() {
     let words = async |answers: Vec<Imported>| {
         let rows = vec![row(), bad.clone(), row()];
         let batch = PreparedBatch::new(rows, &context(), names.as_ref()).await.unwrap();
-        let settled = batch.settle(&BatchAnswer::Known(answers));
+        let settled = batch.settle(&BatchAnswer::Known(answers)).unwrap();
         assert!(settled.replayed);
         settled.outcomes.iter().map(RowOutcome::as_str).collect::<Vec<_>>()
     };
     let known = vec![Imported::Created, Imported::Taken];
     assert_eq!(words(known).await, ["created", "invalid", "taken"]);
     // Rules were others then, or the store remembers no more than that it was done.
-    assert_eq!(words(vec![Imported::Taken]).await, ["created", "invalid", "created"]);
-    assert_eq!(words(Vec::new()).await, ["created", "invalid", "created"]);
+    assert_eq!(words(vec![Imported::Taken]).await, ["unknown", "invalid", "unknown"]);
+    assert_eq!(words(Vec::new()).await, ["unknown", "invalid", "unknown"]);
 }
 
 #[tokio::test]
@@ -226,6 +233,7 @@ fn outcomes_read_back_from_their_words() {
         RowOutcome::Taken,
         RowOutcome::ExternalIdTaken,
         RowOutcome::Invalid("why".into()),
+        RowOutcome::Unknown,
     ] {
         let read = RowOutcome::from_word(outcome.as_str(), Some("why".into()));
         assert_eq!(read, Some(outcome));

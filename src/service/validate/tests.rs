@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
+use crate::domain::scheme::CodeScheme;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::clicks;
 use super::fault::{Fault, Outcome};
 use super::links::{Inserted, Tally, fetch, insert};
+use crate::domain::api_key::KeyDigest;
 use crate::domain::limits::CODE_ATTEMPTS_MAX;
 use crate::domain::link::{Link, LinkStatus};
 use crate::storage::{BatchAnswer, Imported, ImportedLink};
@@ -16,16 +17,23 @@ const OUTCOME_BYTES: usize = 5;
 /// Rows of a batch that a damaged number is believed to mean.
 const ROWS_MAX: u32 = 1 << 20;
 
+/// What a column holds that earlier layouts did not have.
+type Remembered = Option<Vec<u8>>;
+
 pub(super) fn import(
     conn: &Connection,
     digest: &[u8; 16],
+    fingerprint: &KeyDigest,
     batch: &[ImportedLink],
 ) -> Outcome<BatchAnswer> {
-    let known: Option<Option<Vec<u8>>> = conn
-        .prepare_cached("SELECT outcomes FROM import_batches WHERE digest = ?1")?
-        .query_row([digest.as_slice()], |row| row.get(0))
+    let known: Option<(Remembered, Remembered)> = conn
+        .prepare_cached("SELECT outcomes, fingerprint FROM import_batches WHERE digest = ?1")?
+        .query_row([digest.as_slice()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if let Some(outcomes) = known {
+    if let Some((outcomes, of)) = known {
+        if of.is_some_and(|of| of != fingerprint) {
+            return Ok(BatchAnswer::Mismatch);
+        }
         let rows = outcomes.map_or_else(|| Ok(Vec::new()), |bytes| decode(&bytes))?;
         return Ok(BatchAnswer::Known(rows));
     }
@@ -46,8 +54,10 @@ pub(super) fn import(
     }
     tally.store(conn)?;
     clicks::bring(conn, &brought)?;
-    conn.prepare_cached("INSERT INTO import_batches (digest, outcomes) VALUES (?1, ?2)")?
-        .execute((digest.as_slice(), encode(&outcomes)))?;
+    conn.prepare_cached(
+        "INSERT INTO import_batches (digest, outcomes, fingerprint) VALUES (?1, ?2, ?3)",
+    )?
+    .execute((digest.as_slice(), encode(&outcomes), fingerprint.as_slice()))?;
     Ok(BatchAnswer::New(outcomes))
 }
 

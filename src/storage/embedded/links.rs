@@ -7,6 +7,7 @@ use super::fault::{Fault, Outcome, or_damaged};
 use super::readers::Lane;
 use super::rows::{self, COLUMNS};
 use super::{Embedded, clicks, count_up, counter, imports, list, signed, unsigned};
+use crate::domain::api_key::KeyDigest;
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
 use crate::domain::link::{Link, LinkStatus};
@@ -94,9 +95,11 @@ impl LinkStore for Embedded {
     async fn import(
         &self,
         digest: [u8; 16],
+        fingerprint: KeyDigest,
         batch: Vec<ImportedLink>,
     ) -> StorageResult<BatchAnswer> {
-        self.write("import_links", move |conn| imports::import(conn, &digest, &batch)).await
+        let work = move |conn: &_| imports::import(conn, &digest, &fingerprint, &batch);
+        self.write("import_links", work).await
     }
 
     async fn has_foreign_sealed(&self, domain: DomainId) -> StorageResult<bool> {

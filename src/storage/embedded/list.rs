@@ -264,7 +264,7 @@ fn order_of(sort: LinkSort) -> (&'static str, bool) {
         LinkSort::UpdatedDesc => ("links.updated_at", true),
         LinkSort::ClicksDesc => ("shunt_clicks(links.id)", true),
         LinkSort::ClicksAsc => ("shunt_clicks(links.id)", false),
-        LinkSort::TitleAsc => ("links.title", false),
+        LinkSort::TitleAsc => ("shunt_fold(links.title)", false),
     }
 }
 

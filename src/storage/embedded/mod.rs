@@ -70,6 +70,9 @@ pub enum Mode {
     Create,
     /// Answers `Unavailable` and creates nothing.
     Existing,
+    /// Like `Existing`, and nothing is written: every write is refused as `Invalid`, and so is a
+    /// store of an older layout.
+    ReadOnly,
 }
 
 /// An open store. Clones share it; the last one to go finishes what waits and closes it.
@@ -79,7 +82,8 @@ pub struct Embedded {
 }
 
 struct Inner {
-    writer: Writer,
+    /// `None`: the store is open to be read.
+    writer: Option<Writer>,
     readers: Readers,
     /// A search found much that is not indexed: index faster for a while.
     hurry: Arc<AtomicBool>,
@@ -97,7 +101,7 @@ impl Embedded {
     pub fn open_with(path: &Path, mode: Mode, config: &EmbeddedConfig) -> StorageResult<Self> {
         const OP: Op = "open";
         let file: Arc<Path> = database_file(path).into();
-        if mode == Mode::Existing && !file.exists() {
+        if mode != Mode::Create && !file.exists() {
             let absent = format!("there is no store in {}", path.display());
             return Err(StorageError::new(StorageErrorKind::Unavailable, OP, absent));
         }
@@ -105,22 +109,34 @@ impl Embedded {
             let text = format!("{}: {error}", file.display());
             StorageError::new(StorageErrorKind::Unavailable, OP, text)
         };
-        private::create_folder(path).map_err(refuse)?;
-        if !file.exists() {
+        if mode == Mode::Create {
+            private::create_folder(path).map_err(refuse)?;
+        }
+        if mode == Mode::Create && !file.exists() {
             // SQLite gives the files beside it the same mode.
             private::create_file(&file).map_err(refuse)?;
         }
         let hurry = Arc::new(AtomicBool::new(false));
         let open = || -> Outcome<_> {
-            let writing = open_for_writing(&file, config)?;
+            let writing = match mode {
+                Mode::Create | Mode::Existing => Some(open_for_writing(&file, config)?),
+                Mode::ReadOnly => {
+                    schema::refuse_others(&open_for_reading(&file)?)?;
+                    None
+                }
+            };
             let connect = |n: usize| (0..n).map(|_| open_for_reading(&file)).collect();
             let short: Outcome<Vec<_>> = connect(config.short_readers.max(1));
             let long: Outcome<Vec<_>> = connect(config.long_readers.max(1));
-            let upkeep = Upkeep::new(&writing, Arc::clone(&hurry))?;
-            Ok((writing, short?, long?, upkeep))
+            let writing = match writing {
+                Some(conn) => Some((Upkeep::new(&conn, Arc::clone(&hurry))?, conn)),
+                None => None,
+            };
+            Ok((writing, short?, long?))
         };
-        let (writing, short, long, upkeep) = open().map_err(|fault| fault.into_error(OP, &file))?;
-        let writer = Writer::start(writing, upkeep, Arc::clone(&file)).map_err(refuse)?;
+        let (writing, short, long) = open().map_err(|fault| fault.into_error(OP, &file))?;
+        let start = |(upkeep, conn)| Writer::start(conn, upkeep, Arc::clone(&file));
+        let writer = writing.map(start).transpose().map_err(refuse)?;
         let readers = Readers::start(short, long, Arc::clone(&file)).map_err(refuse)?;
         Ok(Self { inner: Arc::new(Inner { writer, readers, hurry }) })
     }
@@ -143,7 +159,9 @@ impl Embedded {
     pub fn close(&self) {
         self.inner.readers.close();
         // The last connection writes the log back.
-        self.inner.writer.close();
+        if let Some(writer) = &self.inner.writer {
+            writer.close();
+        }
     }
 
     /// Folds all clicks and indexes all texts now, instead of bit by bit when nothing else is to be
@@ -157,7 +175,11 @@ impl Embedded {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
     {
-        self.inner.writer.run(op, work).await
+        let refused = || {
+            let why = "the store was opened to be read";
+            StorageError::new(StorageErrorKind::Invalid, op, why)
+        };
+        self.inner.writer.as_ref().ok_or_else(refused)?.run(op, work).await
     }
 
     async fn read<T, F>(&self, op: Op, lane: Lane, work: F) -> StorageResult<T>

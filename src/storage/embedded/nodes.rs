@@ -6,6 +6,7 @@ use rusqlite::OptionalExtension;
 use super::Embedded;
 use super::fault::Fault;
 use super::readers::Lane;
+use super::writer::Writer;
 use crate::domain::time::Timestamp;
 use crate::storage::{NodeStore, Op, StorageError, StorageErrorKind, StorageResult};
 
@@ -53,7 +54,7 @@ impl NodeStore for Embedded {
     /// is tried, so that a store without visitors gets well again too.
     async fn check_writes(&self) -> StorageResult<()> {
         const OP: Op = "check_writes";
-        match self.inner.writer.trouble() {
+        match self.inner.writer.as_ref().and_then(Writer::trouble) {
             None => Ok(()),
             Some(trouble) if trouble.recent() => {
                 Err(StorageError::new(StorageErrorKind::Unavailable, OP, trouble.text))

@@ -128,6 +128,10 @@ const STEPS: &[&str] = &[
     -- Number of links, then place and outcome of each that was not created. NULL: not remembered.
     ALTER TABLE import_batches ADD COLUMN outcomes BLOB;
 ",
+    "
+    -- Of the rows as they were given. NULL: not remembered.
+    ALTER TABLE import_batches ADD COLUMN fingerprint BLOB;
+",
 ];
 
 /// The newest layout that this build knows.
@@ -156,6 +160,19 @@ pub(super) fn refuse_strangers(conn: &Connection) -> Outcome<()> {
         return Err(Fault::Invalid(format!(
             "the store was written by a newer Shunt (layout {found}, this build knows {VERSION}); \
              start the newer version, or restore a backup made by this one"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a file of any other layout than that of this build.
+pub(super) fn refuse_others(conn: &Connection) -> Outcome<()> {
+    refuse_strangers(conn)?;
+    let found = version(conn)?;
+    if found < VERSION {
+        return Err(Fault::Invalid(format!(
+            "the store has an older layout ({found}, this build has {VERSION}); `shunt migrate` \
+             brings it up to date"
         )));
     }
     Ok(())

@@ -17,7 +17,7 @@ use crate::storage::text::{fold, holds};
 /// Trigrams of a query that the index is asked for; more would not narrow down much further.
 const TRIGRAMS_MAX: usize = 24;
 
-/// Gives a connection `shunt_holds(folded, code, destination, title, tags)`.
+/// Gives a connection `shunt_holds(folded, code, destination, title, tags)` and `shunt_fold(text)`.
 pub(super) fn register(conn: &Connection) -> Outcome<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     conn.create_scalar_function("shunt_holds", 5, flags, |context| {
@@ -34,6 +34,9 @@ pub(super) fn register(conn: &Connection) -> Outcome<()> {
                 .is_some_and(|tags| tags.iter().any(|tag| holds(tag, folded))),
             _ => false,
         })
+    })?;
+    conn.create_scalar_function("shunt_fold", 1, flags, |context| {
+        Ok(fold(context.get_raw(0).as_str()?))
     })?;
     Ok(())
 }

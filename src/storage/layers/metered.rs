@@ -129,6 +129,7 @@ metered_ports! {
         "count_links" = count() -> u64;
         "import_links" = import(
             digest: [u8; 16],
+            fingerprint: KeyDigest,
             batch: Vec<ImportedLink>,
         ) -> BatchAnswer;
         "has_foreign_sealed" = has_foreign_sealed(domain: DomainId) -> bool;

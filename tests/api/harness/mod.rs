@@ -146,6 +146,12 @@ impl TestApp {
         })
     }
 
+    /// What the server logged so far, line by line.
+    pub(crate) fn logged(&self) -> Vec<Value> {
+        let log = self.log.lock().expect("the log");
+        log.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }

@@ -47,7 +47,7 @@ async fn an_imported_link_brings_its_clicks_along() {
         foreign_sealed: false,
         series: None,
     };
-    table.import([1; 16], vec![row]).await.unwrap();
+    table.import([1; 16], [1; 32], vec![row]).await.unwrap();
     assert_eq!(allowance(&table, "spring").unwrap().remaining(), 6);
 }
 

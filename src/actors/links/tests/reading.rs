@@ -263,7 +263,7 @@ async fn an_import_of_a_foreign_sealed_code_marks_its_domain() {
         foreign_sealed: true,
         series: None,
     };
-    table.import([1; 16], vec![row]).await.unwrap();
+    table.import([1; 16], [1; 32], vec![row]).await.unwrap();
     assert_eq!(served(&table, "8foreign"), url("8foreign"));
     assert_eq!(loaded(&table, "7foreign").await, url("7foreign"));
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use crate::actors::links::ClickCounts;
+use crate::domain::api_key::KeyDigest;
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
 use crate::domain::link::{Link, LinkStatus};
@@ -254,6 +255,7 @@ impl LinkStore for FakeStore {
     async fn import(
         &self,
         _digest: [u8; 16],
+        _fingerprint: KeyDigest,
         batch: Vec<ImportedLink>,
     ) -> StorageResult<BatchAnswer> {
         self.check("import")?;
