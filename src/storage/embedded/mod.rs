@@ -31,8 +31,8 @@ pub mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -85,6 +85,9 @@ struct Inner {
     /// `None`: the store is open to be read.
     writer: Option<Writer>,
     readers: Readers,
+    /// Without a writer, the connection that closes last: of several that close at once, each would
+    /// leave the log to the others.
+    last: Mutex<Option<Connection>>,
     /// A search found much that is not indexed: index faster for a while.
     hurry: Arc<AtomicBool>,
 }
@@ -118,11 +121,12 @@ impl Embedded {
         }
         let hurry = Arc::new(AtomicBool::new(false));
         let open = || -> Outcome<_> {
-            let writing = match mode {
-                Mode::Create | Mode::Existing => Some(open_for_writing(&file, config)?),
+            let (writing, last) = match mode {
+                Mode::Create | Mode::Existing => (Some(open_for_writing(&file, config)?), None),
                 Mode::ReadOnly => {
-                    schema::refuse_others(&open_for_reading(&file)?)?;
-                    None
+                    let last = open_for_reading(&file)?;
+                    schema::refuse_others(&last)?;
+                    (None, Some(last))
                 }
             };
             let connect = |n: usize| (0..n).map(|_| open_for_reading(&file)).collect();
@@ -132,13 +136,13 @@ impl Embedded {
                 Some(conn) => Some((Upkeep::new(&conn, Arc::clone(&hurry))?, conn)),
                 None => None,
             };
-            Ok((writing, short?, long?))
+            Ok((writing, last, short?, long?))
         };
-        let (writing, short, long) = open().map_err(|fault| fault.into_error(OP, &file))?;
+        let (writing, last, short, long) = open().map_err(|fault| fault.into_error(OP, &file))?;
         let start = |(upkeep, conn)| Writer::start(conn, upkeep, Arc::clone(&file));
         let writer = writing.map(start).transpose().map_err(refuse)?;
         let readers = Readers::start(short, long, Arc::clone(&file)).map_err(refuse)?;
-        Ok(Self { inner: Arc::new(Inner { writer, readers, hurry }) })
+        Ok(Self { inner: Arc::new(Inner { writer, readers, last: Mutex::new(last), hurry }) })
     }
 
     /// The ports of this store.
@@ -162,6 +166,7 @@ impl Embedded {
         if let Some(writer) = &self.inner.writer {
             writer.close();
         }
+        drop(self.inner.last.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Folds all clicks and indexes all texts now, instead of bit by bit when nothing else is to be
