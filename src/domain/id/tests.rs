@@ -220,7 +220,7 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        4 => (1_usize..10_000).prop_map(Event::Take),
+        4 => (1_usize..60_000).prop_map(Event::Take),
         2 => (0_u32..50).prop_map(Event::Pass),
         2 => (-20_i64..50).prop_map(Event::MoveClock),
         1 => (-5_000_i64..5_000).prop_map(Event::MoveClock),
