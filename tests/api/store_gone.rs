@@ -124,6 +124,8 @@ async fn damaged_counts_and_a_damaged_hot_link_stop_no_start() {
         app.get(&format!("/{code}")).await.assert_found(target);
         app.clicks_become(code, 1).await;
     }
+    // A stop in good order brings the counts into the store, which name the hottest links.
+    let app = app.restart().await;
     let data = app.data();
     let killed = app.kill();
     let store = Connection::open(data.join("shunt.db")).expect("the store");

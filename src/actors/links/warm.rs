@@ -46,7 +46,7 @@ pub(super) async fn hottest(shared: &Shared) -> Result<u64, LoadError> {
     let keys = match answer {
         Ok(keys) => keys,
         // Statistics say what is hot. That they cannot be read keeps nobody from being redirected.
-        Err(error) if error.kind == StorageErrorKind::Corrupt => {
+        Err(error) if is_damaged(error.kind) => {
             warn!(%error, "the hottest links are not known; they come with the others");
             return Ok(0);
         }
@@ -63,7 +63,7 @@ pub(super) async fn hottest(shared: &Shared) -> Result<u64, LoadError> {
             match fetched {
                 Ok(link) => links.extend(link),
                 // It is not served, and whoever asks for it is told; the others are whole.
-                Err(error) if error.kind == StorageErrorKind::Corrupt => n_damaged += 1,
+                Err(error) if is_damaged(error.kind) => n_damaged += 1,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -75,6 +75,11 @@ pub(super) async fn hottest(shared: &Shared) -> Result<u64, LoadError> {
         warn!(n_damaged, "some of the hottest links are damaged; `shunt verify` names them");
     }
     Ok(n_links)
+}
+
+/// What is read does not parse: a page of the file, or one row. Others may be whole.
+fn is_damaged(kind: StorageErrorKind) -> bool {
+    matches!(kind, StorageErrorKind::Corrupt | StorageErrorKind::Damaged)
 }
 
 /// Loads everything else that fits, by id, and says when all of it is in.
