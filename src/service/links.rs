@@ -5,15 +5,13 @@ mod create;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
 pub use create::{CreateIds, Made};
 
-use super::codes::{CodeFault, CodeMaker, CodePlan};
+use super::codes::{CodeFault, CodeMaker};
 use super::draft::{FieldError, LinkDraft};
 use super::ids::{IdSource, IdSourceError};
 use super::import::{
-    BatchDigest, ImportContext, ImportRow, Names, NamingError, NewCode, OtherRows, PreparedBatch,
+    BatchDigest, ImportContext, ImportRow, NamingError, NewNames, OtherRows, PreparedBatch,
     RowOutcome, Settled, Trial, digest_in,
 };
 use super::stripes::Stripes;
@@ -21,7 +19,6 @@ use super::validate::{Edit, Rules, judge_change};
 use crate::actors::clicks::ClickSink;
 use crate::actors::links::{LinkTable, LoadError};
 use crate::domain::code::{DomainId, LinkKey};
-use crate::domain::destination::Destination;
 use crate::domain::id::Id;
 use crate::domain::limits::CODE_ATTEMPTS_MAX;
 use crate::domain::link::{CreatedVia, Link, LinkStatus};
@@ -134,8 +131,10 @@ impl LinkService {
     ) -> Result<Settled, LinkError> {
         let (readable, unread) = apart(rows);
         let context = self.import_context(author);
+        let parts = &self.parts;
+        let names = NewNames { ids: Arc::clone(&parts.ids), codes: parts.codes.clone() };
         let mut batch =
-            PreparedBatch::new(readable, &context, self).await.map_err(LinkError::Naming)?;
+            PreparedBatch::new(readable, &context, &names).await.map_err(LinkError::Naming)?;
         let digest = digest_in(author.workspace, digest);
         let (fingerprint, links) = (batch.fingerprint(), batch.take_links());
         let answers = self.parts.table.import(digest, fingerprint, links).await?;
@@ -290,22 +289,6 @@ impl LinkService {
     async fn fetch_own(&self, workspace: Id, key: &LinkKey) -> Result<Link, LinkError> {
         let link = self.parts.store.fetch(key).await?;
         link.filter(|link| link.workspace == workspace).ok_or(LinkError::NotFound)
-    }
-}
-
-#[async_trait]
-impl Names for LinkService {
-    async fn id(&self) -> Result<Id, NamingError> {
-        Ok(self.parts.ids.next().await?)
-    }
-
-    async fn code(
-        &self,
-        plan: CodePlan,
-        id: Id,
-        destination: &Destination,
-    ) -> Result<NewCode, NamingError> {
-        NewCode::make(&self.parts.codes, plan, id, destination).await
     }
 }
 
