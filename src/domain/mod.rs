@@ -17,5 +17,8 @@ pub mod query;
 pub mod scheme;
 pub mod seal;
 pub mod secret;
+pub mod sketch;
 pub mod time;
 pub mod units;
+pub mod visitor;
+pub mod words;
