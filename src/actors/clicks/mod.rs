@@ -9,6 +9,7 @@
 mod book;
 mod config;
 mod counter;
+pub mod enrich;
 pub mod journal;
 mod keeper;
 mod lane;
