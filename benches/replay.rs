@@ -5,12 +5,12 @@
 //! away; each round counts it into a store in memory, from the start of the sink until everything
 //! is in the counts. A plain scan reads the files, checks every record and forgets it.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
-use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -20,13 +20,12 @@ use tempfile::TempDir;
 use shunt::actors::clicks::journal::{header, scan};
 use shunt::actors::clicks::{ClickSink, ClickSinkParts, ClicksConfig, FreeDisk};
 use shunt::app::SystemClock;
-use shunt::domain::click::{
-    ClickFlags, ClickTotals, Granularity, RawClick, SegmentCounts, SegmentId,
-};
+use shunt::domain::click::{ClickFlags, ClickTotals, RawClick, SegmentId};
+use shunt::domain::counted::SegmentClicks;
 use shunt::domain::id::Id;
 use shunt::domain::time::Timestamp;
-use shunt::storage::memory::MemoryStore;
-use shunt::storage::{ClickStore, Op, StorageError, StorageErrorKind, StorageResult};
+use shunt::domain::visitor::VisitorKey;
+use shunt::storage::{ClickStore, Op, Retention, StorageError, StorageErrorKind, StorageResult};
 use shunt::telemetry::metrics::Metrics;
 
 /// Records in the journal, and how many are written without a pause: what fits into the segments
@@ -71,14 +70,15 @@ fn measure(name: &str, links: u64) -> Result<()> {
 /// Leaves a journal with all records behind; answers the time per record.
 fn write(journal: &Path, links: u64) -> Result<f64> {
     let mut writing = Duration::ZERO;
+    let agents = user_agents();
     let metrics = Metrics::new();
-    let away: Arc<dyn ClickStore> = Arc::new(Away);
+    let away: Arc<dyn ClickStore> = Arc::new(Totals { away: true, ..Totals::default() });
     actix::System::new().block_on(async {
         let sink = start(journal, &away, &metrics).await?;
         let lane = sink.lane(metrics.worker());
         for first in (0..RECORDS).step_by(BURST as usize) {
             let begun = Instant::now();
-            (first..first + BURST).for_each(|n| lane.record(&click(n, links)));
+            (first..first + BURST).for_each(|n| lane.record(&click(n, links, &agents)));
             writing += begun.elapsed();
             actix::clock::sleep(PAUSE).await;
         }
@@ -91,14 +91,16 @@ fn write(journal: &Path, links: u64) -> Result<f64> {
 
 fn replay(journal: &Path, links: u64) -> Result<Duration> {
     let metrics = Metrics::new();
-    let store = MemoryStore::new().clicks;
+    let store: Arc<dyn ClickStore> = Arc::new(Totals::default());
     let elapsed = actix::System::new().block_on(async {
         let begun = Instant::now();
         let sink = start(journal, &store, &metrics).await?;
         sink.recovered().await;
         let elapsed = begun.elapsed();
         let ids: Vec<Id> = (1..=links).map(Id).collect();
-        let counted: u64 = sink.totals(&ids).await?.iter().map(|total| total.clicks).sum();
+        // Bots are in the store, and not in what the sink tells of links.
+        sink.drain().await;
+        let counted: u64 = store.totals(&ids).await?.iter().map(|total| total.clicks).sum();
         ensure!(counted == RECORDS, "{counted} of {RECORDS} records were counted");
         Ok(elapsed)
     })?;
@@ -119,6 +121,7 @@ async fn start(
             store: Arc::clone(store),
             metrics: Arc::clone(metrics),
             clock: Arc::new(SystemClock),
+            keys: Vec::new(),
         });
         match started {
             Err(error)
@@ -157,16 +160,17 @@ fn link_all(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn click(n: u64, links: u64) -> RawClick<'static> {
+fn click(n: u64, links: u64, agents: &[String]) -> RawClick<'_> {
     RawClick {
         // Half an hour of traffic.
         at: Timestamp(BEGIN_MS + (n * 30 / RECORDS) as i64 * MINUTE_MS),
         // Neighbours in the journal are no neighbours in the table; 7,919 shares no factor with
         // the numbers of links.
         link: Id(1 + n.wrapping_mul(7_919) % links),
-        address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+        version: 1,
+        address: IpAddr::V4(Ipv4Addr::from(n as u32)),
         flags: ClickFlags::default(),
-        user_agent: b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        user_agent: agents[n as usize % agents.len()].as_bytes(),
         referrer: b"https://example.org/",
         language: b"en",
         query: b"",
@@ -189,38 +193,80 @@ fn say(line: &str) -> Result<()> {
     writeln!(io::stdout(), "{line}").context("print")
 }
 
-/// A store that is away, so that everything stays in the journal.
-struct Away;
+/// A store that keeps totals and positions, and nothing else; or one that is away, so that
+/// everything stays in the journal.
+#[derive(Default)]
+struct Totals {
+    away: bool,
+    kept: Mutex<Kept>,
+}
 
-impl Away {
-    fn refuse<T>(op: Op) -> StorageResult<T> {
-        Err(StorageError::new(StorageErrorKind::Unavailable, op, "told to be away"))
+#[derive(Default)]
+struct Kept {
+    positions: HashMap<SegmentId, u64>,
+    clicks: HashMap<Id, u64>,
+}
+
+impl Totals {
+    fn kept(&self, op: Op) -> StorageResult<MutexGuard<'_, Kept>> {
+        if self.away {
+            return Err(StorageError::new(StorageErrorKind::Unavailable, op, "told to be away"));
+        }
+        Ok(self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 #[async_trait]
-impl ClickStore for Away {
-    async fn resume(&self, _: SegmentId) -> StorageResult<u64> {
-        Self::refuse("resume")
+impl ClickStore for Totals {
+    async fn resume(&self, segment: SegmentId) -> StorageResult<u64> {
+        Ok(self.kept("resume")?.positions.get(&segment).copied().unwrap_or(0))
     }
 
-    async fn flush(&self, _: Vec<SegmentCounts>) -> StorageResult<()> {
-        Self::refuse("flush")
+    async fn flush(&self, clicks: Arc<Vec<SegmentClicks>>) -> StorageResult<()> {
+        let mut kept = self.kept("flush")?;
+        for segment in clicks.iter() {
+            if kept.positions.insert(segment.segment, segment.to_record) < Some(segment.to_record) {
+                for click in &segment.clicks {
+                    *kept.clicks.entry(click.link).or_default() += 1;
+                }
+                for row in &segment.surplus {
+                    *kept.clicks.entry(row.link).or_default() += row.stats.counts().people;
+                }
+            }
+        }
+        Ok(())
     }
 
-    async fn release(&self, _: Vec<SegmentId>) -> StorageResult<()> {
-        Self::refuse("release")
+    async fn release(&self, _segments: Vec<SegmentId>) -> StorageResult<()> {
+        self.kept("release").map(|_| ())
     }
 
-    async fn totals(&self, _: &[Id]) -> StorageResult<Vec<ClickTotals>> {
-        Self::refuse("totals")
+    async fn totals(&self, links: &[Id]) -> StorageResult<Vec<ClickTotals>> {
+        let kept = self.kept("totals")?;
+        let clicks = |link: &Id| kept.clicks.get(link).copied().unwrap_or(0);
+        let total = |link| ClickTotals { clicks: clicks(link), last_clicked_at: None };
+        Ok(links.iter().map(total).collect())
     }
 
-    async fn series(&self, _: Id, _: Granularity, _: Range<u32>) -> StorageResult<Vec<(u32, u64)>> {
-        Self::refuse("series")
+    async fn erase(&self, _link: Id) -> StorageResult<()> {
+        self.kept("erase").map(|_| ())
     }
 
-    async fn erase(&self, _: Id) -> StorageResult<()> {
-        Self::refuse("erase")
+    async fn visitor_keys(&self, _: u32, _: u32) -> StorageResult<Vec<(u32, VisitorKey)>> {
+        self.kept("visitor_keys").map(|_| Vec::new())
     }
+
+    async fn prune(&self, _keep: Retention) -> StorageResult<bool> {
+        self.kept("prune").map(|_| false)
+    }
+}
+
+/// User agents of many kinds: those of uap-core's own tests.
+fn user_agents() -> Vec<String> {
+    let text = include_str!("../vendor/uap-core/tests/test_ua.yaml");
+    let value = |line: &str| {
+        let (_, value) = line.split_once("user_agent_string:")?;
+        Some(value.trim().trim_matches(['"', '\'']).to_owned())
+    };
+    text.lines().filter_map(value).collect()
 }

@@ -1,26 +1,29 @@
 //! Figures of the embedded store: `cargo run --profile quick --example store_figures -- 1000000 [FOLDER]`.
-//! Import, scan, flush, fold, lists, search, backup; wall and processor time of each.
+//! Import, scan, flush, fold, lists, search, backup; wall and processor time of each. What statistics
+//! cost: `cargo run --profile quick --example stats_figures`.
 
 #![expect(clippy::unwrap_used, reason = "a measurement that fails should say so at once")]
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Instant;
 
-use shunt::domain::click::{BucketCount, Granularity, SegmentCounts, SegmentId};
+use shunt::domain::click::SegmentId;
 use shunt::domain::code::{Code, DomainId, LinkKey};
+use shunt::domain::counted::{CountedClick, SegmentClicks};
 use shunt::domain::destination::Destination;
 use shunt::domain::id::Id;
 use shunt::domain::link::{CreatedVia, Link, LinkState};
 use shunt::domain::time::Timestamp;
 use shunt::storage::embedded::{Embedded, Mode, backup, database_file};
 use shunt::storage::secrets::Secrets;
-use shunt::storage::{ImportedLink, LinkQuery, LinkSort, Stores};
+use shunt::storage::{ImportedLink, LinkQuery, LinkSort, StatsOf, Stores};
 
 const HOME: Id = Id(1);
 const START: Timestamp = Timestamp(1_780_000_000_000);
 /// Links of one import.
 const BATCH: u64 = 5_000;
-/// Rows of one flush.
+/// Clicks of one flush.
 const FLUSH: usize = 100_000;
 const FLUSHES: u64 = 20;
 
@@ -81,26 +84,20 @@ async fn clicks(store: &Embedded, stores: &Stores, n: u64, timer: &mut Timer) {
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     let mut flushes = Vec::new();
     for flush in 0..FLUSHES {
-        let mut rows: Vec<BucketCount> = (0..FLUSH)
-            .map(|_| {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                let minute = START.minute() + flush as u32 / 10;
-                let last_at = Timestamp(i64::from(minute) * 60_000 + (random % 60_000) as i64);
-                BucketCount { link: id(random % n), minute, total: 1, added: 1, last_at }
-            })
-            .collect();
-        rows.sort_by_key(|row| (row.link, row.minute));
-        rows.dedup_by_key(|row| (row.link, row.minute));
-        let (from_record, to_record) = (flush * 200_000, (flush + 1) * 200_000);
-        flushes.push(vec![SegmentCounts { segment: SegmentId(1), from_record, to_record, rows }]);
+        let clicks = (0..FLUSH as u32).map(|serial| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let at = START.plus_millis(flush as i64 * 6_000 + (random % 6_000) as i64);
+            click(id(random % n), at, serial)
+        });
+        flushes.push(segment(1, flush, clicks.collect()));
     }
     timer.skip();
     for flush in flushes {
         stores.clicks.flush(flush).await.unwrap();
     }
-    timer.lap(&format!("{FLUSHES} flushes of {FLUSH} rows, without what is folded behind"));
+    timer.lap(&format!("{FLUSHES} flushes of {FLUSH} clicks, without what is folded behind"));
     let hundred: Vec<Id> = (0..100).map(|index| id(index * (n / 100))).collect();
     stores.clicks.totals(&hundred).await.unwrap();
     timer.lap("totals of 100 links, before folding");
@@ -108,25 +105,31 @@ async fn clicks(store: &Embedded, stores: &Stores, n: u64, timer: &mut Timer) {
     timer.lap("folding of what was left, and indexing of all texts");
     stores.clicks.totals(&hundred).await.unwrap();
     timer.lap("totals of 100 links");
-    stores.clicks.series(hundred[3], Granularity::Day, 0..u32::MAX).await.unwrap();
-    timer.lap("series of a link");
+    let (from, to) = (Timestamp(0), START.plus_millis(1 << 40));
+    stores.stats.days(StatsOf::Link(hundred[3]), from, to).await.unwrap();
+    timer.lap("days of a link");
     let hottest = stores.links.hottest(100_000).await.unwrap();
     timer.lap(&format!("hottest {} links", hottest.len()));
-    let mut flush = vec![SegmentCounts {
-        segment: SegmentId(2),
-        from_record: 0,
-        to_record: 1,
-        rows: Vec::new(),
-    }];
-    for index in (0..n).step_by((n as usize / FLUSH).max(1)) {
-        let (minute, last_at) = (START.minute() + 5, START);
-        flush[0].rows.push(BucketCount { link: id(index), minute, total: 1, added: 1, last_at });
-    }
+    let step = (n as usize / FLUSH).max(1);
+    let spread = (0..n).step_by(step).map(|index| click(id(index), START.plus_millis(300_000), 1));
+    let flush = segment(2, 0, spread.collect());
     timer.skip();
     stores.clicks.flush(flush).await.unwrap();
-    timer.lap("one flush of 100,000 rows");
+    timer.lap("one flush of 100,000 links");
     store.settle().await.unwrap();
     timer.lap("folding it");
+}
+
+fn click(link: Id, at: Timestamp, serial: u32) -> CountedClick {
+    let visitor = u64::from(serial) << 32 | 1;
+    CountedClick { link, at, serial, version: 1, visitor, ..CountedClick::default() }
+}
+
+fn segment(segment: u64, n: u64, mut clicks: Vec<CountedClick>) -> Arc<Vec<SegmentClicks>> {
+    clicks.sort_by_key(|click| (click.link, click.at));
+    let (segment, from_record, to_record) = (SegmentId(segment), n, n + 1);
+    let flushed = SegmentClicks { segment, from_record, to_record, clicks, ..Default::default() };
+    Arc::new(vec![flushed])
 }
 
 async fn lists(store: &Embedded, stores: &Stores, timer: &mut Timer) {

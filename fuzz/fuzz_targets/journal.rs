@@ -7,6 +7,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use shunt::actors::clicks::journal::{Record, Scanned, header, scan};
@@ -115,35 +116,53 @@ fn write() -> Written {
             store: MemoryStore::new().clicks,
             metrics: Arc::clone(&metrics),
             clock: Arc::new(SystemClock),
+            keys: Vec::new(),
         })
         .expect("a journal can be opened");
         let lane = sink.lane(metrics.worker());
         (0..CLICKS).for_each(|n| lane.record(&click(n)));
-        let mut files = fs::read_dir(&folder).expect("the folder can be listed");
-        files
-            .find_map(|file| {
+        // Records get their checksums behind the writer; until then bytes may change unseen.
+        loop {
+            let mut files = fs::read_dir(&folder).expect("the folder can be listed");
+            let sealed = files.find_map(|file| {
                 let bytes = fs::read(file.ok()?.path()).ok()?;
                 let segment = header(&bytes)?.segment;
-                (scan(&bytes, segment, |_| ()).records == CLICKS).then_some(bytes)
-            })
-            .expect("one segment has all clicks")
+                let whole = scan(&bytes, segment, |_| ()).records == CLICKS;
+                (whole && records(&bytes).iter().all(|range| is_sealed(&bytes, range)))
+                    .then_some(bytes)
+            });
+            if let Some(bytes) = sealed {
+                break bytes;
+            }
+            actix::clock::sleep(Duration::from_millis(5)).await;
+        }
     });
     let segment = header(&bytes).expect("a segment has a header").segment;
-    let mut records = Vec::new();
-    let mut at = HEADER_BYTES;
+    let records = records(&bytes);
+    Written { segment, bytes, records }
+}
+
+/// Where the records are.
+fn records(bytes: &[u8]) -> Vec<Range<usize>> {
+    let (mut records, mut at) = (Vec::new(), HEADER_BYTES);
     while records.len() < CLICKS as usize {
         let frame = bytes[at..].first_chunk::<4>().expect("the record is there");
         let end = at + 8 + u32::from_le_bytes(*frame) as usize;
         records.push(at..end);
         at = end.next_multiple_of(8);
     }
-    Written { segment, bytes, records }
+    records
+}
+
+fn is_sealed(bytes: &[u8], record: &Range<usize>) -> bool {
+    bytes[record.start + 4..record.start + 8] != [0; 4]
 }
 
 fn click(n: u64) -> RawClick<'static> {
     let pool = b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
     RawClick {
         at: Timestamp(1_770_000_000_000 + n as i64),
+        version: 1,
         link: Id(n),
         address: IpAddr::V6(Ipv6Addr::LOCALHOST),
         flags: if n % 5 == 0 { ClickFlags::PRIVATE } else { ClickFlags::default() },

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use chrono::DateTime;
 use futures_util::future::FutureExt as _;
 use serde_json::json;
 
-use crate::actors::clicks::ClickSink;
+use crate::actors::clicks::{Accounts, ClickSink, DatabaseHealth};
 use crate::actors::links::LinkTable;
 use crate::app::Opened;
 use crate::http::{Dependency, Report};
@@ -23,6 +24,15 @@ pub(super) fn dependencies(opened: &Opened, clicks: &ClickSink) -> Vec<Dependenc
         };
         check.boxed_local()
     };
+    let clicks_are_counted = clicks.is_counting();
+    let accounts = {
+        let clicks = clicks.clone();
+        move || std::future::ready(balance(&clicks.accounts())).boxed_local()
+    };
+    let geoip = {
+        let clicks = clicks.clone();
+        move || std::future::ready(places(&clicks.databases())).boxed_local()
+    };
     let clicks = clicks.clone();
     let journal = move || {
         let health = clicks.health();
@@ -34,10 +44,59 @@ pub(super) fn dependencies(opened: &Opened, clicks: &ClickSink) -> Vec<Dependenc
         };
         std::future::ready(outcome).boxed_local()
     };
-    vec![
+    let mut all = vec![
         Dependency { name: "store", vital: true, check: Arc::new(store) },
         Dependency { name: "journal", vital: false, check: Arc::new(journal) },
-    ]
+    ];
+    if clicks_are_counted {
+        all.push(Dependency { name: "clicks", vital: false, check: Arc::new(accounts) });
+        all.push(Dependency { name: "geoip", vital: false, check: Arc::new(geoip) });
+    }
+    all
+}
+
+/// Whether every click that was taken in is somewhere.
+fn balance(accounts: &Accounts) -> Result<String, String> {
+    let Accounts { accepted, counted, in_journal, dropped, .. } = accounts;
+    let words = format!(
+        "{accepted} accepted = {counted} counted + {in_journal} in the journal + {dropped} dropped"
+    );
+    if accounts.are_even() { Ok(words) } else { Err(format!("not even: {words}")) }
+}
+
+/// The databases of places: which serve, how old they are, what their licence asks to be shown.
+fn places(databases: &[DatabaseHealth]) -> Result<String, String> {
+    if databases.is_empty() {
+        return Ok("no database is configured: visitors have no country".to_owned());
+    }
+    let mut failed = false;
+    let lines: Vec<String> = databases
+        .iter()
+        .map(|one| {
+            failed |= one.error.is_some();
+            describe(one)
+        })
+        .collect();
+    let words = lines.join("; ");
+    if failed { Err(words) } else { Ok(words) }
+}
+
+fn describe(database: &DatabaseHealth) -> String {
+    let mut words = database.path.display().to_string();
+    if let Some(kind) = &database.database_type {
+        words.push_str(&format!(" ({kind})"));
+    }
+    let built = database.built_at.and_then(|at| DateTime::from_timestamp_millis(at.as_millis()));
+    if let Some(built) = built {
+        words.push_str(&format!(", built {}", built.format("%F")));
+    }
+    if let Some(attribution) = &database.attribution {
+        words.push_str(&format!(", {attribution}"));
+    }
+    if let Some(error) = &database.error {
+        words.push_str(&format!(", {error}"));
+    }
+    words
 }
 
 /// The operations listener is for operators: they may read the cause.

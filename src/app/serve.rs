@@ -9,12 +9,13 @@ use anyhow::{Context, Result, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::actors::clicks::{ClickSink, ClickSinkParts};
+use crate::actors::clicks::{ClickSink, ClickSinkParts, keep_house};
 use crate::actors::links::{LinkTable, LinkTableParts};
 use crate::app::open::JOURNAL_FOLDER;
 use crate::app::stop::{blocking, within};
 use crate::app::{Opened, Sharing, descriptors, disk, health, open};
 use crate::config::Settings;
+use crate::domain::day::day_of;
 use crate::domain::destination::DestinationPolicy;
 use crate::http::admin::{self, AdminState};
 use crate::http::{
@@ -109,7 +110,7 @@ impl Node {
             own_hosts: listeners.hosts().names(),
             allow_private: settings.destinations.allow_private,
         };
-        let clicks = start_clicks(settings, &opened)?;
+        let clicks = start_clicks(settings, &opened).await?;
         let links = start_links(settings, &opened, &clicks, &policy);
         let keys = KeyRing::open(
             opened.secrets.api_keys,
@@ -201,16 +202,32 @@ impl Node {
     }
 }
 
-fn start_clicks(settings: &Settings, opened: &Opened) -> Result<ClickSink> {
+async fn start_clicks(settings: &Settings, opened: &Opened) -> Result<ClickSink> {
     if settings.clicks.enabled {
         disk::warn_of_copy_on_write(&settings.storage.path);
     }
+    // None are destroyed yet: the journal may hold clicks of earlier days.
+    let keys = match settings.clicks.enabled {
+        true => {
+            let today = day_of(opened.clock.now());
+            opened.stores.clicks.visitor_keys(0, today).await.unwrap_or_else(|error| {
+                warn!(%error, "the keys of visitors cannot be had yet; they are asked for again");
+                Vec::new()
+            })
+        }
+        false => {
+            let (store, clock) = (Arc::clone(&opened.stores.clicks), Arc::clone(&opened.clock));
+            actix_rt::spawn(keep_house(store, settings.clicks.clone(), clock));
+            Vec::new()
+        }
+    };
     let parts = ClickSinkParts {
         config: settings.clicks.clone(),
         folder: settings.storage.path.join(JOURNAL_FOLDER),
         store: Arc::clone(&opened.stores.clicks),
         metrics: Arc::clone(&opened.metrics),
         clock: Arc::clone(&opened.clock),
+        keys,
     };
     ClickSink::start(parts).context("opening the click journal")
 }

@@ -71,7 +71,7 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings) -> Outcome {
     }
     if report.set_aside > 0 {
         say(format_args!(
-            "{} damaged pieces of click counts were set aside earlier; \
+            "{} damaged pieces of clicks were set aside earlier; \
              totals hold what the others told of them",
             report.set_aside
         ));
@@ -81,9 +81,10 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings) -> Outcome {
         journal::verify(&folder).with_context(|| format!("reading {}", folder.display()))?;
     let n_damaged = files.iter().filter(|file| !tell(file)).count();
     say(format_args!(
-        "{} links, {} pages of counts, {} journal segments with {} clicks read",
+        "{} links, {} pages of counts, {} single clicks, {} journal segments with {} clicks read",
         report.links,
         report.click_pages,
+        report.clicks,
         files.len(),
         files.iter().map(|file| file.records).sum::<u64>(),
     ));

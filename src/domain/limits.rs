@@ -52,8 +52,12 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 pub const IDEMPOTENCY_WINDOW_MS: i64 = 24 * 3_600_000;
 /// How long a request without an answer holds its idempotency key, in milliseconds: one minute.
 pub const IDEMPOTENCY_RESERVATION_MS: i64 = 60_000;
-/// Longest user agent, referrer and query kept of one click, in bytes; the rest is cut.
-pub const CLICK_FIELD_BYTES_MAX: usize = 1_024;
+/// Longest user agent, referrer, language and query kept of one click, in bytes; the rest is cut.
+pub const CLICK_FIELD_BYTES_MAX: usize = 1_023;
+/// Values of one dimension that are kept of one link and day; the rest is `other`.
+pub const DIMENSION_VALUES_MAX: usize = 1_000;
+/// Days that sums by hour and dimension are kept.
+pub const DETAILS_KEPT_DAYS: u32 = 400;
 /// Sealed code ids that one lease takes from the store.
 pub const ID_BLOCK_SIZE: u64 = 65_536;
 /// Attempts before a random or hashed code grows longer.

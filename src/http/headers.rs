@@ -87,6 +87,7 @@ impl<'a> VisitHeaders<'a> {
         RawClick {
             at: Timestamp::default(),
             link: Id::default(),
+            version: 0,
             address,
             flags: self.flags,
             user_agent: self.user_agent,
@@ -136,14 +137,7 @@ pub(crate) fn trace_id(headers: &HeaderMap) -> Option<&str> {
 /// better. `*/*` alone is a page.
 pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
     let (mut json, mut html) = (0, 0);
-    let ranges = headers
-        .get_all(header::ACCEPT)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|line| line.split(','));
-    for range in ranges {
-        let mut parts = range.split(';').map(str::trim);
-        let media = parts.next().unwrap_or_default();
-        let quality = parts.find_map(quality).unwrap_or(1_000);
+    for (media, quality) in accepted(headers) {
         if media.eq_ignore_ascii_case("application/json")
             || media.eq_ignore_ascii_case("application/problem+json")
         {
@@ -153,6 +147,32 @@ pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
         }
     }
     json > 0 && json >= html
+}
+
+/// Whether the client names CSV, and likes it better than JSON.
+pub(crate) fn prefers_csv(headers: &HeaderMap) -> bool {
+    let (mut csv, mut others) = (0, 0);
+    for (media, quality) in accepted(headers) {
+        if media.eq_ignore_ascii_case("text/csv") {
+            csv = csv.max(quality);
+        } else if ["application/json", "application/*"]
+            .iter()
+            .any(|m| media.eq_ignore_ascii_case(m))
+        {
+            others = others.max(quality);
+        }
+    }
+    csv > 0 && csv > others
+}
+
+/// The media ranges of `Accept` with their qualities in thousandths.
+fn accepted(headers: &HeaderMap) -> impl Iterator<Item = (&str, u32)> {
+    let lines = headers.get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default();
+        (media, parts.find_map(quality).unwrap_or(1_000))
+    })
 }
 
 /// `q=0.5` in thousandths.
@@ -290,5 +310,15 @@ mod tests {
             assert!(!prefers_json(&headers(&[("accept", accept)])), "{accept}");
         }
         assert!(!prefers_json(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn csv_is_for_those_who_name_it() {
+        for accept in ["text/csv", "TEXT/CSV; header=present", "text/csv, */*", "text/csv;q=0.5"] {
+            assert!(prefers_csv(&headers(&[("accept", accept)])), "{accept}");
+        }
+        for accept in ["*/*", "text/*", "", "application/json, text/csv", "text/csv;q=0"] {
+            assert!(!prefers_csv(&headers(&[("accept", accept)])), "{accept}");
+        }
     }
 }

@@ -11,13 +11,10 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::bot::is_bot;
 use crate::domain::click::{ClickFlags, RawClick};
 use crate::domain::code::{Code, LinkKey};
 use crate::domain::decide::{Decision, Refusal, Target, decide, exhausted};
 use crate::domain::hot::HotLink;
-use crate::domain::id::Id;
-use crate::domain::limits::CLICK_FIELD_BYTES_MAX;
 use crate::domain::link::RedirectStatus;
 use crate::domain::location::Location;
 use crate::domain::problems::Problems;
@@ -208,8 +205,7 @@ impl<'a> Visit<'a> {
     fn is_bot(&self) -> bool {
         let private = self.headers.flags.has(ClickFlags::PRIVATE)
             && self.worker.rules.honours_privacy_signals();
-        let user_agent = self.headers.user_agent;
-        !private && is_bot(&user_agent[..user_agent.len().min(CLICK_FIELD_BYTES_MAX)])
+        !private && self.worker.is_bot(self.headers.user_agent)
     }
 
     fn go(&self, link: &HotLink, target: Target<'_>) -> Verdict {
@@ -220,7 +216,7 @@ impl<'a> Visit<'a> {
             return Verdict::Refused(Refusal::Unservable);
         };
         if self.counts && target.counts {
-            self.record(link.id());
+            self.record(link);
         }
         let answer = HttpResponse::build(status_code(target.status))
             .insert_header((header::LOCATION, location))
@@ -230,11 +226,12 @@ impl<'a> Visit<'a> {
         Verdict::Answer(answer)
     }
 
-    fn record(&self, link: Id) {
+    fn record(&self, link: &HotLink) {
         let peer = self.request.peer_addr();
         let address = self.worker.client(peer, self.request.headers());
-        let click = RawClick { at: self.now, link, ..self.headers.click(address) };
-        self.worker.record(RawClick { query: self.query.as_bytes(), ..click });
+        let (link, version, query) = (link.id(), link.version(), self.query.as_bytes());
+        let click = self.headers.click(address);
+        self.worker.record(RawClick { at: self.now, link, version, query, ..click });
     }
 
     /// The location with what the visitor brought along.

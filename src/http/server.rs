@@ -145,6 +145,12 @@ where
 {
     let HttpParts { config, listeners, admin, .. } = parts;
     let (alive, all_gone) = mpsc::channel(1);
+    let mut builder = Server::build()
+        .workers(config.workers())
+        .max_concurrent_connections(config.max_connections)
+        .shutdown_timeout(config.shutdown_timeout.0.as_secs())
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
     let shared = WorkerParts {
         links: parts.links,
         clicks: parts.clicks,
@@ -154,14 +160,9 @@ where
         proxies: Arc::new(TrustedProxies::new(config.networks())),
         rules: Arc::new(RedirectRules::new(parts.redirect)),
         pages: Arc::new(parts.pages),
+        stopping: stopping.clone(),
         alive: alive.downgrade(),
     };
-    let mut builder = Server::build()
-        .workers(config.workers())
-        .max_concurrent_connections(config.max_connections)
-        .shutdown_timeout(config.shutdown_timeout.0.as_secs())
-        .disable_signals();
-    let stopping = builder.graceful_shutdown_signal();
     let timeouts = Timeouts {
         idle: config.keep_alive.0,
         head: Duration::from_secs(HEAD_WAIT_SECS),

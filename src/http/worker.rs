@@ -6,15 +6,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use actix_server::GracefulShutdownSignal;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use bytes::BytesMut;
 use tokio::sync::mpsc::{Sender, WeakSender};
 
 use crate::actors::clicks::{ClickLane, ClickSink};
 use crate::actors::links::LinkTable;
+use crate::domain::bot;
 use crate::domain::click::{ClickFlags, RawClick};
 use crate::domain::code::DomainId;
 use crate::domain::decide::{Decision, Target, decide};
+use crate::domain::limits::CLICK_FIELD_BYTES_MAX;
 use crate::domain::time::Clock;
 use crate::http::client::TrustedProxies;
 use crate::http::direct::PlainVisit;
@@ -41,6 +44,7 @@ pub(crate) struct WorkerParts {
     pub proxies: Arc<TrustedProxies>,
     pub rules: Arc<RedirectRules>,
     pub pages: Arc<Pages>,
+    pub stopping: GracefulShutdownSignal,
     /// Held by every living worker: when all are gone, no click can come any more.
     pub alive: WeakSender<()>,
 }
@@ -54,6 +58,8 @@ pub(crate) struct Worker {
     pub hosts: Arc<Hosts>,
     pub rules: Arc<RedirectRules>,
     pub pages: Arc<Pages>,
+    /// Tells answers without an end that the server stops.
+    pub stopping: GracefulShutdownSignal,
     clicks: Option<ClickLane>,
     proxies: Arc<TrustedProxies>,
     arena: Arena,
@@ -75,6 +81,7 @@ impl Worker {
             hosts: Arc::clone(&parts.hosts),
             rules: Arc::clone(&parts.rules),
             pages: Arc::clone(&parts.pages),
+            stopping: parts.stopping.clone(),
             proxies: Arc::clone(&parts.proxies),
             arena: Arena::default(),
             request_ids: RequestIds::new(),
@@ -116,7 +123,12 @@ impl Worker {
             }
             let answer = render(&target)?;
             if let Some(click) = click.filter(|_| target.counts) {
-                self.record(RawClick { at: now, link: link.id(), ..click });
+                self.record(RawClick {
+                    at: now,
+                    link: link.id(),
+                    version: link.version(),
+                    ..click
+                });
             }
             self.stats.count(Outcome::Hit);
             Some(answer)
@@ -150,6 +162,14 @@ impl Worker {
     pub(crate) fn client_of(&self, peer: SocketAddr, visit: &PlainVisit<'_>) -> IpAddr {
         let (forwarded, x_forwarded_for) = (visit.forwarded, visit.x_forwarded_for);
         self.proxies.client(Some(peer), forwarded.into_iter(), x_forwarded_for.into_iter())
+    }
+
+    /// Whether the visits of a user agent are no clicks.
+    pub(crate) fn is_bot(&self, user_agent: &[u8]) -> bool {
+        match &self.clicks {
+            Some(lane) => lane.is_bot(user_agent),
+            None => bot::is_bot(user_agent.get(..CLICK_FIELD_BYTES_MAX).unwrap_or(user_agent)),
+        }
     }
 
     /// Puts a click on record, unless clicks are switched off.

@@ -159,6 +159,16 @@ impl KeyRing {
         self.authenticate(text)
     }
 
+    /// Whether the key `id` is still in force here, for answers that go on for long. Counts no use.
+    pub fn is_in_force(&self, id: Id) -> bool {
+        let (keys, now) = (self.keys.load(), self.clock.now());
+        keys.by_digest.values().any(|held| {
+            held.grant.key == id
+                && !held.revoked
+                && held.expires_at.is_none_or(|expires_at| expires_at > now)
+        })
+    }
+
     /// Makes a key for the workspace of `creator`. The text is returned this once.
     pub async fn create(
         &self,

@@ -1,21 +1,20 @@
 //! The shortest correct store, for tests.
 
+mod clicks;
 mod replays;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use super::text::{fold, link_holds};
 use super::{
-    AccountStore, BatchAnswer, Claim, ClickStore, Imported, ImportedLink, LinkPage, LinkQuery,
-    LinkSort, LinkStore, NodeStore, PageMark, Replace, ReplayKey, SortValue, StorageError,
-    StorageErrorKind, StorageResult, Stores, Workspace,
+    AccountStore, BatchAnswer, Claim, Imported, ImportedLink, LinkPage, LinkQuery, LinkSort,
+    LinkStore, NodeStore, PageMark, Replace, ReplayKey, SortValue, StorageResult, Stores,
+    Workspace,
 };
 use crate::domain::api_key::{ApiKey, KeyDigest};
-use crate::domain::click::{ClickTotals, Granularity, SegmentCounts, SegmentId};
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
 use crate::domain::limits::CODE_ATTEMPTS_MAX;
@@ -33,9 +32,9 @@ struct State {
     codes: HashMap<LinkKey, Id>,
     imported: HashMap<[u8; 16], (KeyDigest, Vec<Imported>)>,
     foreign_sealed: HashSet<DomainId>,
-    totals: HashMap<Id, ClickTotals>,
-    minutes: BTreeMap<(Id, u32), u64>,
-    positions: HashMap<SegmentId, u64>,
+    clicks: clicks::Clicks,
+    /// By link and last version that led there.
+    destinations: BTreeMap<(Id, u32), String>,
     workspaces: BTreeMap<Id, Workspace>,
     keys: BTreeMap<Id, ApiKey>,
     keys_epoch: u64,
@@ -52,6 +51,7 @@ impl MemoryStore {
         Stores {
             links: Arc::clone(&this) as _,
             clicks: Arc::clone(&this) as _,
+            stats: Arc::clone(&this) as _,
             accounts: Arc::clone(&this) as _,
             nodes: Arc::clone(&this) as _,
             replays: this,
@@ -91,7 +91,7 @@ impl State {
         let (id, first) = (entry.link.id, entry.link.key());
         let outcome = self.place(entry.link, entry.series);
         if matches!(outcome, Imported::Created | Imported::Recoded(_)) && entry.clicks > 0 {
-            self.add_clicks(id, entry.clicks, entry.last_clicked_at);
+            self.clicks.bring(id, entry.clicks, entry.last_clicked_at);
         }
         if entry.foreign_sealed && outcome != Imported::Taken {
             self.foreign_sealed.insert(first.domain);
@@ -130,7 +130,16 @@ impl State {
     }
 
     fn clicks(&self, id: Id) -> u64 {
-        self.totals.get(&id).map_or(0, |totals| totals.clicks)
+        self.clicks.of(id)
+    }
+
+    /// Remembers where a link led that is about to be replaced.
+    fn note_destination(&mut self, new: &Link) {
+        if let Some(old) = self.links.get(&new.id).filter(|old| old.destination != new.destination)
+        {
+            let text = old.destination.as_str().to_owned();
+            self.destinations.insert((old.id, old.version), text);
+        }
     }
 
     fn matches(&self, link: &Link, query: &LinkQuery) -> bool {
@@ -157,31 +166,6 @@ impl State {
         };
         PageMark { value, id: link.id }
     }
-
-    fn add_clicks(&mut self, link: Id, clicks: u64, at: Option<Timestamp>) {
-        let totals = self.totals.entry(link).or_default();
-        totals.clicks += clicks;
-        totals.last_clicked_at = totals.last_clicked_at.max(at);
-    }
-
-    fn flush(&mut self, counts: Vec<SegmentCounts>) -> StorageResult<()> {
-        for segment in counts {
-            let applied = self.positions.entry(segment.segment).or_default();
-            if segment.to_record <= *applied {
-                continue;
-            }
-            if segment.from_record != *applied {
-                let gap = "the flush does not begin where the last one ended";
-                return Err(StorageError::new(StorageErrorKind::Invalid, "flush_clicks", gap));
-            }
-            *applied = segment.to_record;
-            for row in segment.rows.iter().filter(|row| row.added > 0) {
-                self.add_clicks(row.link, row.added.into(), Some(row.last_at));
-                *self.minutes.entry((row.link, row.minute)).or_default() += u64::from(row.added);
-            }
-        }
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -203,8 +187,14 @@ impl LinkStore for MemoryStore {
         if state.external_id_taken(&link) {
             return Ok(Replace::ExternalIdTaken);
         }
+        state.note_destination(&link);
         state.links.insert(link.id, link);
         Ok(Replace::Done)
+    }
+
+    async fn fetch_all(&self, ids: &[Id]) -> StorageResult<Vec<Link>> {
+        let state = self.lock();
+        Ok(ids.iter().filter_map(|id| state.links.get(id).cloned()).collect())
     }
 
     async fn relocate(
@@ -233,6 +223,7 @@ impl LinkStore for MemoryStore {
         state.codes.insert(*from, tombstone_id);
         state.codes.insert(link.key(), link.id);
         state.links.insert(tombstone_id, tombstone);
+        state.note_destination(&link);
         state.links.insert(link.id, link);
         Ok(Replace::Done)
     }
@@ -297,7 +288,7 @@ impl LinkStore for MemoryStore {
 
     async fn hottest(&self, limit: u32) -> StorageResult<Vec<LinkKey>> {
         let state = self.lock();
-        let mut ids: Vec<_> = state.totals.iter().map(|(id, t)| (t.clicks, *id)).collect();
+        let mut ids = state.clicks.all();
         ids.sort_by(|a, b| b.cmp(a));
         let live = |(_, id): &(u64, Id)| {
             state.links.get(id).filter(|link| link.status != LinkStatus::Deleted).map(Link::key)
@@ -333,54 +324,6 @@ impl LinkStore for MemoryStore {
 
     async fn has_foreign_sealed(&self, domain: DomainId) -> StorageResult<bool> {
         Ok(self.lock().foreign_sealed.contains(&domain))
-    }
-}
-
-#[async_trait]
-impl ClickStore for MemoryStore {
-    async fn resume(&self, segment: SegmentId) -> StorageResult<u64> {
-        Ok(self.lock().positions.get(&segment).copied().unwrap_or(0))
-    }
-
-    async fn flush(&self, counts: Vec<SegmentCounts>) -> StorageResult<()> {
-        let mut state = self.lock();
-        let mut flushed = state.clone();
-        flushed.flush(counts)?;
-        *state = flushed;
-        Ok(())
-    }
-
-    async fn release(&self, segments: Vec<SegmentId>) -> StorageResult<()> {
-        let mut state = self.lock();
-        state.positions.retain(|segment, _| !segments.contains(segment));
-        Ok(())
-    }
-
-    async fn totals(&self, links: &[Id]) -> StorageResult<Vec<ClickTotals>> {
-        let state = self.lock();
-        let total = |link: &Id| state.totals.get(link).copied().unwrap_or_default();
-        Ok(links.iter().map(total).collect())
-    }
-
-    async fn series(
-        &self,
-        link: Id,
-        granularity: Granularity,
-        minutes: Range<u32>,
-    ) -> StorageResult<Vec<(u32, u64)>> {
-        let width = granularity.minutes();
-        let mut buckets = BTreeMap::new();
-        for ((_, minute), clicks) in self.lock().minutes.range((link, 0)..=(link, u32::MAX)) {
-            *buckets.entry(minute / width * width).or_default() += clicks;
-        }
-        Ok(buckets.into_iter().filter(|(first, _)| minutes.contains(first)).collect())
-    }
-
-    async fn erase(&self, link: Id) -> StorageResult<()> {
-        let mut state = self.lock();
-        state.totals.remove(&link);
-        state.minutes.retain(|(id, _), _| *id != link);
-        Ok(())
     }
 }
 

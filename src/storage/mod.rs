@@ -11,7 +11,6 @@ mod private;
 pub mod secrets;
 mod text;
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,18 +18,23 @@ use async_trait::async_trait;
 pub use error::{Op, StorageError, StorageErrorKind, StorageResult};
 
 use crate::domain::api_key::{ApiKey, KeyDigest};
-use crate::domain::click::{ClickTotals, Granularity, SegmentCounts, SegmentId};
+use crate::domain::click::{ClickTotals, SegmentId};
 use crate::domain::code::{DomainId, LinkKey};
+use crate::domain::counted::SegmentClicks;
+use crate::domain::event::ClickEvent;
 use crate::domain::id::Id;
 use crate::domain::link::{CreatedVia, Link, LinkState};
 use crate::domain::scheme::CodeSeries;
+use crate::domain::stats::{BucketStats, RangeStats};
 use crate::domain::time::Timestamp;
+use crate::domain::visitor::VisitorKey;
 
 /// Every port of one backend.
 #[derive(Clone)]
 pub struct Stores {
     pub links: Arc<dyn LinkStore>,
     pub clicks: Arc<dyn ClickStore>,
+    pub stats: Arc<dyn StatsStore>,
     pub accounts: Arc<dyn AccountStore>,
     pub nodes: Arc<dyn NodeStore>,
     pub replays: Arc<dyn ReplayStore>,
@@ -41,6 +45,9 @@ pub struct Stores {
 pub trait LinkStore: Send + Sync + 'static {
     /// The link at `key`, deleted ones included. Kinds: `Unavailable`, `Timeout`, `Corrupt`.
     async fn fetch(&self, key: &LinkKey) -> StorageResult<Option<Link>>;
+
+    /// Those of the links with these ids that there are, deleted ones included, in any order.
+    async fn fetch_all(&self, ids: &[Id]) -> StorageResult<Vec<Link>>;
 
     /// Puts new links at codes nobody ever had; one answer per link, in order. Durable when it
     /// returns. Two links of one call may not share a code: the second is `Taken`. An
@@ -218,16 +225,17 @@ pub struct LinkPage {
     pub total: u64,
 }
 
-/// Click counts. Written by the counters only, in units of journal segments.
+/// Counted clicks. Written by the counters only, in units of journal segments.
 #[async_trait]
 pub trait ClickStore: Send + Sync + 'static {
     /// Records of `segment` that earlier flushes covered and that must not be added again; zero
     /// for a segment never seen.
     async fn resume(&self, segment: SegmentId) -> StorageResult<u64>;
 
-    /// Stores counts of several segments, all or nothing. Sending the same again changes nothing.
-    /// Kinds: `Unavailable`, `Timeout`, `Full` (retry), `Invalid` (`from_record` leaves a gap).
-    async fn flush(&self, counts: Vec<SegmentCounts>) -> StorageResult<()>;
+    /// Stores the clicks of several segments, all or nothing. Sending the same again changes
+    /// nothing. Kinds: `Unavailable`, `Timeout`, `Full` (retry), `Invalid` (`from_record` leaves a
+    /// gap).
+    async fn flush(&self, clicks: Arc<Vec<SegmentClicks>>) -> StorageResult<()>;
 
     /// Forgets the positions of segments whose files are deleted.
     async fn release(&self, segments: Vec<SegmentId>) -> StorageResult<()>;
@@ -235,17 +243,73 @@ pub trait ClickStore: Send + Sync + 'static {
     /// Totals of the given links, in order; a link without clicks has zeros.
     async fn totals(&self, links: &[Id]) -> StorageResult<Vec<ClickTotals>>;
 
-    /// Non-empty buckets of `link` whose first minute is in `minutes` (since the epoch), as (first
-    /// minute, clicks), in order of time.
-    async fn series(
-        &self,
-        link: Id,
-        granularity: Granularity,
-        minutes: Range<u32>,
-    ) -> StorageResult<Vec<(u32, u64)>>;
-
-    /// Removes every count of `link`.
+    /// Removes everything that is known of the clicks of `link`.
     async fn erase(&self, link: Id) -> StorageResult<()>;
+
+    /// The keys that hash the visitors of each UTC day. Makes those of `today` and of the day
+    /// after, if there are none; destroys those of days before `oldest`, which nobody can hash with
+    /// again.
+    async fn visitor_keys(&self, oldest: u32, today: u32) -> StorageResult<Vec<(u32, VisitorKey)>>;
+
+    /// Removes some of what is older than it is kept, the oldest first; true when more is left.
+    async fn prune(&self, keep: Retention) -> StorageResult<bool>;
+}
+
+/// The first UTC days, since the epoch, of which something is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Single clicks.
+    pub events_from: u32,
+    /// Sums by hour and by dimension.
+    pub details_from: u32,
+}
+
+/// What clicks add up to. Shows what was flushed.
+#[async_trait]
+pub trait StatsStore: Send + Sync + 'static {
+    /// Sums of the clicks from `from` until before `to`, by UTC day. Days that lie within as a
+    /// whole are exact as long as sums are kept. Of a day that lies within in part only, clicks are
+    /// told apart by the millisecond while single clicks are kept, else by the hour, and its rows
+    /// by dimension are then those of the whole day.
+    async fn days(&self, of: StatsOf, from: Timestamp, to: Timestamp) -> StorageResult<RangeStats>;
+
+    /// Sums of the clicks between each bound and the next, from single clicks: for buckets that
+    /// are no whole hours. Empty where single clicks are not kept any more.
+    async fn buckets(&self, of: StatsOf, bounds: Vec<Timestamp>)
+    -> StorageResult<Vec<BucketStats>>;
+
+    /// Single clicks of a link, the newest first.
+    async fn events(&self, query: EventQuery) -> StorageResult<Vec<ClickEvent>>;
+
+    /// Destinations that links had before, as (link, last version that had it, destination), in
+    /// order. What is newer has the destination of the link as it is.
+    async fn past_destinations(&self, links: &[Id]) -> StorageResult<Vec<(Id, u32, String)>>;
+}
+
+/// Whose clicks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StatsOf {
+    Link(Id),
+    /// All links of a workspace, or those with a tag, or on a domain; deleted ones included.
+    Workspace {
+        id: Id,
+        tag: Option<String>,
+        domain: Option<DomainId>,
+    },
+}
+
+/// Which single clicks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventQuery {
+    pub link: Id,
+    pub from: Timestamp,
+    /// Not included.
+    pub to: Timestamp,
+    /// Only those with a smaller id: where the last page ended.
+    pub before: Option<Id>,
+    /// `None`: people and bots.
+    pub bots: Option<bool>,
+    pub limit: u32,
 }
 
 /// Workspaces and credentials.

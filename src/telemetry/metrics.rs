@@ -237,6 +237,8 @@ catalogue! {
     clicks_recovered: Counter = "clicks_recovered", Counter::default();
     /// Clicks that were counted in memory only, because the journal had no room
     clicks_unjournaled: Counter = "clicks_unjournaled", Counter::default();
+    /// Clicks counted without their user agent, because too many new ones came at once
+    clicks_unclassified: Counter = "clicks_unclassified", Counter::default();
     /// Clicks of this process that are in the journal and not in the store yet
     clicks_in_journal: Gauge = "clicks_in_journal", Gauge::default();
     /// Bytes of journal segments on disk

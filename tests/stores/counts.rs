@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use shunt::domain::click::{BucketCount, Granularity, SegmentCounts, SegmentId};
 use shunt::domain::code::LinkKey;
 use shunt::domain::id::Id;
 use shunt::domain::link::Link;
@@ -13,9 +13,10 @@ use shunt::storage::embedded::{Embedded, Mode};
 use shunt::storage::{StorageErrorKind, Stores};
 
 use crate::damage::{edit, store_with_links};
-use crate::make::NOW;
+use crate::make::{NOW, clicked};
+use crate::tell::all_of;
 
-fn open(path: &Path) -> Embedded {
+pub(crate) fn open(path: &Path) -> Embedded {
     Embedded::open(path, Mode::Existing).unwrap()
 }
 
@@ -30,24 +31,25 @@ fn spoil(path: &Path, kind: u8) {
     );
 }
 
-async fn click_each(stores: &Stores, made: &HashMap<LinkKey, Link>, segment: u64, minute: u32) {
-    let row = |link: &Link| BucketCount { link: link.id, minute, total: 1, added: 1, last_at: NOW };
-    let rows = made.values().map(row).collect();
-    let segment = SegmentId(segment);
-    let counts = SegmentCounts { segment, from_record: 0, to_record: 9, rows };
-    stores.clicks.flush(vec![counts]).await.unwrap();
+pub(crate) async fn click_each(
+    stores: &Stores,
+    made: &HashMap<LinkKey, Link>,
+    segment: u64,
+    minute: u32,
+) {
+    let rows: Vec<_> = made.values().map(|link| (link.id, minute, 1)).collect();
+    stores.clicks.flush(Arc::new(vec![clicked(segment, 0, 9, &rows)])).await.unwrap();
 }
 
-async fn totals(stores: &Stores, made: &HashMap<LinkKey, Link>) -> Vec<u64> {
+pub(crate) async fn totals(stores: &Stores, made: &HashMap<LinkKey, Link>) -> Vec<u64> {
     let ids: Vec<Id> = made.values().map(|link| link.id).collect();
     let totals = stores.clicks.totals(&ids).await.unwrap();
     totals.iter().map(|total| total.clicks).collect()
 }
 
-/// Totals, and a page of each kind that they can be told from.
+/// Totals, and a page of the kind that they can be told from.
 const TOTAL: u8 = 3;
 const DAY: u8 = 2;
-const MINUTE: u8 = 0;
 
 #[tokio::test]
 async fn the_hottest_links_are_named_without_those_on_damaged_pages() {
@@ -65,7 +67,7 @@ async fn the_hottest_links_are_named_without_those_on_damaged_pages() {
 
 #[tokio::test]
 async fn a_damaged_page_stops_no_count_and_is_rebuilt_when_its_links_are_clicked() {
-    for kind in [TOTAL, DAY, MINUTE] {
+    for kind in [TOTAL, DAY] {
         let folder = tempfile::tempdir().unwrap();
         let made = store_with_links(folder.path(), 200).await;
         spoil(folder.path(), kind);
@@ -98,9 +100,9 @@ async fn a_repair_tells_damaged_pages_from_the_whole_ones() {
     }
     let stores = open(folder.path()).stores();
     assert_eq!(totals(&stores, &made).await, vec![3; 200]);
+    let day = NOW.minute() / 1_440;
     for link in made.values() {
-        let days = stores.clicks.series(link.id, Granularity::Day, 0..u32::MAX).await.unwrap();
-        assert_eq!(days.iter().map(|(_, clicks)| *clicks).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(all_of(&stores, link.id).await.people(), [(day, 2), (day + 3, 1)]);
     }
     assert_eq!(verify(folder.path()).unwrap().set_aside, 2);
 }
@@ -114,17 +116,37 @@ async fn clicks_that_were_not_folded_and_are_damaged_stop_no_later_ones() {
     click_each(&stores, &made, 2, NOW.minute()).await;
     edit(
         folder.path(),
-        "UPDATE click_deltas SET body = zeroblob(9) WHERE id = (SELECT min(id) FROM click_deltas)",
+        "UPDATE click_chunks SET body = zeroblob(9) WHERE id = (SELECT min(id) FROM click_chunks)",
     );
     let ids: Vec<Id> = made.values().map(|link| link.id).collect();
     let error = stores.clicks.totals(&ids).await.unwrap_err();
     assert_eq!(error.kind, StorageErrorKind::Corrupt, "a wrong count is not told");
+    let report = verify(folder.path()).unwrap();
+    assert_eq!(report.findings.len(), 1, "{report:?}");
+    assert_eq!(report.findings[0].remedy, REPAIR);
     click_each(&stores, &made, 3, NOW.minute()).await;
     store.settle().await.unwrap();
     let counted = totals(&stores, &made).await;
     assert!(counted.iter().all(|clicks| [3, 4].contains(clicks)), "{counted:?}");
     assert!(counted.contains(&3) && counted.iter().filter(|clicks| **clicks == 4).count() > 150);
-    assert_eq!(verify(folder.path()).unwrap().set_aside, 1);
+    let report = verify(folder.path()).unwrap();
+    assert!(report.is_sound() && report.set_aside == 1, "{report:?}");
+}
+
+#[tokio::test]
+async fn a_repair_sets_damaged_clicks_aside_that_were_not_folded() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = store_with_links(folder.path(), 200).await;
+    let store = open(folder.path());
+    click_each(&store.stores(), &made, 2, NOW.minute()).await;
+    store.close();
+    edit(folder.path(), "UPDATE click_chunks SET body = zeroblob(9) WHERE id >> 48 = 3");
+    repair(folder.path()).unwrap();
+    let report = verify(folder.path()).unwrap();
+    assert!(report.is_sound() && report.set_aside == 1, "{report:?}");
+    let counted = totals(&open(folder.path()).stores(), &made).await;
+    assert!(counted.contains(&2) && counted.iter().filter(|clicks| **clicks == 3).count() > 150);
+    assert!(report.clicks > 550, "clicks that are whole stay: {report:?}");
 }
 
 #[tokio::test]
@@ -142,26 +164,4 @@ async fn an_erased_link_leaves_nothing_on_pages_set_aside() {
     }
     assert_eq!(totals(&stores, &made).await, [0]);
     assert_eq!(verify(folder.path()).unwrap().set_aside, 0);
-}
-
-#[tokio::test]
-async fn a_clock_that_jumps_ahead_costs_two_minutes_of_the_past() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = store_with_links(folder.path(), 1).await;
-    let store = open(folder.path());
-    let stores = store.stores();
-    let minute = NOW.minute();
-    for n in 1..100 {
-        click_each(&stores, &made, 1 + u64::from(n), minute + n).await;
-    }
-    click_each(&stores, &made, 200, minute + 500 * 1_440).await;
-    store.settle().await.unwrap();
-    click_each(&stores, &made, 201, minute + 100).await;
-    store.settle().await.unwrap();
-    for link in made.values() {
-        let minutes = stores.clicks.series(link.id, Granularity::Minute, 0..u32::MAX).await;
-        assert!(minutes.unwrap().len() >= 100, "real minutes were forgotten");
-        let hours = stores.clicks.series(link.id, Granularity::Hour, 0..u32::MAX).await;
-        assert!(hours.unwrap().len() >= 2, "real hours were forgotten");
-    }
 }

@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::Connection;
-use shunt::domain::click::{BucketCount, SegmentCounts, SegmentId};
 use shunt::domain::code::LinkKey;
 use shunt::domain::link::Link;
 use shunt::storage::embedded::verify::{REPAIR, RESTORE, repair, verify};
 use shunt::storage::embedded::{Embedded, Mode, database_file};
 use shunt::storage::secrets::Secrets;
-use shunt::storage::{LinkQuery, StorageErrorKind};
+use shunt::storage::{LinkQuery, StatsOf, StorageErrorKind};
 
-use crate::make::{HOME, NOW, key, link};
+use crate::make::{HOME, NOW, clicked, key, link};
+use crate::tell::{BEGIN, END, told};
 
 const PAGE: usize = 4_096;
 
@@ -25,17 +26,8 @@ pub(crate) async fn store_with_links(path: &Path, n: usize) -> HashMap<LinkKey, 
     let made: Vec<Link> =
         (0..n).map(|n| Link { tags: tags.clone(), ..link(&format!("code-{n}")) }).collect();
     stores.links.claim(made.clone()).await.unwrap();
-    let row = |link: &Link| BucketCount {
-        link: link.id,
-        minute: NOW.minute(),
-        total: 2,
-        added: 2,
-        last_at: NOW,
-    };
-    let rows = made.iter().map(row).collect();
-    let segment = SegmentId(1);
-    let counts = SegmentCounts { segment, from_record: 0, to_record: 9, rows };
-    stores.clicks.flush(vec![counts]).await.unwrap();
+    let rows: Vec<_> = made.iter().map(|link| (link.id, NOW.minute(), 2)).collect();
+    stores.clicks.flush(Arc::new(vec![clicked(1, 0, 9, &rows)])).await.unwrap();
     store.settle().await.unwrap();
     made.into_iter().map(|link| (link.key(), link)).collect()
 }
@@ -183,6 +175,16 @@ async fn look_at_everything(path: &Path, made: &HashMap<LinkKey, Link>) -> bool 
         Ok(totals) => assert!(totals.iter().all(|total| [0, 2].contains(&total.clicks))),
         Err(_) => noticed = true,
     }
+    for id in ids.into_iter().take(20) {
+        match stores.stats.days(StatsOf::Link(id), BEGIN, END).await {
+            Ok(days) => {
+                let people = told(&days).people();
+                let whole = vec![(NOW.minute() / 1_440, 2)];
+                assert!(people.is_empty() || people == whole, "{people:?}");
+            }
+            Err(_) => noticed = true,
+        }
+    }
     noticed
 }
 
@@ -226,5 +228,6 @@ async fn damaged_counts_and_missing_secrets_are_reported() {
     std::fs::remove_file(folder.path().join("keys.toml")).unwrap();
     let report = verify(folder.path()).unwrap();
     assert_eq!(report.links, 50);
-    assert_eq!(report.findings.len(), 3, "{report:?}");
+    // The page of a day, the totals of its shard, those of another, and the secrets.
+    assert_eq!(report.findings.len(), 4, "{report:?}");
 }

@@ -5,9 +5,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use shunt::domain::click::{BucketCount, Granularity, SegmentCounts, SegmentId};
+use shunt::domain::click::SegmentId;
+use shunt::domain::counted::SegmentClicks;
 use shunt::domain::id::Id;
 use shunt::domain::link::Link;
 use shunt::domain::units::Size;
@@ -19,17 +21,15 @@ use shunt::storage::lock::StoreLock;
 use shunt::storage::secrets::Secrets;
 use shunt::storage::{Claim, StorageErrorKind, Stores};
 
-use crate::make::{HOME, NOW, api_key, full_link, id, key, link, workspace};
+use crate::make::{HOME, NOW, api_key, clicked, full_link, id, key, link, workspace};
 
 fn open(path: &Path) -> Stores {
     Embedded::open(path, Mode::Create).unwrap().stores()
 }
 
-fn clicks(link: Id, from: u64, n: u32) -> SegmentCounts {
-    let minute = NOW.minute();
-    let row = BucketCount { link, minute, total: n, added: n, last_at: NOW };
-    let to_record = from + u64::from(n);
-    SegmentCounts { segment: SegmentId(1), from_record: from, to_record, rows: vec![row] }
+fn clicks(link: Id, from: u64, n: u32) -> Arc<Vec<SegmentClicks>> {
+    let to = from + u64::from(n);
+    Arc::new(vec![clicked(1, from, to, &[(link, NOW.minute(), n)])])
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn a_reopened_store_has_everything() {
     {
         let stores = open(folder.path());
         stores.links.claim(vec![made.clone()]).await.unwrap();
-        stores.clicks.flush(vec![clicks(made.id, 0, 3)]).await.unwrap();
+        stores.clicks.flush(clicks(made.id, 0, 3)).await.unwrap();
         stores.accounts.bootstrap(workspace(HOME), api_key(1, 1)).await.unwrap();
         stores.nodes.lease_block("codes", 10).await.unwrap();
     }
@@ -82,7 +82,7 @@ async fn child_that_writes_until_it_is_killed() {
     for n in first.. {
         let made = Link { id: Id(n + 1), ..link(&format!("code{n}")) };
         assert_eq!(stores.links.claim(vec![made]).await.unwrap(), [Claim::Won]);
-        stores.clicks.flush(vec![clicks(Id(7), n, 1)]).await.unwrap();
+        stores.clicks.flush(clicks(Id(7), n, 1)).await.unwrap();
         writeln!(std::io::stdout(), "\nacknowledged {n}").unwrap();
     }
 }
@@ -121,7 +121,7 @@ async fn a_killed_process_loses_nothing_it_answered() {
         assert!((last + 1..=last + 2).contains(&counted), "{counted} of {last}");
         // A flush whose answer was lost in the kill leaves the claim before it one ahead.
         for n in counted..stores.links.count().await.unwrap() {
-            stores.clicks.flush(vec![clicks(Id(7), n, 1)]).await.unwrap();
+            stores.clicks.flush(clicks(Id(7), n, 1)).await.unwrap();
         }
     }
 }
@@ -140,7 +140,7 @@ async fn a_backup_of_a_busy_store_is_one_moment_of_it() {
             // A link and its click in two steps: never a click more than links.
             let more = link(&format!("during{n}"));
             stores.links.claim(vec![more.clone()]).await.unwrap();
-            stores.clicks.flush(vec![clicks(Id(7), n, 1)]).await.unwrap();
+            stores.clicks.flush(clicks(Id(7), n, 1)).await.unwrap();
             written.store(n + 1, Ordering::Relaxed);
             if stop.load(Ordering::Relaxed) {
                 break;
@@ -200,37 +200,6 @@ async fn a_full_disk_refuses_writes_and_reads_go_on() {
     assert_eq!(roomy.links.claim(vec![link("later")]).await.unwrap(), [Claim::Won]);
 }
 
-#[tokio::test]
-async fn old_minutes_and_hours_are_forgotten_and_days_stay() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Embedded::open(folder.path(), Mode::Create).unwrap();
-    let stores = store.stores();
-    let first = NOW.minute();
-    let mut from = 0;
-    for days in [0, 4, 500] {
-        let mut counts = clicks(Id(7), from, 1);
-        counts.rows[0].minute = first + days * 1_440;
-        from = counts.to_record;
-        stores.clicks.flush(vec![counts]).await.unwrap();
-        store.settle().await.unwrap();
-        let kept = async |granularity| {
-            stores.clicks.series(Id(7), granularity, 0..u32::MAX).await.unwrap().len()
-        };
-        let expected = match days {
-            0 => (1, 1, 1),
-            4 => (1, 2, 2),
-            _ => (1, 1, 3),
-        };
-        let found = (
-            kept(Granularity::Minute).await,
-            kept(Granularity::Hour).await,
-            kept(Granularity::Day).await,
-        );
-        assert_eq!(found, expected, "after {days} days");
-    }
-    assert_eq!(stores.clicks.totals(&[Id(7)]).await.unwrap()[0].clicks, 3);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_store_is_sound_whenever_it_is_verified() {
     let folder = tempfile::tempdir().unwrap();
@@ -245,9 +214,9 @@ async fn a_busy_store_is_sound_whenever_it_is_verified() {
                 .collect();
             let ids: Vec<Id> = made.iter().map(|link| link.id).collect();
             stores.links.claim(made).await.unwrap();
-            let mut counts = clicks(ids[0], n * 20, 20);
-            counts.rows = ids.iter().flat_map(|id| clicks(*id, 0, 1).rows).collect();
-            stores.clicks.flush(vec![counts]).await.unwrap();
+            let rows: Vec<_> = ids.iter().map(|id| (*id, NOW.minute(), 1)).collect();
+            let clicks = clicked(1, n * 20, n * 20 + 20, &rows);
+            stores.clicks.flush(Arc::new(vec![clicks])).await.unwrap();
             store.settle().await.unwrap();
             if stop.load(Ordering::Relaxed) {
                 break;

@@ -237,8 +237,7 @@ pub(crate) async fn imported_clicks_are_in_the_totals_and_in_no_bucket(stores: S
     assert_eq!((totals[0].clicks, totals[0].last_clicked_at), (5_000_000_000, Some(NOW)));
     assert_eq!((totals[1].clicks, totals[1].last_clicked_at), (1, None));
     assert_eq!((totals[2].clicks, totals[2].last_clicked_at), (0, None));
-    let day = shunt::domain::click::Granularity::Day;
-    assert_eq!(stores.clicks.series(ids[0], day, 0..u32::MAX).await.unwrap(), []);
+    assert_eq!(crate::tell::all_of(&stores, ids[0]).await.people(), []);
 }
 
 pub(crate) async fn a_foreign_sealed_code_marks_its_domain(stores: Stores) {

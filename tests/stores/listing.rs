@@ -1,12 +1,13 @@
 //! Lists: filters, states, search, orders, pages, tags.
 
-use shunt::domain::click::{BucketCount, SegmentCounts, SegmentId};
+use std::sync::Arc;
+
 use shunt::domain::code::DomainId;
 use shunt::domain::id::Id;
 use shunt::domain::link::{CreatedVia, Link, LinkState, LinkStatus};
 use shunt::storage::{LinkQuery, LinkSort, Replace, Stores};
 
-use crate::make::{HOME, NOW, link, next, url};
+use crate::make::{HOME, NOW, clicked, link, next, url};
 
 fn query() -> LinkQuery {
     LinkQuery { workspace: HOME, limit: 100, now: NOW, ..LinkQuery::default() }
@@ -22,11 +23,8 @@ async fn codes(stores: &Stores, query: LinkQuery) -> Vec<String> {
 }
 
 async fn click(stores: &Stores, segment: u64, link: Id, clicks: u32) {
-    let row =
-        BucketCount { link, minute: NOW.minute(), total: clicks, added: clicks, last_at: NOW };
-    let segment = SegmentId(segment);
-    let counts = SegmentCounts { segment, from_record: 0, to_record: 1, rows: vec![row] };
-    stores.clicks.flush(vec![counts]).await.unwrap();
+    let clicks = clicked(segment, 0, 1, &[(link, NOW.minute(), clicks)]);
+    stores.clicks.flush(Arc::new(vec![clicks])).await.unwrap();
 }
 
 pub(crate) async fn every_filter_selects_what_it_says(stores: Stores) {

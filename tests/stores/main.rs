@@ -7,10 +7,18 @@ mod clicks;
 mod counts;
 mod damage;
 mod durability;
+mod events;
+mod kept;
 mod links;
 mod listing;
 mod make;
+mod model;
+mod pruned;
 mod restores;
+mod spoilt;
+mod sums;
+mod tell;
+mod workspaces;
 
 use shunt::storage::embedded::{Embedded, Mode};
 use shunt::storage::memory::MemoryStore;
@@ -92,14 +100,39 @@ suite! {
         tags_are_counted,
     }
     clicks {
-        a_flush_is_counted_in_every_granularity,
+        a_flush_is_counted_by_minute_hour_and_day,
         the_same_flush_again_changes_nothing,
         a_flush_that_leaves_a_gap_is_refused_whole,
         segments_add_up,
         a_released_segment_is_forgotten_and_its_clicks_stay,
         many_flushes_add_up_exactly,
-        an_erased_link_has_no_clicks_and_counts_again,
         the_most_clicked_links_are_the_hottest,
+    }
+    sums {
+        a_link_is_told_by_day_hour_and_dimension,
+        part_of_a_day_is_told_to_the_millisecond,
+        buckets_have_bounds_of_any_kind,
+        clicks_that_are_not_kept_one_by_one_are_in_every_sum,
+        of_too_many_values_the_rest_is_one,
+        texts_are_kept_as_they_are,
+    }
+    workspaces {
+        a_workspace_is_the_sum_of_its_links,
+        tags_and_domains_choose_links_deleted_ones_too,
+        buckets_of_a_workspace_tell_its_visitors,
+        a_later_click_on_an_old_day_is_in_the_next_answer,
+        past_destinations_tell_where_earlier_versions_led,
+    }
+    events {
+        a_click_comes_back_field_by_field,
+        pages_of_clicks_go_through_all_of_them_once,
+        clicks_are_chosen_by_time_and_by_who_clicked,
+    }
+    kept {
+        an_erased_link_has_no_clicks_and_counts_again,
+        sums_outlive_single_clicks,
+        totals_outlive_everything,
+        keys_of_visitors_are_made_once_and_destroyed_for_good,
     }
     accounts {
         of_many_first_starts_exactly_one_wins,

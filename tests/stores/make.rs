@@ -1,13 +1,18 @@
-//! Links, keys and the like, with defaults that a test changes where it matters.
+//! Links, keys, clicks and the like, with defaults that a test changes where it matters.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use shunt::domain::api_key::{ApiKey, Scopes};
+use shunt::domain::click::SegmentId;
 use shunt::domain::code::{Code, DomainId, LinkKey};
+use shunt::domain::counted::{CountedClick, SegmentClicks, Surplus};
+use shunt::domain::day::DayStats;
 use shunt::domain::destination::Destination;
 use shunt::domain::id::Id;
 use shunt::domain::link::{CreatedVia, Link, LinkStatus, RedirectStatus};
 use shunt::domain::time::Timestamp;
+use shunt::domain::words::{Lexicon, Word};
 use shunt::storage::{ImportedLink, Workspace};
 
 /// The workspace that most tests use.
@@ -85,4 +90,69 @@ pub(crate) fn api_key(id: u64, digest: u8) -> ApiKey {
         uses: 0,
         revoked_at: None,
     }
+}
+
+/// What a counter found out, on its way to the store. Clicks come in any order.
+#[derive(Default)]
+pub(crate) struct Flush {
+    pub(crate) lexicon: Lexicon,
+    pub(crate) clicks: Vec<CountedClick>,
+    pub(crate) surplus: Vec<Surplus>,
+}
+
+impl Flush {
+    /// Parts as one word.
+    pub(crate) fn word(&mut self, parts: &[&str]) -> Word {
+        self.lexicon.word(&parts.join("\u{1f}"))
+    }
+
+    /// Adds clicks of people of whom nothing is known, a millisecond apart from `minute` on.
+    pub(crate) fn add(&mut self, link: Id, minute: u32, n: u32) -> &mut Self {
+        self.clicks.extend((1..=n).map(|n| click(link, at(minute, n.into()), n)));
+        self
+    }
+
+    /// The same clicks, not kept one by one.
+    pub(crate) fn add_surplus(&mut self, link: Id, minute: u32, n: u64) -> &mut Self {
+        let mut stats = DayStats::default();
+        stats.add_plain(n, at(minute, n as i64));
+        self.surplus.push(Surplus { link, minute, stats });
+        self
+    }
+
+    pub(crate) fn of(mut self, segment: u64, from_record: u64, to_record: u64) -> SegmentClicks {
+        self.clicks.sort_by_key(|click| (click.link, click.at));
+        self.surplus.sort_by_key(|row| (row.link, row.minute));
+        SegmentClicks {
+            segment: SegmentId(segment),
+            from_record,
+            to_record,
+            words: Arc::new(self.lexicon.into_words()),
+            clicks: self.clicks,
+            surplus: self.surplus,
+        }
+    }
+}
+
+pub(crate) fn click(link: Id, at: Timestamp, serial: u32) -> CountedClick {
+    CountedClick { link, at, serial, version: 1, ..CountedClick::default() }
+}
+
+/// A time that many milliseconds after the beginning of a minute.
+pub(crate) fn at(minute: u32, millis: i64) -> Timestamp {
+    Timestamp(i64::from(minute) * 60_000 + millis)
+}
+
+/// Clicks of links, as (link, minute, clicks), as a flush of a segment.
+pub(crate) fn clicked(
+    segment: u64,
+    from_record: u64,
+    to_record: u64,
+    rows: &[(Id, u32, u32)],
+) -> SegmentClicks {
+    let mut flush = Flush::default();
+    for (link, minute, n) in rows {
+        flush.add(*link, *minute, *n);
+    }
+    flush.of(segment, from_record, to_record)
 }

@@ -121,3 +121,22 @@ async fn a_backup_with_a_damaged_link_or_damaged_counts_replaces_nothing() {
     }
     assert!(open(home.path()).links.fetch(&key("code-1")).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn a_backup_holds_no_key_that_tells_visitors() {
+    let (home, vault) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    Secrets::open_or_create(home.path()).unwrap();
+    let stores = open(home.path());
+    let before = stores.clicks.visitor_keys(100, 100).await.unwrap();
+    let copy = vault.path().join("copy");
+    backup(home.path(), &copy).unwrap();
+    assert_eq!(stores.clicks.visitor_keys(100, 100).await.unwrap(), before, "the store has it");
+    let bytes = fs::read(copy.join("shunt.db")).unwrap();
+    for (_, key) in &before {
+        assert!(!bytes.windows(16).any(|window| window == key.bytes()));
+    }
+    let restored = tempfile::tempdir().unwrap();
+    restore(&copy, restored.path(), false, NOW).unwrap();
+    let after = open(restored.path()).clicks.visitor_keys(100, 100).await.unwrap();
+    assert!(before.iter().all(|key| !after.contains(key)));
+}

@@ -2,25 +2,39 @@
 //!
 //! Pure: no store, no timer. At most one batch is on its way, and a batch that was not acknowledged
 //! is sent again exactly as it was, until it is: the store tells by the positions in it whether it
-//! has it already. A batch that the store refused is known not to be there, so its rows are
+//! has it already. A batch that the store refused is known not to be there, so its clicks are
 //! pending; one whose answer was lost is unsettled.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::enrich::Enricher;
 use super::journal::segment::Segment;
 use super::journal::spool::{Fate, Spent};
-use super::journal::{HEADER_BYTES, time_and_link, user_agent};
-use super::tally::{Tally, bucket};
-use crate::domain::bot::BotMemo;
-use crate::domain::click::{BucketCount, ClickTotals, Granularity, SegmentCounts, SegmentId};
+use super::journal::{HEADER_BYTES, Layout, Record};
+use super::surplus::Kept;
+use super::watch::Watchers;
+use crate::domain::click::{ClickTotals, SegmentId};
+use crate::domain::counted::{CountedClick, SegmentClicks, serial_of};
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
+use crate::domain::words::Words;
 
-#[derive(Default)]
+/// How far a click may lie from the first of its segment, in milliseconds: one day. Beyond it the
+/// clock jumped, and the click is counted at the border. Measured from the segment itself, so that
+/// counting it again gives the same times.
+const APART_MAX_MS: i64 = 86_400_000;
+
+/// Bytes of texts of recovered segments that may wait for a batch before another is read.
+const RECOVERED_BYTES_MAX: usize = 16 << 20;
+
 pub(super) struct Book {
+    enricher: Enricher,
+    watchers: Arc<Watchers>,
+    kept: Kept,
+    /// Clicks of a link and minute that are kept one by one.
+    events_max: usize,
     pages: Vec<Page>,
     /// Clicks that found no room in the journal; they get a page of their own with each batch.
     memory: Option<Page>,
@@ -32,7 +46,9 @@ pub(super) struct Book {
 pub(super) struct Recovered {
     pub(super) id: SegmentId,
     pub(super) path: PathBuf,
-    pub(super) tally: Tally,
+    /// What the store does not have yet, and its dictionary.
+    pub(super) clicks: Vec<CountedClick>,
+    pub(super) words: Words,
     pub(super) records: u64,
     /// Of these, how many the store had.
     pub(super) flushed: u64,
@@ -53,12 +69,22 @@ pub(super) struct Acknowledged {
 struct Page {
     id: SegmentId,
     source: Source,
-    tally: Tally,
+    /// Clicks that no batch has taken yet.
+    clicks: Vec<CountedClick>,
+    /// Their dictionary, if it is another than that of the book.
+    words: Option<Words>,
+    bounds: Bounds,
+    /// Time of the oldest of `clicks`.
+    oldest_at: Option<Timestamp>,
     read: u64,
     acknowledged: u64,
     /// Nothing will follow what was read.
     complete: bool,
 }
+
+/// Keeps the clicks of a segment together when the clock jumps.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bounds(Option<Timestamp>);
 
 enum Source {
     /// A segment of this process and where its next record begins.
@@ -72,13 +98,26 @@ enum Source {
 
 struct Batch {
     number: u64,
-    counts: Vec<SegmentCounts>,
+    clicks: Arc<Vec<SegmentClicks>>,
     oldest_at: Option<Timestamp>,
     /// How often it was sent without the answer that nothing of it was stored.
     in_doubt: u32,
 }
 
 impl Book {
+    pub(super) fn new(enricher: Enricher, watchers: Arc<Watchers>, events_max: usize) -> Self {
+        Self {
+            enricher,
+            watchers,
+            kept: Kept::default(),
+            events_max,
+            pages: Vec::new(),
+            memory: None,
+            batch: None,
+            batches: 0,
+        }
+    }
+
     pub(super) fn open(&mut self, segment: Arc<Segment>) {
         self.pages.push(Page::new(segment.id(), Source::Live(segment, HEADER_BYTES)));
     }
@@ -86,7 +125,9 @@ impl Book {
     pub(super) fn open_recovered(&mut self, found: Recovered) {
         let source = Source::Old { path: found.path, damaged: found.damaged };
         self.pages.push(Page {
-            tally: found.tally,
+            oldest_at: found.clicks.iter().map(|click| click.at).min(),
+            clicks: found.clicks,
+            words: Some(found.words),
             read: found.records,
             acknowledged: found.flushed,
             complete: true,
@@ -94,11 +135,16 @@ impl Book {
         });
     }
 
+    /// Begins a turn; answers how many clicks of the last one were counted without user agent.
+    pub(super) fn go_on(&mut self) -> u64 {
+        self.enricher.go_on()
+    }
+
     /// Counts up to `records_max` records behind the writers; answers how many.
     pub(super) fn read(&mut self, records_max: usize) -> usize {
         let mut left = records_max;
         for page in &mut self.pages {
-            left -= page.read(left);
+            left -= page.read(left, &mut self.enricher, &self.watchers);
         }
         records_max - left
     }
@@ -111,19 +157,20 @@ impl Book {
         next_id: impl FnOnce() -> SegmentId,
     ) {
         let page = self.memory.get_or_insert_with(|| Page::new(next_id(), Source::Memory));
-        page.tally.add(at, link);
+        let serial = serial_of(page.id, page.read);
+        page.add(CountedClick { link, at, serial, ..CountedClick::default() });
         page.read += 1;
     }
 
     /// The batch to send now: the last one if it was not acknowledged, else all news. None: no
     /// news.
-    pub(super) fn batch(&mut self) -> Option<(u64, Vec<SegmentCounts>)> {
+    pub(super) fn batch(&mut self) -> Option<(u64, Arc<Vec<SegmentClicks>>)> {
         if self.batch.is_none() {
             self.batch = self.make_batch();
         }
         let batch = self.batch.as_mut()?;
         batch.in_doubt += 1;
-        Some((batch.number, batch.counts.clone()))
+        Some((batch.number, Arc::clone(&batch.clicks)))
     }
 
     /// True while the last batch was not acknowledged.
@@ -150,14 +197,13 @@ impl Book {
         let Some(batch) = self.batch.take_if(|batch| batch.number == number) else {
             return outcome;
         };
-        let mut by_segment: HashMap<SegmentId, SegmentCounts> =
-            batch.counts.into_iter().map(|counts| (counts.segment, counts)).collect();
+        let by_segment: HashMap<SegmentId, &SegmentClicks> =
+            batch.clicks.iter().map(|clicks| (clicks.segment, clicks)).collect();
         for page in &mut self.pages {
-            let Some(counts) = by_segment.remove(&page.id) else { continue };
-            page.tally.acknowledge(&counts.rows);
-            page.acknowledged = counts.to_record;
-            outcome.rows += counts.rows.len() as u64;
-            let clicks = counts.to_record - counts.from_record;
+            let Some(sent) = by_segment.get(&page.id) else { continue };
+            page.acknowledged = sent.to_record;
+            outcome.rows += (sent.clicks.len() + sent.surplus.len()) as u64;
+            let clicks = sent.to_record - sent.from_record;
             match page.source {
                 Source::Old { .. } => outcome.recovered += clicks,
                 Source::Live(..) | Source::Memory => outcome.counted += clicks,
@@ -175,66 +221,76 @@ impl Book {
         self.pages.len() + usize::from(self.memory.is_some())
     }
 
-    pub(super) fn n_rows(&self) -> usize {
-        self.all().map(|page| page.tally.n_rows()).sum()
+    /// Clicks held in memory: those that wait for a batch and those in one.
+    pub(super) fn n_clicks(&self) -> usize {
+        let sent = self.batch.iter().flat_map(|batch| batch.clicks.iter());
+        self.n_waiting() + sent.map(|clicks| clicks.clicks.len()).sum::<usize>()
     }
 
-    /// True while there are records that the store does not cover; those of bots have no rows.
+    /// True while there are records that the store does not cover.
     pub(super) fn has_news(&self) -> bool {
         self.all().any(|page| page.read > page.acknowledged)
     }
 
-    /// Rows that wait for a batch.
-    pub(super) fn n_dirty(&self) -> usize {
-        self.all().map(|page| page.tally.n_dirty()).sum()
+    /// Clicks that wait for a batch.
+    pub(super) fn n_waiting(&self) -> usize {
+        self.all().map(|page| page.clicks.len()).sum()
     }
 
-    /// Rows of clicks that are in memory only.
-    pub(super) fn n_memory_rows(&self) -> usize {
-        self.memory.as_ref().map_or(0, |page| page.tally.n_rows())
+    /// True when what was read should be sent before more is.
+    pub(super) fn is_full(&self) -> bool {
+        self.enricher.is_full() || self.recovered_bytes() > RECOVERED_BYTES_MAX
+    }
+
+    /// Bytes of texts of segments that were recovered and are in no batch yet.
+    fn recovered_bytes(&self) -> usize {
+        self.pages.iter().filter_map(|page| page.words.as_ref()).map(Words::bytes).sum()
+    }
+
+    /// Clicks that are in memory only.
+    pub(super) fn n_in_memory(&self) -> usize {
+        self.memory.as_ref().map_or(0, |page| page.clicks.len())
     }
 
     /// Time of the oldest click that the store is not known to have.
     pub(super) fn oldest_at(&self) -> Option<Timestamp> {
         let sent = self.batch.as_ref().and_then(|batch| batch.oldest_at);
-        self.all().filter_map(|page| page.tally.oldest_at()).chain(sent).min()
+        self.all().filter_map(|page| page.oldest_at).chain(sent).min()
     }
 
-    /// Clicks of `links` that the store does not have, in order. Call it while settled.
+    /// Clicks of `links` that the store does not have, in order; bots left out. Call it while
+    /// settled.
     pub(super) fn pending_totals(&self, links: &[Id]) -> Vec<ClickTotals> {
-        let mut by_link: HashMap<Id, ClickTotals> =
+        let mut by_link: foldhash::HashMap<Id, ClickTotals> =
             links.iter().map(|link| (*link, ClickTotals::default())).collect();
-        self.each_pending(|link, _, clicks, last_at| {
+        let mut add = |link: Id, clicks: u64, last_at: Timestamp| {
             if let Some(totals) = by_link.get_mut(&link) {
                 totals.clicks += clicks;
                 totals.last_clicked_at = totals.last_clicked_at.max(Some(last_at));
             }
-        });
-        links.iter().map(|link| by_link.get(link).copied().unwrap_or_default()).collect()
-    }
-
-    /// Buckets of `link` that the store does not have. Call it while settled.
-    pub(super) fn pending_series(
-        &self,
-        link: Id,
-        granularity: Granularity,
-        minutes: &Range<u32>,
-    ) -> BTreeMap<u32, u64> {
-        let mut buckets = BTreeMap::new();
-        self.each_pending(|id, minute, clicks, _| {
-            if id == link
-                && let Some(first) = bucket(minute, granularity, minutes)
-            {
-                *buckets.entry(first).or_default() += clicks;
+        };
+        let refused = self.batch.iter().flat_map(|batch| batch.clicks.iter());
+        let (mut clicks, mut surplus) = (Vec::new(), Vec::new());
+        for sent in refused {
+            clicks.push(sent.clicks.as_slice());
+            surplus.push(sent.surplus.as_slice());
+        }
+        clicks.extend(self.all().map(|page| page.clicks.as_slice()));
+        for click in clicks.into_iter().flatten().filter(|click| !click.is_bot()) {
+            add(click.link, 1, click.at);
+        }
+        for row in surplus.into_iter().flatten() {
+            if let Some(times) = row.stats.people_at {
+                add(row.link, row.stats.counts().people, times.last);
             }
-        });
-        buckets
+        }
+        links.iter().map(|link| by_link.get(link).copied().unwrap_or_default()).collect()
     }
 
     /// Drops what was counted for a link and is not in the store. Call it while settled.
     pub(super) fn forget(&mut self, link: Id) {
         for page in self.pages.iter_mut().chain(&mut self.memory) {
-            page.tally.forget(link);
+            page.clicks.retain(|click| click.link != link);
         }
     }
 
@@ -244,24 +300,29 @@ impl Book {
             memory.complete = true;
             self.pages.push(memory);
         }
-        let counts: Vec<SegmentCounts> =
-            self.pages.iter_mut().filter_map(Page::take_news).collect();
-        if counts.is_empty() {
+        if !self.has_news() {
             return None;
         }
-        self.batches += 1;
-        Some(Batch { number: self.batches, counts, oldest_at, in_doubt: 0 })
-    }
-
-    /// Hands out every row that the store does not have, those of a refused batch included.
-    fn each_pending(&self, mut each: impl FnMut(Id, u32, u64, Timestamp)) {
-        let refused = self.batch.iter().flat_map(|batch| &batch.counts);
-        let by_segment: HashMap<SegmentId, &[BucketCount]> =
-            refused.map(|counts| (counts.segment, counts.rows.as_slice())).collect();
-        for page in self.all() {
-            let sent = by_segment.get(&page.id).copied().unwrap_or_default();
-            page.tally.pending(sent, &mut each);
+        let mut words = self.enricher.take_words();
+        let (kept, max) = (&mut self.kept, self.events_max);
+        let mut news = Vec::new();
+        for page in self.pages.iter_mut().filter(|page| page.read > page.acknowledged) {
+            let own = page.words.is_some();
+            let (mut taken, clicks) = (page.take_news(), std::mem::take(&mut page.clicks));
+            taken.clicks = clicks;
+            let mut words_of_page = page.words.take();
+            let words = words_of_page.as_mut().unwrap_or(&mut words);
+            taken.surplus = kept.split(&mut taken.clicks, words, max);
+            news.push((taken, own.then(|| Arc::new(words_of_page.unwrap_or_default()))));
         }
+        let words = Arc::new(words);
+        let clicks = news.into_iter().map(|(taken, own)| SegmentClicks {
+            words: own.unwrap_or_else(|| Arc::clone(&words)),
+            ..taken
+        });
+        self.batches += 1;
+        let clicks = Arc::new(clicks.collect());
+        Some(Batch { number: self.batches, clicks, oldest_at, in_doubt: 0 })
     }
 
     fn all(&self) -> impl Iterator<Item = &Page> {
@@ -269,41 +330,72 @@ impl Book {
     }
 }
 
+impl Bounds {
+    /// The time that a record of the segment counts at.
+    pub(super) fn time(&mut self, at: Timestamp) -> Timestamp {
+        let first = self.0.get_or_insert(at).as_millis();
+        let (low, high) = (first.saturating_sub(APART_MAX_MS), first.saturating_add(APART_MAX_MS));
+        Timestamp(at.as_millis().clamp(low, high))
+    }
+}
+
 impl Page {
     fn new(id: SegmentId, source: Source) -> Self {
-        Self { id, source, tally: Tally::default(), read: 0, acknowledged: 0, complete: false }
+        Self {
+            id,
+            source,
+            clicks: Vec::new(),
+            words: None,
+            bounds: Bounds::default(),
+            oldest_at: None,
+            read: 0,
+            acknowledged: 0,
+            complete: false,
+        }
     }
 
-    fn read(&mut self, records_max: usize) -> usize {
-        let Source::Live(segment, at) = &mut self.source else { return 0 };
+    fn add(&mut self, click: CountedClick) {
+        let at = click.at;
+        self.oldest_at = Some(self.oldest_at.map_or(at, |oldest| oldest.min(at)));
+        self.clicks.push(click);
+    }
+
+    fn read(&mut self, records_max: usize, enricher: &mut Enricher, watchers: &Watchers) -> usize {
+        let Source::Live(segment, at) = &self.source else { return 0 };
+        let (segment, mut next_at) = (Arc::clone(segment), *at);
         // Asked before the records: a segment that was closed then has no more than these.
         let closed = segment.closed();
-        let mut bots = BotMemo::default();
         let mut n = 0;
-        while n < records_max {
-            let Some((payload, next)) = segment.record_at(*at) else {
+        while n < records_max && !enricher.is_full() {
+            let Some((payload, next)) = segment.record_at(next_at) else {
                 self.complete = closed;
                 break;
             };
-            if let Some((clicked_at, link)) = time_and_link(payload)
-                && !bots.is_bot(user_agent(payload))
-            {
-                self.tally.add(clicked_at, link);
+            if let Some(record) = Record::parse(payload, Layout::NEWEST) {
+                let at = self.bounds.time(record.at);
+                let click = enricher.click(&record, at, self.id, self.read);
+                watchers.tell(&click, enricher.words());
+                self.add(click);
             }
-            *at = next;
+            self.read += 1;
+            next_at = next;
             n += 1;
         }
-        self.read += n as u64;
+        if let Source::Live(_, at) = &mut self.source {
+            *at = next_at;
+        }
         n
     }
 
-    fn take_news(&mut self) -> Option<SegmentCounts> {
-        (self.read > self.acknowledged).then(|| SegmentCounts {
+    /// What the next batch says of the segment, its clicks left out.
+    fn take_news(&mut self) -> SegmentClicks {
+        self.oldest_at = None;
+        SegmentClicks {
             segment: self.id,
             from_record: self.acknowledged,
             to_record: self.read,
-            rows: self.tally.take_dirty(),
-        })
+            ..SegmentClicks::default()
+        }
     }
 
     fn spent(&self) -> bool {
@@ -313,7 +405,9 @@ impl Page {
     fn into_spent(self) -> Spent {
         let (path, fate) = match self.source {
             Source::Live(segment, _) => {
-                let fate = if segment.failed() { Fate::Delete } else { Fate::Reuse };
+                // A file that the keeper may still write to must not become another segment.
+                let reusable = !segment.failed() && segment.is_synced();
+                let fate = if reusable { Fate::Reuse } else { Fate::Delete };
                 (Some(segment.path().to_owned()), fate)
             }
             Source::Old { path, damaged: true } => (Some(path), Fate::SetAside),
@@ -321,5 +415,19 @@ impl Page {
             Source::Memory => (None, Fate::Delete),
         };
         Spent { id: self.id, path, fate }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_within_a_segment_does_not_scatter_clicks() {
+        let mut bounds = Bounds::default();
+        let start = 600_000_000_000;
+        let times = [start, start + 90 * APART_MAX_MS, start - 90 * APART_MAX_MS, start + 60_000]
+            .map(|at| bounds.time(Timestamp(at)).as_millis() - start);
+        assert_eq!(times, [0, APART_MAX_MS, -APART_MAX_MS, 60_000]);
     }
 }

@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::enrich::places::FILES_MAX;
+use crate::domain::limits::DETAILS_KEPT_DAYS;
 use crate::domain::problems::Problems;
 use crate::domain::units::{Size, Span};
 
 /// Smallest and largest segment, in bytes: it must hold several of the longest records, and the
 /// positions in it must fit into 32 bits.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 * 1_024..=1 << 30;
+/// Longest time that single clicks are kept: as long as sums are.
+const EVENTS_KEPT_MAX_MS: u64 = DETAILS_KEPT_DAYS as u64 * 86_400_000;
 /// Segments that the spool must be able to hold: one in use, three spare.
 const SPOOL_SEGMENTS_MIN: u64 = 4;
 
@@ -20,10 +24,15 @@ const SPOOL_SEGMENTS_MIN: u64 = 4;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClicksConfig {
-    /// MaxMind databases that tell where a visitor is. Must be empty: not in this version.
+    /// Databases in MaxMind's format (.mmdb) that tell where a visitor is, at most eight; what the
+    /// first does not know is taken from the next. Looked at every ten seconds, so that a file can
+    /// be replaced while Shunt runs. None: visitors have no country.
     pub geoip: Vec<PathBuf>,
-    /// How long single clicks are kept. This version keeps counts only.
+    /// How long single clicks are kept, 0s to 400d, in whole days; those of today always are.
     pub events_retention: Span,
+    /// Clicks of one link and minute that are kept one by one, 1 to 1,000,000; those beyond are
+    /// only counted.
+    pub events_per_link_minute: usize,
     /// False: redirects are not counted at all, and no journal is opened. Click limits then begin
     /// again at each start, and when a link comes back into memory.
     pub enabled: bool,
@@ -66,6 +75,7 @@ impl Default for ClicksConfig {
         Self {
             geoip: Vec::new(),
             events_retention: Span::from_secs(90 * 86_400),
+            events_per_link_minute: 1_000,
             enabled: true,
             segment_size: Size::mib(16),
             segment_age_max: Span::from_secs(60),
@@ -81,9 +91,15 @@ impl Default for ClicksConfig {
 
 impl ClicksConfig {
     pub fn check(&self, problems: &mut Problems) {
-        if !self.geoip.is_empty() {
-            problems.add("`clicks.geoip` is not empty; this version cannot tell countries");
+        if self.geoip.len() > FILES_MAX {
+            problems.add(format!(
+                "`clicks.geoip` names {} files; it must be at most {FILES_MAX}",
+                self.geoip.len()
+            ));
         }
+        span(problems, "clicks.events_retention", self.events_retention, 0..=EVENTS_KEPT_MAX_MS);
+        let per_minute = self.events_per_link_minute;
+        problems.range("clicks.events_per_link_minute", per_minute, 1..=1_000_000);
         span(problems, "clicks.segment_age_max", self.segment_age_max, 1_000..=3_600_000);
         span(problems, "clicks.sync_interval", self.sync_interval, 1..=10_000);
         span(problems, "clicks.read_interval", self.read_interval, 1..=1_000);

@@ -1,12 +1,11 @@
-//! Click counter: adds up the clicks in the journal and flushes the sums.
+//! Click counter: reads the clicks in the journal, enriches them and flushes them to the store.
 //!
 //! Fed by     the journal segments and rings of its lanes, which never wait for it.
 //! Feeds      `ClickStore`.
-//! Bound      rows without acknowledgement, `ROWS_MAX`; one batch on its way.
+//! Bound      clicks that wait for a batch, `CLICKS_MAX`; one batch on its way.
 //! When full  it stops to read: clicks stay in the journal, up to `clicks.spool_max`.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,18 +14,22 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::book::Book;
+use super::enrich::Enricher;
+use super::janitor;
 use super::journal::spool::OldSegment;
 use super::lane::Lane;
 use super::recovery::recover;
 use super::shared::{Inbox, Shared};
-use crate::domain::click::{ClickTotals, Granularity};
+use crate::domain::click::ClickTotals;
 use crate::domain::id::Id;
 use crate::storage::{StorageError, StorageErrorKind, StorageResult};
 
-/// Rows without acknowledgement above which the journal is not read any further: some 30 MB.
-const ROWS_MAX: usize = 262_144;
-/// Rows of clicks that are in memory only.
-const MEMORY_ROWS_MAX: usize = 65_536;
+/// Clicks that wait for a batch above which the journal is not read any further: some 15 MiB, as
+/// much again for the batch on its way, and their texts. However many links are active, a counter
+/// holds no more.
+const CLICKS_MAX: usize = 262_144;
+/// Clicks that are in memory only.
+const MEMORY_CLICKS_MAX: usize = 262_144;
 /// Records read before other messages get their turn.
 const RECORDS_PER_TURN: usize = 100_000;
 /// Most records that a question waits for.
@@ -52,15 +55,6 @@ pub(super) struct Settle;
 #[rtype(result = "Vec<ClickTotals>")]
 pub(super) struct PendingTotals(pub(super) Vec<Id>);
 
-/// Asks for buckets that the store does not have. Send it while holding the gate, after `Settle`.
-#[derive(Message)]
-#[rtype(result = "BTreeMap<u32, u64>")]
-pub(super) struct PendingSeries {
-    pub(super) link: Id,
-    pub(super) granularity: Granularity,
-    pub(super) minutes: Range<u32>,
-}
-
 /// Flushes everything read so far, after forgetting a link if one is given; answers how many
 /// segments are still open. Send it while holding the gate for writing.
 #[derive(Message)]
@@ -81,9 +75,10 @@ pub struct CounterState {
     /// Segments of earlier processes that wait to be counted.
     pub segments_to_recover: usize,
     pub lanes: usize,
-    pub rows: usize,
-    /// Rows with news for the store.
-    pub rows_dirty: usize,
+    /// Clicks that the store does not have.
+    pub clicks: usize,
+    /// Of these, how many are in no batch yet.
+    pub clicks_waiting: usize,
     /// A batch was sent and not acknowledged.
     pub unsettled: bool,
     /// Flushes that failed since the last that did not.
@@ -117,10 +112,12 @@ impl ClickCounter {
     ) -> Addr<Self> {
         Self::start_in_arbiter(arbiter, move |ctx| {
             ctx.set_mailbox_capacity(MAILBOX_MAX);
+            let enricher = Enricher::new(Arc::clone(&shared.enrichment));
+            let events_max = shared.config.events_per_link_minute;
             Self {
                 index,
+                book: Book::new(enricher, Arc::clone(&shared.watchers), events_max),
                 shared,
-                book: Book::default(),
                 lanes: Vec::new(),
                 old,
                 recovering: false,
@@ -134,12 +131,14 @@ impl ClickCounter {
 
     /// One look at the journal.
     fn turn(&mut self, ctx: &mut Context<Self>) {
+        self.shared.metrics.clicks_unclassified.inc_by(self.book.go_on());
         self.read(RECORDS_PER_TURN);
         self.recover_next(ctx);
         self.spend();
         self.release(ctx);
         let due = Instant::now() >= self.next_flush_at;
-        if (due || self.book.n_dirty() > ROWS_MAX / 2) && self.has_news() {
+        let full = self.book.n_waiting() > CLICKS_MAX / 2 || self.book.is_full();
+        if (due || full && self.failures == 0) && self.has_news() {
             self.start_flush(ctx);
         }
         self.show();
@@ -158,7 +157,7 @@ impl ClickCounter {
         self.lanes.extend(lanes);
         let shared = Arc::clone(&self.shared);
         for lane in &self.lanes {
-            while self.book.n_memory_rows() < MEMORY_ROWS_MAX {
+            while self.book.n_in_memory() < MEMORY_CLICKS_MAX {
                 let Some((at, link)) = lane.ring.pull() else { break };
                 self.book.add_unjournaled(at, link, || shared.spool.next_id());
             }
@@ -170,7 +169,8 @@ impl ClickCounter {
             }
             !finished
         });
-        if self.book.n_dirty() > ROWS_MAX { 0 } else { self.book.read(records_max) }
+        let full = self.book.n_waiting() > CLICKS_MAX || self.book.is_full();
+        if full { 0 } else { self.book.read(records_max) }
     }
 
     /// Counts everything that was written before this call.
@@ -185,9 +185,9 @@ impl ClickCounter {
         }
     }
 
-    /// Starts to count the next segment of an earlier process, when there is room for its rows.
+    /// Starts to count the next segment of an earlier process, when there is room for its clicks.
     fn recover_next(&mut self, ctx: &mut Context<Self>) {
-        if self.recovering || self.book.n_dirty() > ROWS_MAX {
+        if self.recovering || self.book.n_waiting() > CLICKS_MAX || self.book.is_full() {
             return;
         }
         let Some(old) = self.old.pop_front() else { return };
@@ -226,13 +226,13 @@ impl ClickCounter {
 
     /// Sends the batch that was not acknowledged, or all news. The caller holds the gate.
     fn send_batch(&mut self) -> ResponseActFuture<Self, StorageResult<()>> {
-        let Some((number, counts)) = self.book.batch() else {
+        let Some((number, clicks)) = self.book.batch() else {
             return Box::pin(actix::fut::ready(Ok(())));
         };
         let store = Arc::clone(&self.shared.store);
         let begun = Instant::now();
         let flush = async move {
-            match tokio::time::timeout(FLUSH_WAIT_MAX, store.flush(counts)).await {
+            match tokio::time::timeout(FLUSH_WAIT_MAX, store.flush(clicks)).await {
                 Ok(outcome) => outcome,
                 Err(late) => Err(StorageError::new(StorageErrorKind::Timeout, "flush", late)),
             }
@@ -242,6 +242,20 @@ impl ClickCounter {
                 .into_actor(self)
                 .map(move |outcome, this, _| this.settle(number, begun.elapsed(), outcome)),
         )
+    }
+
+    /// Reads and sends everything that was written before this call, in as many batches as it
+    /// takes, after forgetting a link if one is given.
+    fn flush_all(&mut self, forget: Option<Id>) -> ResponseActFuture<Self, StorageResult<()>> {
+        self.read_all();
+        let more = self.book.n_waiting() > CLICKS_MAX || self.book.is_full();
+        if let Some(link) = forget {
+            self.book.forget(link);
+        }
+        Box::pin(self.send_batch().then(move |outcome, this, _| match outcome {
+            Ok(()) if more => this.flush_all(forget),
+            outcome => Box::pin(actix::fut::ready(outcome)),
+        }))
     }
 
     fn settle(
@@ -325,6 +339,9 @@ impl Actor for ClickCounter {
         }
         self.recover_next(ctx);
         ctx.run_interval(self.shared.config.read_interval.0, Self::turn);
+        if self.index == 0 {
+            janitor::start(&self.shared, ctx);
+        }
     }
 }
 
@@ -345,16 +362,6 @@ impl Handler<PendingTotals> for ClickCounter {
     }
 }
 
-impl Handler<PendingSeries> for ClickCounter {
-    type Result = MessageResult<PendingSeries>;
-
-    fn handle(&mut self, asked: PendingSeries, _ctx: &mut Context<Self>) -> Self::Result {
-        self.read_all();
-        let PendingSeries { link, granularity, minutes } = asked;
-        MessageResult(self.book.pending_series(link, granularity, &minutes))
-    }
-}
-
 impl Handler<Flush> for ClickCounter {
     type Result = ResponseActFuture<Self, StorageResult<usize>>;
 
@@ -368,11 +375,7 @@ impl Handler<Flush> for ClickCounter {
             if let Err(error) = outcome {
                 return Box::pin(actix::fut::ready(Err(error))) as ResponseActFuture<_, _>;
             }
-            this.read_all();
-            if let Some(link) = asked.forget {
-                this.book.forget(link);
-            }
-            this.send_batch()
+            this.flush_all(asked.forget)
         });
         Box::pin(all.map(|outcome, this, ctx| {
             this.spend();
@@ -391,8 +394,8 @@ impl Handler<Inspect> for ClickCounter {
             segments: self.book.n_pages(),
             segments_to_recover: self.old.len() + usize::from(self.recovering),
             lanes: self.lanes.len(),
-            rows: self.book.n_rows(),
-            rows_dirty: self.book.n_dirty(),
+            clicks: self.book.n_clicks(),
+            clicks_waiting: self.book.n_waiting(),
             unsettled: self.book.has_batch(),
             failures: self.failures,
             flush_lag_ms: self.lag_ms(),

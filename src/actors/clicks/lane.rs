@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 
+use super::enrich::agent::AgentMemo;
 use super::journal::segment::{Segment, SegmentWriter};
 use super::ring::Ring;
 use super::shared::Shared;
+use crate::domain::bot;
 use crate::domain::click::RawClick;
+use crate::domain::limits::CLICK_FIELD_BYTES_MAX;
 use crate::telemetry::metrics::{DropReason, WorkerStats};
 
 /// Segments that are kept ready for one lane.
@@ -19,6 +22,8 @@ const SPARES: usize = 3;
 pub struct ClickLane {
     /// None when clicks are not counted.
     inner: Option<(Arc<Lane>, Arc<Shared>)>,
+    /// Which user agents are bots.
+    bots: RefCell<AgentMemo<bool>>,
     /// Not shared between threads, and so neither is the lane: one thread pushes into its ring.
     active: RefCell<Option<SegmentWriter>>,
 }
@@ -39,11 +44,26 @@ pub(super) struct Lane {
 
 impl ClickLane {
     pub(super) fn new(lane: Arc<Lane>, shared: Arc<Shared>) -> Self {
-        Self { inner: Some((lane, shared)), active: RefCell::new(None) }
+        let mut new = Self::idle();
+        new.inner = Some((lane, shared));
+        new
     }
 
     pub(super) fn idle() -> Self {
-        Self { inner: None, active: RefCell::new(None) }
+        Self { inner: None, bots: RefCell::default(), active: RefCell::new(None) }
+    }
+
+    /// Whether a user agent is that of a bot, so that its visits are no clicks. Some microseconds
+    /// for one that was not met before.
+    pub fn is_bot(&self, user_agent: &[u8]) -> bool {
+        let known = user_agent.get(..CLICK_FIELD_BYTES_MAX).unwrap_or(user_agent);
+        let Some((_, shared)) = &self.inner else { return bot::is_bot(known) };
+        let mut bots = self.bots.borrow_mut();
+        bots.get(known).unwrap_or_else(|| {
+            let bot = shared.enrichment.agents.is_bot(known);
+            bots.insert(known, bot);
+            bot
+        })
     }
 
     /// Writes one click into the journal. Never waits, never fails; a click that finds no room is

@@ -10,6 +10,7 @@ mod book;
 mod config;
 mod counter;
 pub mod enrich;
+mod janitor;
 pub mod journal;
 mod keeper;
 mod lane;
@@ -17,14 +18,14 @@ mod recovery;
 mod ring;
 mod shared;
 mod stock;
-mod tally;
+mod surplus;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -33,20 +34,27 @@ use std::time::Duration;
 use actix::prelude::*;
 use tracing::{info, warn};
 
-use self::counter::{ClickCounter, Flush, Inspect, PendingSeries, PendingTotals, Settle};
+use self::counter::{ClickCounter, Flush, Inspect, PendingTotals, Settle};
+use self::enrich::agent::Agents;
+use self::enrich::places::{Places, Watch as DatabaseWatch};
+use self::enrich::{Enrichment, Keys};
 use self::journal::spool::Spool;
 use self::keeper::Keeper;
 use self::shared::{Shared, SharedParts};
 use self::stock::Stock;
-use crate::domain::click::{ClickTotals, Granularity};
+use crate::domain::click::ClickTotals;
 use crate::domain::id::Id;
 use crate::domain::time::Clock;
+use crate::domain::visitor::VisitorKey;
 use crate::storage::{ClickStore, StorageError, StorageErrorKind, StorageResult};
 use crate::telemetry::metrics::{Metrics, WorkerStats};
 
 pub use self::config::{ClicksConfig, FreeDisk};
 pub use self::counter::CounterState;
+pub use self::enrich::places::DatabaseHealth;
+pub use self::janitor::keep_house;
 pub use self::lane::ClickLane;
+pub use self::watch::Watch;
 
 /// How long a stop waits for the store to take the last counts.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -60,6 +68,8 @@ pub struct ClickSinkParts {
     pub store: Arc<dyn ClickStore>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
+    /// The store's keys of visitors, by day.
+    pub keys: Vec<(u32, VisitorKey)>,
 }
 
 /// The public face of the click actors. Clones share one journal.
@@ -86,12 +96,36 @@ pub struct JournalHealth {
     pub last_flush_error: Option<String>,
 }
 
+/// Where the clicks are that this process took in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accounts {
+    pub accepted: u64,
+    /// In the store.
+    pub counted: u64,
+    /// Recorded, and not in the store yet.
+    pub in_journal: u64,
+    /// For whatever reason.
+    pub dropped: u64,
+    /// Clicks that may be between two of these: taken in while they were read, one per worker at
+    /// least.
+    pub moving: u64,
+}
+
+impl Accounts {
+    /// accepted = counted + in the journal + dropped, but for what is moving.
+    pub fn are_even(&self) -> bool {
+        self.accepted.abs_diff(self.counted + self.in_journal + self.dropped) <= self.moving
+    }
+}
+
 struct Running {
     shared: Arc<Shared>,
     counters: Vec<Addr<ClickCounter>>,
     arbiters: Vec<Arbiter>,
     /// The keeper and the stock.
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Looks after the databases of places, if there are any.
+    databases: Mutex<Option<DatabaseWatch>>,
 }
 
 impl ClickSink {
@@ -99,7 +133,7 @@ impl ClickSink {
     /// counters on an arbiter of their own. Call inside an actix `System`. Fails when the folder
     /// cannot be used.
     pub fn start(parts: ClickSinkParts) -> io::Result<Self> {
-        let ClickSinkParts { config, folder, store, metrics, clock } = parts;
+        let ClickSinkParts { config, folder, store, metrics, clock, keys } = parts;
         if !config.enabled {
             return Ok(Self { store, running: None });
         }
@@ -108,12 +142,23 @@ impl ClickSink {
             info!(segments = old.len(), "counting the clicks that an earlier process left");
         }
         let n_counters = config.counters.max(1);
+        let places = Arc::new(Places::open(&config.geoip));
+        let enrichment = Enrichment {
+            agents: Arc::new(Agents::new()),
+            places: Arc::clone(&places),
+            keys: Keys::new(keys),
+        };
+        let databases = match config.geoip.is_empty() {
+            true => None,
+            false => Some(DatabaseWatch::start(places)?),
+        };
         let shared = Arc::new(Shared::new(SharedParts {
             config,
             store: Arc::clone(&store),
             metrics,
             clock,
             spool,
+            enrichment,
         }));
         let weak = Arc::downgrade(&shared);
         shared.metrics.before_scrape(move || {
@@ -136,7 +181,9 @@ impl ClickSink {
             })
             .collect();
         let threads = Mutex::new(threads);
-        Ok(Self { store, running: Some(Arc::new(Running { shared, counters, arbiters, threads })) })
+        let databases = Mutex::new(databases);
+        let running = Running { shared, counters, arbiters, threads, databases };
+        Ok(Self { store, running: Some(Arc::new(running)) })
     }
 
     /// A lane for one worker, with room in the journal. Makes a file: not for a request's path.
@@ -185,28 +232,27 @@ impl ClickSink {
         Ok(totals)
     }
 
-    /// Buckets of a link, the clicks not yet in the store included; see `ClickStore::series` and,
-    /// for why it is exact, [`Self::totals`].
-    pub async fn series(
-        &self,
-        link: Id,
-        granularity: Granularity,
-        minutes: Range<u32>,
-    ) -> StorageResult<Vec<(u32, u64)>> {
-        let Some(running) = &self.running else {
-            return self.store.series(link, granularity, minutes).await;
-        };
-        let _held = running.shared.gate.read().await;
-        running.settle().await?;
-        let stored = self.store.series(link, granularity, minutes.clone()).await?;
-        let mut buckets: BTreeMap<u32, u64> = stored.into_iter().collect();
-        for counter in &running.counters {
-            let asked = PendingSeries { link, granularity, minutes: minutes.clone() };
-            for (minute, clicks) in counter.send(asked).await.map_err(stopped)? {
-                *buckets.entry(minute).or_default() += clicks;
-            }
+    /// The clicks of a link as they are counted, from now on. `None`: clicks are not counted, or
+    /// too many watch already.
+    pub fn watch(&self, link: Id) -> Option<Watch> {
+        self.running.as_ref()?.shared.watchers.watch(link)
+    }
+
+    /// Whether the user agent is that of a bot, by the same rules as in statistics. Takes some
+    /// microseconds, more for one that was not seen yet.
+    pub fn is_bot(&self, user_agent: &[u8]) -> bool {
+        match &self.running {
+            Some(running) => running.shared.enrichment.agents.is_bot(user_agent),
+            None => false,
         }
-        Ok(buckets.into_iter().collect())
+    }
+
+    /// The databases that tell where visitors are. Empty when none are configured.
+    pub fn databases(&self) -> Vec<DatabaseHealth> {
+        match &self.running {
+            Some(running) => running.shared.enrichment.places.health(),
+            None => Vec::new(),
+        }
     }
 
     /// Forgets all clicks of a link that were recorded before the call, those in the journal
@@ -266,6 +312,24 @@ impl ClickSink {
         }
     }
 
+    /// True unless clicks are switched off.
+    pub fn is_counting(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Where the clicks are. Answers at once, while clicks come in.
+    pub fn accounts(&self) -> Accounts {
+        let Some(running) = &self.running else { return Accounts::default() };
+        let (shared, metrics) = (&running.shared, &running.shared.metrics);
+        let (before, _) = metrics.clicks();
+        shared.show_in_journal();
+        let in_journal = metrics.clicks_in_journal.get().unsigned_abs();
+        let counted = metrics.clicks_counted.get();
+        let (accepted, dropped) = metrics.clicks();
+        let moving = accepted - before + shared.lanes().len() as u64;
+        Accounts { accepted, counted, in_journal, dropped, moving }
+    }
+
     /// What each counter holds.
     pub async fn inspect(&self) -> Vec<CounterState> {
         let mut states = Vec::new();
@@ -298,7 +362,11 @@ impl Running {
         self.shared.end();
         self.wake_threads();
         let threads = std::mem::take(&mut *self.threads());
+        let databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner).take();
         let joined = tokio::task::spawn_blocking(move || {
+            if let Some(databases) = databases {
+                databases.end();
+            }
             threads.into_iter().try_for_each(|thread| thread.join())
         });
         if !matches!(joined.await, Ok(Ok(()))) {

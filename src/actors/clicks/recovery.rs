@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
-use super::book::Recovered;
+use super::book::{Bounds, Recovered};
+use super::enrich::Enricher;
 use super::journal::scan::{Head, head, scan};
 use super::journal::spool::OldSegment;
 use super::shared::Shared;
-use super::tally::Tally;
-use crate::domain::bot::BotMemo;
+use crate::domain::words::Words;
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -97,16 +97,12 @@ fn count(old: OldSegment, flushed: u64, contents: &Contents, shared: &Shared) ->
         // The machine lost power before even the header was on the disk.
         return Recovered { damaged: false, ..nothing(old) };
     }
-    let mut tally = Tally::default();
-    let mut n = 0;
-    let mut bots = BotMemo::default();
+    let mut enricher = Enricher::new(Arc::clone(&shared.enrichment));
+    let (mut clicks, mut bounds, mut n) = (Vec::new(), Bounds::default(), 0);
     let scanned = scan(bytes, old.id, |record| {
-        if bots.is_bot(record.user_agent) {
-            // Accounted for, and no part of the link's clicks.
-        } else if n < flushed {
-            tally.add_flushed(record.at, record.link);
-        } else {
-            tally.add(record.at, record.link);
+        let at = bounds.time(record.at);
+        if n >= flushed {
+            clicks.push(enricher.click(&record, at, old.id, n));
         }
         n += 1;
     });
@@ -133,7 +129,8 @@ fn count(old: OldSegment, flushed: u64, contents: &Contents, shared: &Shared) ->
     Recovered {
         id: old.id,
         path: old.path,
-        tally,
+        clicks,
+        words: enricher.take_words(),
         records: scanned.records,
         // The store may have seen records that a loss of power took from the file.
         flushed: flushed.min(scanned.records),
@@ -146,7 +143,8 @@ fn nothing(old: OldSegment) -> Recovered {
     Recovered {
         id: old.id,
         path: old.path,
-        tally: Tally::default(),
+        clicks: Vec::new(),
+        words: Words::default(),
         records: 0,
         flushed: 0,
         damaged: true,

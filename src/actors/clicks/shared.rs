@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{RwLock, watch};
 
 use super::ClicksConfig;
+use super::enrich::Enrichment;
 use super::journal::segment::Segment;
 use super::journal::spool::{Obstacle, Spool};
 use super::lane::Lane;
+use super::watch::Watchers;
 use crate::domain::time::Clock;
 use crate::storage::ClickStore;
 use crate::telemetry::metrics::{DropReason, Metrics, WorkerStats};
@@ -23,6 +25,8 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) spool: Spool,
+    pub(super) enrichment: Arc<Enrichment>,
+    pub(super) watchers: Arc<Watchers>,
     /// Accounts of clicks that no worker of this process took in: damaged ones of earlier
     /// processes. Locked, because counters recover side by side and accounts have one writer.
     stats: Mutex<Arc<WorkerStats>>,
@@ -80,11 +84,12 @@ pub(super) struct SharedParts {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) spool: Spool,
+    pub(super) enrichment: Enrichment,
 }
 
 impl Shared {
     pub(super) fn new(parts: SharedParts) -> Self {
-        let SharedParts { config, store, metrics, clock, spool } = parts;
+        let SharedParts { config, store, metrics, clock, spool, enrichment } = parts;
         let counters = config.counters.max(1);
         Self {
             stats: Mutex::new(metrics.worker()),
@@ -93,6 +98,8 @@ impl Shared {
             metrics,
             clock,
             spool,
+            enrichment: Arc::new(enrichment),
+            watchers: Arc::default(),
             gate: Arc::new(RwLock::new(())),
             recovering: watch::Sender::new(counters),
             lanes: Mutex::default(),
@@ -215,6 +222,7 @@ impl Shared {
     /// Lets the threads of the journal end.
     pub(super) fn end(&self) {
         self.shut.store(true, Ordering::Release);
+        self.watchers.end();
         self.ended.store(true, Ordering::Release);
     }
 

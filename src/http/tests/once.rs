@@ -147,6 +147,7 @@ impl Setup {
             store: Arc::clone(&stores.clicks),
             metrics: Metrics::new(),
             clock: Arc::clone(&clock) as _,
+            keys: Vec::new(),
         })
         .unwrap();
         let table = LinkTable::start_on(

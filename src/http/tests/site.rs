@@ -76,6 +76,7 @@ impl Site {
             store: stores.clicks,
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
+            keys: Vec::new(),
         })
         .unwrap();
         stores.links.claim(stored).await.unwrap();

@@ -46,6 +46,13 @@ fn vacuum_into(file: &Path, draft: &Path) -> Outcome<()> {
     let conn = open(file)?;
     let text = draft.to_str().ok_or_else(|| Fault::Invalid("the path is not UTF-8".into()))?;
     conn.execute("VACUUM INTO ?1", [text])?;
+    // A backup outlives the day, and with its key the numbers of visitors could be told from their
+    // addresses. A restored store makes another.
+    let copy = open(draft)?;
+    let known = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'visitor_keys')";
+    if copy.query_row(known, [], |row| row.get(0))? {
+        copy.execute_batch("PRAGMA secure_delete = ON; DELETE FROM visitor_keys")?;
+    }
     Ok(())
 }
 

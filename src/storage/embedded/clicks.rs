@@ -1,7 +1,9 @@
-//! Click counts: positions and deltas are written together, so a flush counts once or not at all.
+//! Counted clicks: positions and chunks are written together, so a flush counts once or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use foldhash::{HashMap, HashMapExt};
@@ -13,11 +15,14 @@ use super::fault::{Fault, Outcome, or_damaged};
 use super::pages::{self, Entry, PageKind, group_of, page_id, shard_of};
 use super::readers::Lane;
 use super::schema::{CLICK_GROUPS, CLICK_SHARDS};
-use super::{Embedded, fold};
-use crate::domain::click::{ClickTotals, Granularity, SegmentCounts, SegmentId};
+use super::sums::Numbering;
+use super::{Embedded, erase, keys, prune, unfolded};
+use crate::domain::click::{ClickTotals, SegmentId};
+use crate::domain::counted::{CountedClick, SegmentClicks, Surplus};
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
-use crate::storage::{ClickStore, StorageResult};
+use crate::domain::visitor::VisitorKey;
+use crate::storage::{ClickStore, Retention, StorageResult};
 
 #[async_trait]
 impl ClickStore for Embedded {
@@ -25,8 +30,8 @@ impl ClickStore for Embedded {
         self.read("resume_clicks", Lane::Short, move |conn| position(conn, segment)).await
     }
 
-    async fn flush(&self, counts: Vec<SegmentCounts>) -> StorageResult<()> {
-        self.write("flush_clicks", move |conn| flush(conn, &counts)).await
+    async fn flush(&self, clicks: Arc<Vec<SegmentClicks>>) -> StorageResult<()> {
+        self.write("flush_clicks", move |conn| flush(conn, &clicks)).await
     }
 
     async fn release(&self, segments: Vec<SegmentId>) -> StorageResult<()> {
@@ -46,18 +51,21 @@ impl ClickStore for Embedded {
         self.read("click_totals", Lane::Short, move |conn| totals(conn, &links)).await
     }
 
-    async fn series(
-        &self,
-        link: Id,
-        granularity: Granularity,
-        minutes: Range<u32>,
-    ) -> StorageResult<Vec<(u32, u64)>> {
-        self.read("click_series", Lane::Short, move |conn| series(conn, link, granularity, minutes))
-            .await
+    async fn erase(&self, link: Id) -> StorageResult<()> {
+        self.write("erase_clicks", move |conn| erase::erase(conn, link)).await
     }
 
-    async fn erase(&self, link: Id) -> StorageResult<()> {
-        self.write("erase_clicks", move |conn| fold::erase(conn, link)).await
+    async fn visitor_keys(&self, oldest: u32, today: u32) -> StorageResult<Vec<(u32, VisitorKey)>> {
+        let rotate = move |conn: &Connection| keys::rotate(conn, oldest, today);
+        let rotated = self.write("visitor_keys", rotate).await?;
+        if rotated.destroyed {
+            self.inner.cut_log.store(true, Ordering::Relaxed);
+        }
+        Ok(rotated.keys)
+    }
+
+    async fn prune(&self, keep: Retention) -> StorageResult<bool> {
+        self.write("prune_clicks", move |conn| prune::prune(conn, keep)).await
     }
 }
 
@@ -69,9 +77,9 @@ fn position(conn: &Connection, segment: SegmentId) -> Outcome<u64> {
     Ok(applied.unwrap_or(0) as u64)
 }
 
-fn flush(conn: &Connection, counts: &[SegmentCounts]) -> Outcome<()> {
-    let mut rows = Vec::with_capacity(counts.iter().map(|segment| segment.rows.len()).sum());
-    for segment in counts {
+fn flush(conn: &Connection, clicks: &[SegmentClicks]) -> Outcome<()> {
+    let mut fresh: Vec<&SegmentClicks> = Vec::with_capacity(clicks.len());
+    for segment in clicks {
         let applied = position(conn, segment.segment)?;
         if segment.to_record <= applied {
             continue;
@@ -82,19 +90,47 @@ fn flush(conn: &Connection, counts: &[SegmentCounts]) -> Outcome<()> {
                 segment.segment.0, segment.from_record
             )));
         }
-        rows.extend(segment.rows.iter().filter(|row| row.added > 0).map(|row| Delta {
-            link: row.link.0,
-            minute: Some(row.minute),
-            clicks: row.added.into(),
-            last_at: row.last_at.as_millis().max(0) as u64,
-        }));
         conn.prepare_cached(
             "INSERT INTO click_positions (segment, applied) VALUES (?1, ?2)
              ON CONFLICT (segment) DO UPDATE SET applied = excluded.applied",
         )?
         .execute((segment.segment.0 as i64, segment.to_record as i64))?;
+        fresh.push(segment);
     }
-    deltas::store(conn, rows)
+    // Segments that were read together have one dictionary, and so one chunk per group.
+    while let Some(first) = fresh.first() {
+        let words = Arc::clone(&first.words);
+        let (same, others): (Vec<_>, Vec<_>) =
+            fresh.into_iter().partition(|segment| Arc::ptr_eq(&segment.words, &words));
+        store_chunks(conn, &same)?;
+        fresh = others;
+    }
+    Ok(())
+}
+
+/// Stores the clicks of segments with one dictionary as one chunk per group.
+fn store_chunks(conn: &Connection, segments: &[&SegmentClicks]) -> Outcome<()> {
+    let mut groups: Vec<(Vec<CountedClick>, Vec<Surplus>)> = Vec::new();
+    groups.resize_with(CLICK_GROUPS as usize, Default::default);
+    for segment in segments {
+        for click in &segment.clicks {
+            groups[group_of(shard_of(click.link)) as usize].0.push(*click);
+        }
+        for row in &segment.surplus {
+            groups[group_of(shard_of(row.link)) as usize].1.push(row.clone());
+        }
+    }
+    let words = &*segments[0].words;
+    let mut numbering = Numbering::new(words);
+    for (group, (mut clicks, mut surplus)) in (0..).zip(groups) {
+        // Stable, because it merges what is in order already: each segment's clicks are.
+        clicks.sort_by_key(|click| (click.link, click.at));
+        surplus.sort_by_key(|row| (row.link, row.minute));
+        if !clicks.is_empty() || !surplus.is_empty() {
+            unfolded::store(conn, group, words, &mut numbering, (&clicks, &surplus))?;
+        }
+    }
+    Ok(())
 }
 
 /// Adds clicks that an import brought along.
@@ -116,53 +152,85 @@ pub(super) fn read_page(
     bucket: u32,
 ) -> Outcome<Vec<Entry>> {
     let mut statement = conn.prepare_cached("SELECT body FROM click_pages WHERE id = ?1")?;
-    let mut found = statement.query([page_id(kind, shard, bucket)])?;
+    let id = page_id(kind, shard, bucket);
+    let mut found = statement.query([id])?;
     match found.next()? {
-        Some(row) => pages::decode(kind, row.get_ref(0)?.as_blob().map_err(|_| pages::damaged())?),
+        Some(row) => {
+            let body = row.get_ref(0)?.as_blob().map_err(|_| pages::damaged())?;
+            pages::decode(kind, id, body)
+        }
         None => Ok(Vec::new()),
     }
 }
 
-fn totals(conn: &Connection, links: &[Id]) -> Outcome<Vec<ClickTotals>> {
-    // By group, then link: the order in which deltas come.
-    let mut wanted: Vec<(u64, u64)> = links.iter().map(|id| (shard_of(*id), id.0)).collect();
-    wanted.sort_unstable_by_key(|(shard, link)| (group_of(*shard), *link));
-    wanted.dedup();
-    let mut found: HashMap<u64, Entry> = HashMap::new();
-    let mut shards: HashMap<u64, Vec<Entry>> = HashMap::new();
-    for (shard, link) in &wanted {
-        if !shards.contains_key(shard) {
-            shards.insert(*shard, read_page(conn, PageKind::Total, *shard, 0)?);
-        }
-        let at = shards[shard].binary_search_by_key(link, |entry| entry.link);
-        let none = Entry { link: *link, ..Entry::default() };
-        found.insert(*link, at.map_or(none, |index| shards[shard][index]));
+/// The first and the last bucket of a kind of which some of these shards have a page.
+pub(super) fn buckets_of(
+    conn: &Connection,
+    kind: PageKind,
+    shards: Range<u64>,
+) -> Outcome<Option<(u32, u32)>> {
+    let ends = |first, last| -> Outcome<Option<(i64, i64)>> {
+        let mut statement = conn.prepare_cached(
+            "SELECT min(id), (SELECT max(id) FROM click_pages WHERE id BETWEEN ?1 AND ?2)
+             FROM click_pages WHERE id BETWEEN ?1 AND ?2",
+        )?;
+        let found: (Option<i64>, Option<i64>) =
+            statement.query_row((first, last), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(found.0.zip(found.1))
+    };
+    let last = page_id(kind, shards.end.saturating_sub(1), u32::MAX);
+    if ends(page_id(kind, shards.start, 0), last)?.is_none() {
+        return Ok(None);
     }
-    for wanted in wanted.chunk_by(|a, b| group_of(a.0) == group_of(b.0)) {
-        let (mut next, mut previous) = (0, 0);
-        deltas::each(conn, group_of(wanted[0].0), |delta| {
-            if delta.link < previous {
-                // The next flush begins.
-                next = 0;
+    let mut known: Option<(u32, u32)> = None;
+    for shard in shards {
+        if let Some((first, last)) = ends(page_id(kind, shard, 0), page_id(kind, shard, u32::MAX))?
+        {
+            let (first, last) = (first as u32, last as u32);
+            known = Some(known.map_or((first, last), |(a, b)| (a.min(first), b.max(last))));
+        }
+    }
+    Ok(known)
+}
+
+fn totals(conn: &Connection, links: &[Id]) -> Outcome<Vec<ClickTotals>> {
+    let mut found: HashMap<u64, Entry> = HashMap::with_capacity(links.len());
+    let mut shards: HashMap<u64, Vec<Entry>> = HashMap::new();
+    let mut groups = [false; CLICK_GROUPS as usize];
+    for link in links {
+        let shard = shard_of(*link);
+        groups[group_of(shard) as usize] = true;
+        let page = match shards.entry(shard) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(place) => {
+                place.insert(read_page(conn, PageKind::Total, shard, 0)?)
             }
-            previous = delta.link;
-            while wanted.get(next).is_some_and(|(_, link)| *link < delta.link) {
-                next += 1;
-            }
-            if wanted.get(next).is_some_and(|(_, link)| *link == delta.link)
-                && let Some(entry) = found.get_mut(&delta.link)
-            {
-                add_delta(entry, &delta);
-            }
-        })?;
+        };
+        let at = page.binary_search_by_key(&link.0, |entry| entry.link);
+        let none = Entry { link: link.0, ..Entry::default() };
+        found.insert(link.0, at.map_or(none, |index| page[index]));
+    }
+    for group in (0..CLICK_GROUPS).filter(|group| groups[*group as usize]) {
+        let wanted: Vec<u64> = found.keys().copied().collect();
+        let wanted = foldhash::HashSet::from_iter(wanted);
+        unfolded::each(
+            conn,
+            group,
+            |link| wanted.contains(&link),
+            |more| {
+                if let Some(entry) = found.get_mut(&more.link) {
+                    add(entry, &more);
+                }
+            },
+        )?;
     }
     let total = |link: &Id| found.get(&link.0).map_or_else(ClickTotals::default, totals_of);
     Ok(links.iter().map(total).collect())
 }
 
-fn add_delta(entry: &mut Entry, delta: &Delta) {
-    entry.clicks = entry.clicks.saturating_add(delta.clicks);
-    entry.last_at = entry.last_at.max(delta.last_at);
+fn add(entry: &mut Entry, more: &Entry) {
+    entry.clicks = entry.clicks.saturating_add(more.clicks);
+    entry.last_at = entry.last_at.max(more.last_at);
 }
 
 fn totals_of(entry: &Entry) -> ClickTotals {
@@ -171,42 +239,6 @@ fn totals_of(entry: &Entry) -> ClickTotals {
         clicks: entry.clicks,
         last_clicked_at: known.then_some(Timestamp(entry.last_at as i64)),
     }
-}
-
-fn series(
-    conn: &Connection,
-    link: Id,
-    granularity: Granularity,
-    minutes: Range<u32>,
-) -> Outcome<Vec<(u32, u64)>> {
-    let (kind, width) = (PageKind::of(granularity), granularity.minutes());
-    let shard = shard_of(link);
-    // Buckets whose first minute lies in the range.
-    let (first, end) = (minutes.start.div_ceil(width), minutes.end.div_ceil(width));
-    let mut buckets: BTreeMap<u32, u64> = BTreeMap::new();
-    if first >= end {
-        return Ok(Vec::new());
-    }
-    let mut statement =
-        conn.prepare_cached("SELECT id, body FROM click_pages WHERE id >= ?1 AND id < ?2")?;
-    let mut found = statement.query((page_id(kind, shard, first), page_id(kind, shard, end)))?;
-    while let Some(row) = found.next()? {
-        let bucket = row.get::<_, i64>(0)? as u32;
-        let body = row.get_ref(1)?.as_blob().map_err(|_| pages::damaged())?;
-        let page = pages::decode(kind, body)?;
-        if let Ok(index) = page.binary_search_by_key(&link.0, |entry| entry.link) {
-            buckets.insert(bucket, page[index].clicks);
-        }
-    }
-    deltas::each(conn, group_of(shard), |delta| {
-        if delta.link == link.0
-            && let Some(minute) = delta.minute
-            && (first..end).contains(&(minute / width))
-        {
-            *buckets.entry(minute / width).or_default() += delta.clicks;
-        }
-    })?;
-    Ok(buckets.into_iter().map(|(bucket, clicks)| (bucket * width, clicks)).collect())
 }
 
 /// Clicks of many links at once, for sorting and for limits.
@@ -253,8 +285,15 @@ impl ClickView {
     }
 
     fn add_unfolded(&mut self, conn: &Connection) -> Outcome<()> {
-        deltas::each_of_all(conn, |delta| {
-            *self.unfolded.entry(delta.link).or_default() += delta.clicks;
+        (0..CLICK_GROUPS).try_for_each(|group| {
+            unfolded::each(
+                conn,
+                group,
+                |_| true,
+                |more| {
+                    *self.unfolded.entry(more.link).or_default() += more.clicks;
+                },
+            )
         })
     }
 }
@@ -263,14 +302,19 @@ impl ClickView {
 /// counting against them. Days are told from the newest click in the store, not from a clock.
 pub(super) fn hottest(conn: &Connection, limit: u32) -> Outcome<Vec<Id>> {
     const DAY_MS: u64 = 86_400_000;
-    let mut unfolded: HashMap<u64, Entry> = HashMap::new();
+    let mut fresh: HashMap<u64, Entry> = HashMap::new();
     let mut n_damaged = 0_u32;
     for group in 0..CLICK_GROUPS {
-        let added = deltas::each(conn, group, |delta| {
-            let entry = unfolded.entry(delta.link).or_default();
-            entry.link = delta.link;
-            add_delta(entry, &delta);
-        });
+        let added = unfolded::each(
+            conn,
+            group,
+            |_| true,
+            |more| {
+                let entry = fresh.entry(more.link).or_default();
+                entry.link = more.link;
+                add(entry, &more);
+            },
+        );
         n_damaged += u32::from(or_damaged(added)?.is_none());
     }
     let mut all = Vec::new();
@@ -281,7 +325,7 @@ pub(super) fn hottest(conn: &Connection, limit: u32) -> Outcome<Vec<Id>> {
             continue;
         };
         for mut entry in page {
-            if let Some(more) = unfolded.remove(&entry.link) {
+            if let Some(more) = fresh.remove(&entry.link) {
                 entry.clicks = entry.clicks.saturating_add(more.clicks);
                 entry.last_at = entry.last_at.max(more.last_at);
             }
@@ -291,7 +335,7 @@ pub(super) fn hottest(conn: &Connection, limit: u32) -> Outcome<Vec<Id>> {
     if n_damaged > 0 {
         warn!(n_damaged, "click counts are damaged and left out; `shunt verify` names them");
     }
-    all.extend(unfolded.into_values());
+    all.extend(fresh.into_values());
     let newest = all.iter().map(|entry| entry.last_at).max().unwrap_or(0);
     let heat = |entry: &Entry| {
         let score = entry.clicks / (1 + (newest - entry.last_at) / DAY_MS);

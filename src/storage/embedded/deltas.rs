@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use tracing::warn;
 
 use super::fault::{Outcome, or_damaged};
-use super::pages::{Reader, damaged, group_of, put, seal, shard_of};
+use super::pages::{Reader, damaged, group_of, put, seal, shard_of, unzigzag, zigzag};
 use super::schema::CLICK_GROUPS;
 use crate::domain::id::Id;
 
@@ -65,11 +65,6 @@ pub(super) fn each(conn: &Connection, group: u64, mut look: impl FnMut(Delta)) -
         decode(body, &mut look)?;
     }
     Ok(())
-}
-
-/// The same for all groups.
-pub(super) fn each_of_all(conn: &Connection, mut look: impl FnMut(Delta)) -> Outcome<()> {
-    (0..CLICK_GROUPS).try_for_each(|group| each(conn, group, &mut look))
 }
 
 /// Takes the oldest rows of a group out of the store: whole deltas, until there are `rows_max` rows
@@ -204,14 +199,6 @@ pub(super) fn decode(body: &[u8], look: &mut impl FnMut(Delta)) -> Outcome<()> {
         look(Delta { link, minute, clicks, last_at });
     }
     reader.finish()
-}
-
-const fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
-}
-
-const fn unzigzag(value: u64) -> i64 {
-    (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 #[cfg(test)]

@@ -1,45 +1,57 @@
-//! Folds click deltas into pages, one group of shards at a time, and erases single links.
+//! Folds what flushes brought: single clicks go to their shards and days, counts to the pages of
+//! links, one group of shards at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Connection;
 
+use super::chunks::Chunk;
 use super::clicks::read_page;
+use super::days::{self, Place};
 use super::deltas::{self, Delta};
+use super::epochs;
 use super::fault::{Fault, Outcome};
-use super::mend::{self, mend};
-use super::pages::{
-    self, Entry, PageKind, SHARDS_PER_GROUP, group_of, page_id, parse_page_id, shard_of,
-};
+use super::mend::mend;
+use super::pages::{self, Entry, PageKind, page_id, parse_page_id, shard_of};
+use super::sums::Numbering;
+use super::unfolded;
+use crate::domain::counted::{CountedClick, Surplus};
+use crate::domain::day::{DayStats, day_of};
 use crate::domain::id::Id;
+use crate::domain::time::Timestamp;
+use crate::domain::words::{Lexicon, Translation};
 use crate::storage::StorageErrorKind;
-
-/// Minutes are kept for three days.
-const MINUTES_KEPT: u32 = 3 * 1_440;
-/// Hours are kept for 400 days.
-const HOURS_KEPT: u32 = 400 * 24;
-/// Old pages that a fresh one pushes out: with one, a pause would never be caught up with.
-const PRUNED_PER_FRESH: usize = 2;
 
 /// Rows that are folded together at most: what a long pause or a damaged page left is worked off
 /// bit by bit.
 const ROWS_PER_FOLD: usize = 131_072;
 
-/// Moves the oldest deltas of a group into its pages; false when there are none. A shard whose
-/// pages are damaged is mended. Where even that fails, its deltas stay, the other shards go on, and
-/// the fault is answered. Call inside a transaction.
+/// Moves the oldest clicks and deltas of a group to where they stay; a shard whose pages are
+/// damaged is mended. Where even that fails, its deltas stay, the other shards go on, and the fault
+/// is answered. Call inside a transaction.
 pub(super) fn fold(conn: &Connection, group: u64) -> Outcome<Folded> {
-    let mut shards = vec![Vec::new(); SHARDS_PER_GROUP as usize];
     let taken = deltas::take(conn, group, ROWS_PER_FOLD)?;
-    let mut folded = Folded { is_empty: taken.is_empty(), stuck: None };
-    for delta in taken {
-        shards[(shard_of(Id(delta.link)) % SHARDS_PER_GROUP) as usize].push(delta);
+    let mut folded = Folded { is_empty: taken.is_empty(), ..Folded::default() };
+    let days: BTreeSet<u32> =
+        taken.iter().filter_map(|row| row.minute).map(|minute| minute / 1_440).collect();
+    days.into_iter().try_for_each(|day| epochs::touch(conn, day))?;
+    let mut kept = spread_deltas(conn, taken, &mut folded)?;
+    let chunks = unfolded::take(conn, group, ROWS_PER_FOLD)?;
+    folded.is_empty &= chunks.is_empty();
+    let counts = gather(conn, &chunks, &mut folded)?;
+    kept.append(&mut spread_deltas(conn, counts, &mut folded)?);
+    deltas::store(conn, kept)?;
+    Ok(folded)
+}
+
+/// Adds deltas, in any order, to the pages of their shards; answers those of shards that are stuck.
+fn spread_deltas(conn: &Connection, rows: Vec<Delta>, folded: &mut Folded) -> Outcome<Vec<Delta>> {
+    let mut shards: BTreeMap<u64, Vec<Delta>> = BTreeMap::new();
+    for row in rows {
+        shards.entry(shard_of(Id(row.link))).or_default().push(row);
     }
     let mut kept = Vec::new();
-    for (shard, mut rows) in (group * SHARDS_PER_GROUP..).zip(shards) {
-        if rows.is_empty() {
-            continue;
-        }
+    for (shard, mut rows) in shards {
         // Stable, because it merges what is in order already: each delta is.
         rows.sort_by_key(|row| (row.link, row.minute));
         if let Err(fault) = fold_shard(conn, shard, &rows) {
@@ -50,29 +62,96 @@ pub(super) fn fold(conn: &Connection, group: u64) -> Outcome<Folded> {
             folded.stuck = Some((shard, fault));
         }
     }
-    deltas::store(conn, kept)?;
-    Ok(folded)
+    Ok(kept)
+}
+
+/// Moves the clicks of chunks to the places where they stay, of each shard and day; answers what
+/// they add to the counts of links.
+fn gather(conn: &Connection, taken: &[Chunk], folded: &mut Folded) -> Outcome<Vec<Delta>> {
+    let mut lexicon = Lexicon::default();
+    let mut places: BTreeMap<Place, (Vec<CountedClick>, Vec<Surplus>)> = BTreeMap::new();
+    let place = |link: Id, day: u32| Place { day, shard: shard_of(link) };
+    for chunk in taken {
+        let mut translation = Translation::new(&chunk.words);
+        for click in &chunk.clicks {
+            let mut click = *click;
+            for word in [
+                &mut click.agent,
+                &mut click.place,
+                &mut click.referrer,
+                &mut click.language,
+                &mut click.utm,
+            ] {
+                *word = translation.word(*word, &mut lexicon);
+            }
+            places.entry(place(click.link, day_of(click.at))).or_default().0.push(click);
+        }
+        for row in &chunk.surplus {
+            let mut stats = DayStats::default();
+            stats.merge(&row.stats, &mut translation, &mut lexicon);
+            let row = Surplus { stats, ..*row };
+            places.entry(place(row.link, row.minute / 1_440)).or_default().1.push(row);
+        }
+    }
+    let words = lexicon.into_words();
+    let mut numbering = Numbering::new(&words);
+    let (mut counts, mut last_day) = (Vec::new(), None);
+    for (place, (mut clicks, mut surplus)) in places {
+        clicks.sort_by_key(|click| (click.link, click.at));
+        surplus.sort_by_key(|row| (row.link, row.minute));
+        let mark = days::append(conn, place, &words, &mut numbering, (&clicks, &surplus))?;
+        if mark.is_due() {
+            folded.due.push(place);
+        }
+        if last_day.replace(place.day) != Some(place.day) {
+            epochs::grew(conn, place.day)?;
+        }
+        count(place.day, &clicks, &surplus, &mut counts);
+    }
+    Ok(counts)
+}
+
+/// What clicks of people, by link, add to the counts of their links on a day.
+fn count(day: u32, clicks: &[CountedClick], surplus: &[Surplus], counts: &mut Vec<Delta>) {
+    let minute = Some(day * PageKind::Day.minutes());
+    let mut add = |link: Id, clicks, last_at: Timestamp| {
+        let last_at = last_at.as_millis().max(0) as u64;
+        counts.push(Delta { link: link.0, minute, clicks, last_at });
+    };
+    for clicks in clicks.chunk_by(|a, b| a.link == b.link) {
+        let people = clicks.iter().filter(|click| !click.is_bot());
+        if let Some(last) = people.clone().map(|click| click.at).max() {
+            add(clicks[0].link, people.count() as u64, last);
+        }
+    }
+    for row in surplus {
+        if let Some(times) = row.stats.people_at {
+            add(row.link, row.stats.counts().people, times.last);
+        }
+    }
 }
 
 /// What a fold did.
+#[derive(Default)]
 pub(super) struct Folded {
     /// There was nothing to fold.
     pub(super) is_empty: bool,
     /// A shard whose deltas stay where they are, and why.
     pub(super) stuck: Option<(u64, Fault)>,
+    /// Places whose pages of sums are due.
+    pub(super) due: Vec<Place>,
 }
 
 /// Folds a group until nothing is left of it. Fails when a shard is stuck.
 pub(super) fn fold_all(conn: &Connection, group: u64) -> Outcome<()> {
-    loop {
-        let folded = fold(conn, group)?;
-        if let Some((_, fault)) = folded.stuck {
-            return Err(fault);
-        }
-        if folded.is_empty {
-            return Ok(());
-        }
-    }
+    while !fold_some(conn, group)? {}
+    Ok(())
+}
+
+/// Folds some of a group; true when there was nothing to fold. Fails when a shard is stuck.
+pub(super) fn fold_some(conn: &Connection, group: u64) -> Outcome<bool> {
+    let folded = fold(conn, group)?;
+    folded.stuck.map_or(Ok(folded.is_empty), |(_, fault)| Err(fault))
 }
 
 fn fold_shard(conn: &Connection, shard: u64, rows: &[Delta]) -> Outcome<()> {
@@ -88,14 +167,10 @@ fn fold_shard(conn: &Connection, shard: u64, rows: &[Delta]) -> Outcome<()> {
 }
 
 fn add_to_shard(conn: &Connection, shard: u64, rows: &[Delta]) -> Outcome<()> {
-    let mut fresh = Vec::new();
     for (id, entries) in spread(shard, rows) {
-        if add_to_page(conn, id, &entries)? {
-            fresh.push(id);
-        }
+        add_to_page(conn, id, &entries)?;
     }
-    let newest = rows.iter().filter_map(|row| row.minute).max().unwrap_or(0);
-    prune(conn, shard, newest, &fresh)
+    Ok(())
 }
 
 /// Runs `work` so that it can be taken back alone.
@@ -113,35 +188,6 @@ fn in_savepoint(conn: &Connection, work: impl FnOnce() -> Outcome<()>) -> Outcom
     done
 }
 
-/// Removes every count of a link. Reads all pages of its shard: rare, and takes a moment.
-pub(super) fn erase(conn: &Connection, link: Id) -> Outcome<()> {
-    let shard = shard_of(link);
-    fold_all(conn, group_of(shard))?;
-    // What cannot be read may hold counts of the link.
-    mend(conn, shard)?;
-    mend::forget_aside(conn, shard)?;
-    deltas::forget_aside(conn, group_of(shard))?;
-    for kind in PageKind::ALL {
-        let mut hit = Vec::new();
-        let mut statement =
-            conn.prepare_cached("SELECT id, body FROM click_pages WHERE id BETWEEN ?1 AND ?2")?;
-        let mut found =
-            statement.query((page_id(kind, shard, 0), page_id(kind, shard, u32::MAX)))?;
-        while let Some(row) = found.next()? {
-            let body = row.get_ref(1)?.as_blob().map_err(|_| pages::damaged())?;
-            let mut page = pages::decode(kind, body)?;
-            if let Ok(index) = page.binary_search_by_key(&link.0, |entry| entry.link) {
-                page.remove(index);
-                hit.push((row.get(0)?, page));
-            }
-        }
-        for (id, page) in hit {
-            write_page(conn, kind, id, &page)?;
-        }
-    }
-    Ok(())
-}
-
 /// What the rows of a shard, in order, add to its pages.
 fn spread(shard: u64, rows: &[Delta]) -> BTreeMap<i64, Vec<Entry>> {
     let mut pages = BTreeMap::new();
@@ -157,11 +203,7 @@ fn spread(shard: u64, rows: &[Delta]) -> BTreeMap<i64, Vec<Entry>> {
             }
         };
         match row.minute {
-            Some(minute) => {
-                for kind in [PageKind::Minute, PageKind::Hour, PageKind::Day] {
-                    add(kind, minute / kind.minutes(), 0);
-                }
-            }
+            Some(minute) => add(PageKind::Day, minute / PageKind::Day.minutes(), 0),
             None => add(PageKind::Brought, 0, 0),
         }
         add(PageKind::Total, 0, row.last_at);
@@ -169,14 +211,13 @@ fn spread(shard: u64, rows: &[Delta]) -> BTreeMap<i64, Vec<Entry>> {
     pages
 }
 
-/// True when the page is new. `more` is ordered by link and has each link once.
-fn add_to_page(conn: &Connection, id: i64, more: &[Entry]) -> Outcome<bool> {
+/// `more` is ordered by link and has each link once.
+fn add_to_page(conn: &Connection, id: i64, more: &[Entry]) -> Outcome<()> {
     let Some((kind, shard, bucket)) = parse_page_id(id) else {
         return Err(pages::damaged());
     };
     let page = read_page(conn, kind, shard, bucket)?;
-    write_page(conn, kind, id, &pages::merge(&page, more))?;
-    Ok(page.is_empty())
+    write_page(conn, kind, id, &pages::merge(&page, more))
 }
 
 pub(super) fn write_page(
@@ -192,28 +233,7 @@ pub(super) fn write_page(
             "INSERT INTO click_pages (id, body) VALUES (?1, ?2)
              ON CONFLICT (id) DO UPDATE SET body = excluded.body",
         )?
-        .execute((id, pages::encode(kind, page)))?;
-    }
-    Ok(())
-}
-
-/// Removes fine buckets that are older than they are kept, the oldest first, in a shard just
-/// written. "Now" is the newest click, and clocks jump: so each fresh page of those to be kept
-/// pushes out two old ones at most, and an hour on a wrong clock costs no more than two hours.
-fn prune(conn: &Connection, shard: u64, newest: u32, fresh: &[i64]) -> Outcome<()> {
-    let ends = [
-        (PageKind::Minute, newest.saturating_sub(MINUTES_KEPT)),
-        (PageKind::Hour, (newest / 60).saturating_sub(HOURS_KEPT)),
-    ];
-    let mut remove = conn.prepare_cached(
-        "DELETE FROM click_pages WHERE id IN
-         (SELECT id FROM click_pages WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3)",
-    )?;
-    for (kind, end) in ends {
-        let (first, end) = (page_id(kind, shard, 0), page_id(kind, shard, end));
-        let kept = end..=page_id(kind, shard, u32::MAX);
-        let n_fresh = fresh.iter().filter(|id| kept.contains(id)).count();
-        remove.execute((first, end, (n_fresh * PRUNED_PER_FRESH) as i64))?;
+        .execute((id, pages::encode(kind, id, page)))?;
     }
     Ok(())
 }

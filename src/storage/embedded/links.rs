@@ -26,6 +26,15 @@ impl LinkStore for Embedded {
         self.write("claim_links", move |conn| claim(conn, &links)).await
     }
 
+    async fn fetch_all(&self, ids: &[Id]) -> StorageResult<Vec<Link>> {
+        let ids = ids.to_vec();
+        self.read("fetch_links", Lane::Short, move |conn| {
+            let found = ids.iter().map(|id| by_id(conn, *id));
+            Ok(found.collect::<Outcome<Vec<_>>>()?.into_iter().flatten().collect())
+        })
+        .await
+    }
+
     async fn replace(&self, link: Link) -> StorageResult<Replace> {
         self.write("replace_link", move |conn| replace(conn, &link)).await
     }
@@ -306,6 +315,14 @@ fn settle_change(conn: &Connection, old: &Link, new: &Link) -> Outcome<()> {
             "INSERT OR IGNORE INTO link_texts_pending (link, fresh) VALUES (?1, 0)",
         )?
         .execute([signed(new.id)])?;
+    }
+    if old.destination != new.destination {
+        // Statistics tell where a click of an earlier version led.
+        conn.prepare_cached(
+            "INSERT OR IGNORE INTO link_destinations (link, version, destination)
+             VALUES (?1, ?2, ?3)",
+        )?
+        .execute((signed(old.id), old.version, old.destination.as_str()))?;
     }
     tally.store(conn)
 }

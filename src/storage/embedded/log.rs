@@ -38,12 +38,17 @@ impl LogBound {
         if !too_long || self.tried_at.is_some_and(|at| at.elapsed() < TRY_EVERY) {
             return Ok(());
         }
+        // Where readers were in the way, the next try comes all the same.
+        self.cut(conn).map(|_| ())
+    }
+
+    /// Writes the log back and cuts it off; false when readers were in the way.
+    pub(super) fn cut(&mut self, conn: &Connection) -> Outcome<bool> {
         self.tried_at = Some(Instant::now());
         conn.busy_timeout(READERS_WAIT_MAX)?;
-        // Its answer says whether readers were in the way; then the next try comes all the same.
-        let cut = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let busy = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
         conn.busy_timeout(BUSY_WAIT_MAX)?;
-        Ok(cut?)
+        Ok(!busy?)
     }
 }
 

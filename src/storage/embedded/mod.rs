@@ -6,12 +6,18 @@
 
 mod accounts;
 pub mod backup;
+mod check;
+mod chunks;
 mod clicks;
+mod days;
 mod deltas;
+mod epochs;
+mod erase;
 mod fault;
 mod fold;
 mod health;
 mod imports;
+mod keys;
 mod links;
 mod list;
 mod load;
@@ -19,13 +25,19 @@ mod log;
 mod mend;
 mod nodes;
 mod pages;
+mod prune;
 mod queue;
 mod readers;
 mod replays;
 pub mod restore;
 mod rows;
+#[cfg(test)]
+mod samples;
 mod schema;
 mod search;
+mod stats;
+mod sums;
+mod unfolded;
 mod upkeep;
 pub mod verify;
 mod writer;
@@ -90,6 +102,8 @@ struct Inner {
     last: Mutex<Option<Connection>>,
     /// A search found much that is not indexed: index faster for a while.
     hurry: Arc<AtomicBool>,
+    /// The log holds something that was destroyed, and is to be written back and cut off.
+    cut_log: Arc<AtomicBool>,
 }
 
 impl Embedded {
@@ -119,7 +133,7 @@ impl Embedded {
             // SQLite gives the files beside it the same mode.
             private::create_file(&file).map_err(refuse)?;
         }
-        let hurry = Arc::new(AtomicBool::new(false));
+        let (hurry, cut_log) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let open = || -> Outcome<_> {
             let (writing, last) = match mode {
                 Mode::Create | Mode::Existing => (Some(open_for_writing(&file, config)?), None),
@@ -133,7 +147,10 @@ impl Embedded {
             let short: Outcome<Vec<_>> = connect(config.short_readers.max(1));
             let long: Outcome<Vec<_>> = connect(config.long_readers.max(1));
             let writing = match writing {
-                Some(conn) => Some((Upkeep::new(&conn, Arc::clone(&hurry))?, conn)),
+                Some(conn) => {
+                    let upkeep = Upkeep::new(&conn, Arc::clone(&hurry))?;
+                    Some((upkeep.cutting(Arc::clone(&cut_log)), conn))
+                }
                 None => None,
             };
             Ok((writing, last, short?, long?))
@@ -142,7 +159,9 @@ impl Embedded {
         let start = |(upkeep, conn)| Writer::start(conn, upkeep, Arc::clone(&file));
         let writer = writing.map(start).transpose().map_err(refuse)?;
         let readers = Readers::start(short, long, Arc::clone(&file)).map_err(refuse)?;
-        Ok(Self { inner: Arc::new(Inner { writer, readers, last: Mutex::new(last), hurry }) })
+        Ok(Self {
+            inner: Arc::new(Inner { writer, readers, last: Mutex::new(last), hurry, cut_log }),
+        })
     }
 
     /// The ports of this store.
@@ -151,6 +170,7 @@ impl Embedded {
         Stores {
             links: Arc::clone(&this) as _,
             clicks: Arc::clone(&this) as _,
+            stats: Arc::clone(&this) as _,
             accounts: Arc::clone(&this) as _,
             nodes: Arc::clone(&this) as _,
             replays: this,
@@ -172,7 +192,8 @@ impl Embedded {
     /// Folds all clicks and indexes all texts now, instead of bit by bit when nothing else is to be
     /// done. Nothing depends on it but speed; for measurements and tests.
     pub async fn settle(&self) -> StorageResult<()> {
-        self.write("settle", upkeep::settle).await
+        while self.write("settle", upkeep::settle_some).await? {}
+        Ok(())
     }
 
     async fn write<T, F>(&self, op: Op, work: F) -> StorageResult<T>

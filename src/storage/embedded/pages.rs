@@ -1,12 +1,12 @@
 //! Click pages: the counts of many links in one bucket, packed into one value.
 //!
-//! Layout: CRC-32 of the rest (4 bytes, little endian), number of entries, then per entry the
-//! distance to the previous link id, the count and, in totals, the time of the last click in
-//! milliseconds (0: unknown). All numbers are LEB128. Ids rise strictly.
+//! Layout: CRC-32 of row id and rest (4 bytes, little endian; in pages of older versions of the
+//! rest alone), number of entries, then per entry the distance to the previous link id, the count
+//! and, in totals, the time of the last click in milliseconds (0: unknown). All numbers are LEB128.
+//! Ids rise strictly.
 
 use super::fault::{Fault, Outcome};
 use super::schema::{CLICK_GROUPS, CLICK_SHARDS};
-use crate::domain::click::Granularity;
 use crate::domain::id::Id;
 
 /// The shards of group `g` are those from `g` times this.
@@ -16,7 +16,9 @@ pub(super) const SHARDS_PER_GROUP: u64 = CLICK_SHARDS / CLICK_GROUPS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum PageKind {
+    /// Not written any more since single clicks are kept.
     Minute = 0,
+    /// Not written any more; what is there is still told.
     Hour = 1,
     Day = 2,
     /// Everything a link was ever clicked, with the time of the last click. Bucket 0.
@@ -28,14 +30,6 @@ pub(super) enum PageKind {
 impl PageKind {
     pub(super) const ALL: [Self; 5] =
         [Self::Minute, Self::Hour, Self::Day, Self::Total, Self::Brought];
-
-    pub(super) const fn of(granularity: Granularity) -> Self {
-        match granularity {
-            Granularity::Minute => Self::Minute,
-            Granularity::Hour => Self::Hour,
-            Granularity::Day => Self::Day,
-        }
-    }
 
     pub(super) const fn from_number(number: u64) -> Option<Self> {
         match number {
@@ -51,9 +45,9 @@ impl PageKind {
     /// Minutes that a bucket spans; zero when the kind has one bucket only.
     pub(super) const fn minutes(self) -> u32 {
         match self {
-            Self::Minute => Granularity::Minute.minutes(),
-            Self::Hour => Granularity::Hour.minutes(),
-            Self::Day => Granularity::Day.minutes(),
+            Self::Minute => 1,
+            Self::Hour => 60,
+            Self::Day => 1_440,
             Self::Total | Self::Brought => 0,
         }
     }
@@ -107,7 +101,7 @@ pub(super) fn parse_page_id(id: i64) -> Option<(PageKind, u64, u32)> {
 }
 
 /// Packs entries, which must be ordered by link without repetition.
-pub(super) fn encode(kind: PageKind, entries: &[Entry]) -> Vec<u8> {
+pub(super) fn encode(kind: PageKind, id: i64, entries: &[Entry]) -> Vec<u8> {
     let mut body = vec![0; 4];
     body.reserve(entries.len() * if kind.has_time() { 14 } else { 8 } + 4);
     put(&mut body, entries.len() as u64);
@@ -120,13 +114,13 @@ pub(super) fn encode(kind: PageKind, entries: &[Entry]) -> Vec<u8> {
         }
         previous = entry.link;
     }
-    seal(&mut body);
+    seal_at(id, &mut body);
     body
 }
 
 /// Unpacks a page. Anything that `encode` would not write is damage.
-pub(super) fn decode(kind: PageKind, body: &[u8]) -> Outcome<Vec<Entry>> {
-    let mut reader = Reader::open(body)?;
+pub(super) fn decode(kind: PageKind, id: i64, body: &[u8]) -> Outcome<Vec<Entry>> {
+    let mut reader = Reader::open_at(id, body).or_else(|_| Reader::open(body))?;
     let n = reader.count(if kind.has_time() { 3 } else { 2 })?;
     let mut entries = Vec::with_capacity(n);
     let mut link = 0_u64;
@@ -168,6 +162,19 @@ pub(super) fn merge(page: &[Entry], more: &[Entry]) -> Vec<Entry> {
     merged
 }
 
+/// Writes the checksum into the first four bytes, so that the value counts under this row id only.
+pub(super) fn seal_at(id: i64, body: &mut [u8]) {
+    let crc = checksum(id, &body[4..]);
+    body[..4].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn checksum(id: i64, rest: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&id.to_le_bytes());
+    crc.update(rest);
+    crc.finalize()
+}
+
 /// Writes the checksum into the first four bytes.
 pub(super) fn seal(body: &mut [u8]) {
     let crc = crc32fast::hash(&body[4..]);
@@ -182,6 +189,16 @@ pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Makes small numbers of those near zero, whatever their sign.
+pub(super) const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+/// Back from [`zigzag`].
+pub(super) const fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
 pub(super) fn damaged() -> Fault {
     Fault::corrupt("click counts that do not parse")
 }
@@ -193,8 +210,17 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn open(body: &'a [u8]) -> Outcome<Self> {
+        Self::checked(body, crc32fast::hash)
+    }
+
+    /// Of a value under this row id.
+    pub(super) fn open_at(id: i64, body: &'a [u8]) -> Outcome<Self> {
+        Self::checked(body, |rest| checksum(id, rest))
+    }
+
+    fn checked(body: &'a [u8], checksum: impl FnOnce(&[u8]) -> u32) -> Outcome<Self> {
         let (crc, rest) = body.split_first_chunk::<4>().ok_or_else(damaged)?;
-        if u32::from_le_bytes(*crc) != crc32fast::hash(rest) {
+        if u32::from_le_bytes(*crc) != checksum(rest) {
             return Err(damaged());
         }
         Ok(Self { rest })
@@ -216,6 +242,23 @@ impl<'a> Reader<'a> {
         Err(damaged())
     }
 
+    pub(super) fn byte(&mut self) -> Outcome<u8> {
+        let (byte, rest) = self.rest.split_first().ok_or_else(damaged)?;
+        self.rest = rest;
+        Ok(*byte)
+    }
+
+    pub(super) fn bytes(&mut self, n: usize) -> Outcome<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(n).ok_or_else(damaged)?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
+    /// A reader of the next `n` bytes, which are passed over here.
+    pub(super) fn part(&mut self, n: usize) -> Outcome<Self> {
+        Ok(Self { rest: self.bytes(n)? })
+    }
+
     /// A number of entries that take at least `bytes_min` each: what cannot fit is damage, so that
     /// nothing is allocated for it.
     pub(super) fn count(&mut self, bytes_min: usize) -> Outcome<usize> {
@@ -224,6 +267,10 @@ impl<'a> Reader<'a> {
             return Err(damaged());
         }
         Ok(n)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
     }
 
     pub(super) fn finish(self) -> Outcome<()> {
@@ -250,8 +297,12 @@ mod tests {
     proptest! {
         #[test]
         fn a_page_reads_back_as_it_was_written(entries in entries()) {
-            let body = encode(PageKind::Total, &entries);
-            prop_assert_eq!(decode(PageKind::Total, &body).unwrap(), entries);
+            let body = encode(PageKind::Total, 7, &entries);
+            prop_assert_eq!(&decode(PageKind::Total, 7, &body).unwrap(), &entries);
+            prop_assert!(decode(PageKind::Total, 8, &body).is_err(), "a page of another place");
+            let mut older = body;
+            seal(&mut older);
+            prop_assert_eq!(decode(PageKind::Total, 7, &older).unwrap(), entries);
         }
 
         #[test]
@@ -260,11 +311,11 @@ mod tests {
             at in any::<prop::sample::Index>(),
             bit in 0..8_u8,
         ) {
-            let mut body = encode(PageKind::Day, &entries);
+            let mut body = encode(PageKind::Day, 7, &entries);
             let at = at.index(body.len());
             body[at] ^= 1 << bit;
-            prop_assert!(decode(PageKind::Day, &body).is_err());
-            prop_assert!(decode(PageKind::Day, &body[..at]).is_err());
+            prop_assert!(decode(PageKind::Day, 7, &body).is_err());
+            prop_assert!(decode(PageKind::Day, 7, &body[..at]).is_err());
         }
 
         #[test]
@@ -273,7 +324,7 @@ mod tests {
         ) {
             let mut body = noise;
             seal(&mut body);
-            let _ = decode(PageKind::Total, &body);
+            let _ = decode(PageKind::Total, 7, &body);
         }
 
         #[test]

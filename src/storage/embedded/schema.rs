@@ -132,6 +132,57 @@ const STEPS: &[&str] = &[
     -- Of the rows as they were given. NULL: not remembered.
     ALTER TABLE import_batches ADD COLUMN fingerprint BLOB;
 ",
+    "
+    CREATE INDEX links_deleted ON links (workspace) WHERE status = 4;
+    -- Clicks that were flushed and not folded yet; id = group << 48 | sequence.
+    CREATE TABLE click_chunks (
+        id INTEGER PRIMARY KEY,
+        n_clicks INTEGER NOT NULL,
+        body BLOB NOT NULL
+    ) STRICT;
+    -- Single clicks; id = day << 38 | shard << 28 | sequence.
+    CREATE TABLE click_events (
+        id INTEGER PRIMARY KEY,
+        n_clicks INTEGER NOT NULL,
+        body BLOB NOT NULL
+    ) STRICT;
+    -- Sums of the clicks of a shard on a day, by link; id = day << 10 | shard.
+    CREATE TABLE click_days (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+    -- How far each of these covers the single clicks.
+    CREATE TABLE click_marks (
+        id INTEGER PRIMARY KEY,
+        folded INTEGER NOT NULL,
+        pending INTEGER NOT NULL,
+        folded_seq INTEGER NOT NULL,
+        next_seq INTEGER NOT NULL,
+        checksum INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX click_marks_pending ON click_marks (id) WHERE pending > 0;
+    -- How often something of the day was changed or removed, and how often clicks were added.
+    CREATE TABLE click_epochs (
+        day INTEGER PRIMARY KEY,
+        epoch INTEGER NOT NULL,
+        additions INTEGER NOT NULL
+    ) STRICT;
+    -- Sums of all links of a workspace on a day, as of an epoch of that day.
+    CREATE TABLE click_rollups (
+        workspace INTEGER NOT NULL,
+        day INTEGER NOT NULL,
+        epoch INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (workspace, day)
+    ) STRICT;
+
+    -- What hashes the visitors of a day. Destroyed when the day is over.
+    CREATE TABLE visitor_keys (day INTEGER PRIMARY KEY, key BLOB NOT NULL) STRICT;
+    -- Where links led before, up to and with a version.
+    CREATE TABLE link_destinations (
+        link INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        destination TEXT NOT NULL,
+        PRIMARY KEY (link, version)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The newest layout that this build knows.
@@ -194,3 +245,6 @@ fn apply_missing(conn: &Connection) -> Outcome<()> {
     conn.execute_batch(&format!("PRAGMA user_version = {VERSION}"))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

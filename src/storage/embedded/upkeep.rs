@@ -1,13 +1,16 @@
 //! What the writer does besides commands: folds click deltas, indexes texts. In small steps, when
 //! nothing waits; when much has piled up, between batches too.
 
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
 use tracing::warn;
 
+use super::days::{self, Mark, Place};
 use super::fault::{Fault, Outcome};
 use super::load::Load;
 use super::log::LogBound;
@@ -18,6 +21,12 @@ use super::{fold, search};
 const DELTAS_MAX: i64 = 64;
 /// Rows of a group that are folded together at the latest.
 const ROWS_MAX: i64 = 32_768;
+/// How long a row waits for others at the longest: what is not folded is not pruned.
+const WAIT_MAX: Duration = Duration::from_secs(600);
+/// Pages of sums that may be due while redirects need the processor.
+const PLACES_PUT_OFF_MAX: usize = 4_096;
+/// How often pages of sums of days that are over are looked for.
+const LOOK_BACK_EVERY: Duration = Duration::from_secs(30);
 /// How often the backlog is looked at, and how long the writer sleeps when there is none.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Pause between two steps when the writer is idle and more is to be folded.
@@ -29,18 +38,27 @@ const CALM_PAUSE: Duration = Duration::from_millis(100);
 /// Rows indexed per step, some ten milliseconds, and while redirects need the processor.
 const TEXTS_PER_STEP: u32 = 256;
 const TEXTS_PER_BUSY_STEP: u32 = 16;
+/// Pages of sums written per step when everything is to be settled.
+const PLACES_PER_STEP: usize = 1_024;
 /// Pause after a step failed, so that a full disk is not hammered.
 const REST: Duration = Duration::from_secs(10);
 
 pub(super) struct Upkeep {
     /// Groups whose deltas are due, the largest backlog first.
     due: Vec<Due>,
+    /// Since when something waits in each group, as far as this process saw.
+    waits_since: [Option<Instant>; CLICK_GROUPS as usize],
+    /// Shards and days whose pages of sums are due.
+    places: BTreeSet<Place>,
     looked_at: Instant,
+    looked_back_at: Option<Instant>,
     indexed_at: Instant,
     texts_waiting: bool,
     load: Load,
     hurry: Arc<AtomicBool>,
+    cut_log: Arc<AtomicBool>,
     rests_until: Option<Instant>,
+    wait_max: Duration,
     log: LogBound,
 }
 
@@ -56,12 +74,17 @@ impl Upkeep {
         let now = Instant::now();
         let mut upkeep = Self {
             due: Vec::new(),
+            waits_since: [None; CLICK_GROUPS as usize],
+            places: BTreeSet::new(),
             looked_at: now,
+            looked_back_at: None,
             indexed_at: now,
             texts_waiting: false,
             load: Load::start(),
             hurry,
+            cut_log: Arc::default(),
             rests_until: None,
+            wait_max: WAIT_MAX,
             log: LogBound::default(),
         };
         // A store whose statistics are damaged is opened all the same: links are not.
@@ -69,11 +92,16 @@ impl Upkeep {
         Ok(upkeep)
     }
 
+    /// Cuts the log off when `wanted` says so.
+    pub(super) fn cutting(self, wanted: Arc<AtomicBool>) -> Self {
+        Self { cut_log: wanted, ..self }
+    }
+
     /// How long the writer may wait for commands before it calls `idle`.
     pub(super) fn patience(&self) -> Duration {
         if self.rests() {
             LOOK_EVERY
-        } else if !self.due.is_empty() {
+        } else if !self.due.is_empty() || self.wants_place() {
             FOLD_PAUSE
         } else if self.texts_waiting && self.hurry.load(Ordering::Relaxed) {
             HURRY_PAUSE
@@ -87,9 +115,18 @@ impl Upkeep {
     /// One step, while nothing waits.
     pub(super) fn idle(&mut self, conn: &Connection) {
         self.attempt(conn, |this, conn| {
-            if let Some(due) = this.due.pop() {
-                return fold(conn, due.group);
+            if this.cut_log.load(Ordering::Relaxed) && this.log.cut(conn)? {
+                this.cut_log.store(false, Ordering::Relaxed);
             }
+            if let Some(due) = this.due.pop() {
+                return this.fold(conn, due.group);
+            }
+            if this.wants_place()
+                && let Some(place) = this.places.pop_first()
+            {
+                return in_transaction(conn, || days::fold(conn, place));
+            }
+            this.look_back(conn)?;
             this.index(conn)?;
             this.look(conn)
         });
@@ -102,7 +139,7 @@ impl Upkeep {
         }
         self.attempt(conn, |this, conn| {
             if let Some(due) = this.due.pop_if(|due| due.pressing) {
-                return fold(conn, due.group);
+                return this.fold(conn, due.group);
             }
             if this.indexed_at.elapsed() >= LOOK_EVERY {
                 this.index(conn)?;
@@ -125,22 +162,66 @@ impl Upkeep {
         Ok(())
     }
 
+    /// Folds some of a group. What could be folded is, also when a shard of it is stuck.
+    fn fold(&mut self, conn: &Connection, group: u64) -> Outcome<()> {
+        self.waits_since[group as usize] = None;
+        let folded = in_transaction(conn, || fold::fold(conn, group))?;
+        self.places.extend(folded.due);
+        folded.stuck.map_or(Ok(()), |(shard, fault)| {
+            Err(Fault::corrupt(format!("the counts of shard {shard}: {fault}")))
+        })
+    }
+
     fn look(&mut self, conn: &Connection) -> Outcome<()> {
         self.looked_at = Instant::now();
         let mut statement = conn.prepare_cached(
-            "SELECT id >> 48, count(*), sum(n_rows) FROM click_deltas GROUP BY 1 ORDER BY 3",
+            "SELECT id >> 48, count(*), sum(n) FROM
+                (SELECT id, n_rows AS n FROM click_deltas
+                 UNION ALL SELECT id, n_clicks FROM click_chunks)
+             GROUP BY 1 ORDER BY 3",
         )?;
         let mut found = statement.query([])?;
         self.due.clear();
+        let mut waits_since = [None; CLICK_GROUPS as usize];
         while let Some(row) = found.next()? {
             let (group, n_deltas, n_rows): (i64, i64, i64) =
                 (row.get(0)?, row.get(1)?, row.get(2)?);
+            let Some(group) =
+                usize::try_from(group).ok().filter(|group| *group < waits_since.len())
+            else {
+                continue;
+            };
+            let since = self.waits_since[group].unwrap_or(self.looked_at);
+            waits_since[group] = Some(since);
             let times_over = (n_deltas / DELTAS_MAX).max(n_rows / ROWS_MAX);
-            if (0..CLICK_GROUPS as i64).contains(&group) && times_over >= 1 {
+            if times_over >= 1 || since.elapsed() >= self.wait_max {
                 self.due.push(Due { group: group as u64, pressing: times_over >= 2 });
             }
         }
+        self.waits_since = waits_since;
         self.log.keep(conn)
+    }
+
+    /// Pages of sums are written when there is time to spare: what is not on them is added up by
+    /// whoever asks.
+    fn wants_place(&self) -> bool {
+        !self.places.is_empty() && (!self.load.busy || self.places.len() > PLACES_PUT_OFF_MAX)
+    }
+
+    /// Finds pages of sums that are due: those with as much to come as they hold, and those of days
+    /// that are over.
+    fn look_back(&mut self, conn: &Connection) -> Outcome<()> {
+        if self.looked_back_at.is_some_and(|at| at.elapsed() < LOOK_BACK_EVERY) {
+            return Ok(());
+        }
+        self.looked_back_at = Some(Instant::now());
+        let places = days::pending(conn)?;
+        // A click of the future, from a clock that jumped, does not end today.
+        let newest = places.last().map_or(0, |(place, _)| place.day.min(today()));
+        let due =
+            |(place, mark): (Place, Mark)| (mark.is_due() || place.day < newest).then_some(place);
+        self.places.extend(places.into_iter().filter_map(due));
+        Ok(())
     }
 
     fn rests(&self) -> bool {
@@ -156,28 +237,46 @@ impl Upkeep {
             return;
         }
         self.rests_until = None;
-        if let Err(fault) = step(self, conn) {
+        let done = catch_unwind(AssertUnwindSafe(|| step(self, conn)));
+        let done = done.unwrap_or_else(|_| {
+            // The writer must go on, and not in the middle of a transaction.
+            if !conn.is_autocommit() {
+                conn.execute_batch("ROLLBACK")?;
+            }
+            Err(Fault::Invalid("upkeep panicked".into()))
+        });
+        if let Err(fault) = done {
             warn!(error = %fault, "upkeep of the store failed and is tried again later");
             self.rests_until = Some(Instant::now() + REST);
         }
     }
 }
 
-/// Everything at once. Call inside a transaction.
-pub(super) fn settle(conn: &Connection) -> Outcome<()> {
-    (0..CLICK_GROUPS).try_for_each(|group| fold::fold_all(conn, group))?;
-    while search::has_pending(conn)? {
-        search::index_some(conn, TEXTS_PER_STEP)?;
-    }
-    Ok(())
+/// Days since the epoch, by the machine's clock.
+fn today() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_secs() / 86_400) as u32
 }
 
-/// Folds some of a group. What could be folded is, also when a shard of it is stuck.
-fn fold(conn: &Connection, group: u64) -> Outcome<()> {
-    let folded = in_transaction(conn, || fold::fold(conn, group))?;
-    folded.stuck.map_or(Ok(()), |(shard, fault)| {
-        Err(Fault::corrupt(format!("the counts of shard {shard}: {fault}")))
-    })
+/// Some of everything that waits; true when more is left. Call inside a transaction.
+pub(super) fn settle_some(conn: &Connection) -> Outcome<bool> {
+    for group in 0..CLICK_GROUPS {
+        if !fold::fold_some(conn, group)? {
+            return Ok(true);
+        }
+    }
+    let places = days::pending(conn)?;
+    for (place, _) in places.iter().take(PLACES_PER_STEP) {
+        days::fold_all(conn, *place)?;
+    }
+    if places.len() > PLACES_PER_STEP {
+        return Ok(true);
+    }
+    if search::has_pending(conn)? {
+        search::index_some(conn, TEXTS_PER_STEP)?;
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 fn in_transaction<T>(conn: &Connection, work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
@@ -197,6 +296,37 @@ fn in_transaction<T>(conn: &Connection, work: impl FnOnce() -> Outcome<T>) -> Ou
 mod tests {
     use super::*;
     use crate::storage::embedded::{EmbeddedConfig, open_for_reading, open_for_writing};
+
+    #[test]
+    fn a_lonely_click_is_folded_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("shunt.db");
+        let conn = open_for_writing(&file, &EmbeddedConfig::default()).unwrap();
+        let rows = |table: &str| -> i64 {
+            conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+        };
+        let words = crate::domain::words::Words::default();
+        let click = crate::domain::counted::CountedClick::default();
+        let group = crate::storage::embedded::pages::group_of(
+            crate::storage::embedded::pages::shard_of(click.link),
+        );
+        let mut numbering = crate::storage::embedded::sums::Numbering::new(&words);
+        let clicks = (&[click][..], &[][..]);
+        crate::storage::embedded::unfolded::store(
+            &conn,
+            group as i64,
+            &words,
+            &mut numbering,
+            clicks,
+        )
+        .unwrap();
+        let mut upkeep = Upkeep::new(&conn, Arc::default()).unwrap();
+        (0..5).for_each(|_| upkeep.idle(&conn));
+        assert_eq!((rows("click_chunks"), rows("click_events")), (1, 0), "others may come");
+        upkeep.wait_max = Duration::ZERO;
+        (0..5).for_each(|_| upkeep.idle(&conn));
+        assert_eq!((rows("click_chunks"), rows("click_events")), (0, 1));
+    }
 
     #[test]
     fn a_log_that_readers_kept_growing_is_written_back() {

@@ -1,17 +1,15 @@
 //! Reads everything and says what is damaged; rebuilds what can be made from the rest.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use rusqlite::Connection;
 
 use super::fault::{Fault, Outcome};
 use super::links::live_counter;
-use super::pages::{self, PageKind, page_id, parse_page_id};
 use super::readers::in_snapshot;
 use super::rows::{self, COLUMNS};
-use super::schema::{CLICK_GROUPS, CLICK_SHARDS};
-use super::{clicks, counter, database_file, deltas, mend, open_for_reading, open_for_writing};
+use super::{check, counter, database_file, mend, open_for_reading, open_for_writing};
 use crate::domain::link::LinkStatus;
 use crate::storage::secrets::Secrets;
 use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult};
@@ -29,10 +27,13 @@ pub const RESTORE: &str = "shunt restore";
 pub struct Report {
     /// Links that were read and are whole.
     pub links: u64,
-    /// Click pages that were read and are whole.
+    /// Pages of click counts and sums that were read and are whole.
     pub click_pages: u64,
-    /// Damaged pieces of click counts that were set aside earlier. What the others told of them
-    /// was kept.
+    /// Single clicks that were read and are whole, rows of those that are not kept one by one
+    /// among them.
+    pub clicks: u64,
+    /// Damaged pieces of clicks and of their counts that were set aside earlier. What the others
+    /// told of them was kept.
     pub set_aside: u64,
     pub findings: Vec<Finding>,
     /// Findings beyond those listed.
@@ -52,7 +53,7 @@ impl Report {
         self.findings.is_empty()
     }
 
-    fn add(&mut self, what: impl Into<String>, remedy: &'static str) {
+    pub(super) fn add(&mut self, what: impl Into<String>, remedy: &'static str) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(Finding { what: what.into(), remedy });
         } else {
@@ -90,12 +91,13 @@ pub(super) fn examine(conn: &Connection, report: &mut Report) {
     report.part("structure", structure);
     let links = in_snapshot(conn, |conn| check_links(conn, report));
     report.part("links", links);
-    let clicks = check_clicks(conn, report);
+    let clicks = check::clicks(conn, report);
     report.part("clicks", clicks);
 }
 
-/// Rebuilds indexes, tags, counters and the index of texts from the links, and damaged pages of
-/// clicks from the others. Damaged rows stay as they are. Kinds: `Unavailable`, `Corrupt` (nothing
+/// Rebuilds indexes, tags, counters and the index of texts from the links, damaged pages of counts
+/// from the others, and damaged pages of sums from the clicks. Damaged clicks are set aside, and
+/// damaged rows of links stay as they are. Kinds: `Unavailable`, `Corrupt` (nothing
 /// to rebuild from: restore a backup).
 pub fn repair(store: &Path) -> StorageResult<()> {
     const OP: Op = "repair";
@@ -105,8 +107,7 @@ pub fn repair(store: &Path) -> StorageResult<()> {
         conn.execute_batch("REINDEX")?;
         conn.execute_batch("BEGIN IMMEDIATE")?;
         rebuild_from_links(&conn)?;
-        (0..CLICK_SHARDS).try_for_each(|shard| mend::mend(&conn, shard).map(|_| ()))?;
-        deltas::mend(&conn)?;
+        mend::mend_all(&conn)?;
         conn.execute_batch("COMMIT")?;
         Ok(())
     };
@@ -184,83 +185,6 @@ fn check_links(conn: &Connection, report: &mut Report) -> Outcome<()> {
     )?;
     if unknown > 0 {
         report.add(format!("searches do not find {unknown} links"), REPAIR);
-    }
-    Ok(())
-}
-
-fn check_clicks(conn: &Connection, report: &mut Report) -> Outcome<()> {
-    let strange: i64 = conn.query_row(
-        "SELECT count(*) FROM click_pages
-         WHERE id < ?2 AND (id < 0 OR id >> 48 > 4 OR (id >> 32) & 65535 >= ?1)",
-        [CLICK_SHARDS as i64, pages::ASIDE],
-        |row| row.get(0),
-    )?;
-    if strange > 0 {
-        report.add(format!("{strange} click pages belong to no bucket"), RESTORE);
-    }
-    for kind in [PageKind::Minute, PageKind::Hour] {
-        let range = (page_id(kind, 0, 0), page_id(kind, CLICK_SHARDS - 1, u32::MAX));
-        each_page(conn, range, report, |_| ())?;
-    }
-    for shard in 0..CLICK_SHARDS {
-        in_snapshot(conn, |conn| check_totals(conn, shard, report))?;
-    }
-    for group in 0..CLICK_GROUPS {
-        if let Err(fault) = deltas::each(conn, group, |_| ()) {
-            report.add(format!("clicks not folded yet, group {group}: {fault}"), REPAIR);
-        }
-    }
-    report.set_aside = mend::n_aside(conn)? + deltas::n_aside(conn)?;
-    Ok(())
-}
-
-/// A total is the sum of its days and of what imports brought along.
-fn check_totals(conn: &Connection, shard: u64, report: &mut Report) -> Outcome<()> {
-    let mut sums: HashMap<u64, u64> = HashMap::new();
-    for kind in [PageKind::Day, PageKind::Brought] {
-        let range = (page_id(kind, shard, 0), page_id(kind, shard, u32::MAX));
-        each_page(conn, range, report, |entry| {
-            *sums.entry(entry.link).or_default() += entry.clicks;
-        })?;
-    }
-    match clicks::read_page(conn, PageKind::Total, shard, 0) {
-        Ok(totals) => {
-            report.click_pages += u64::from(!totals.is_empty());
-            let fits = totals.len() == sums.len()
-                && totals.iter().all(|entry| sums.get(&entry.link) == Some(&entry.clicks));
-            if !fits {
-                report.add(format!("the totals of shard {shard} are not its sums"), REPAIR);
-            }
-        }
-        Err(fault) => report.add(format!("totals of shard {shard}: {fault}"), REPAIR),
-    }
-    Ok(())
-}
-
-fn each_page(
-    conn: &Connection,
-    range: (i64, i64),
-    report: &mut Report,
-    mut look: impl FnMut(pages::Entry),
-) -> Outcome<()> {
-    let mut statement =
-        conn.prepare_cached("SELECT id, body FROM click_pages WHERE id BETWEEN ?1 AND ?2")?;
-    let mut found = statement.query(range)?;
-    while let Some(row) = found.next()? {
-        let id: i64 = row.get(0)?;
-        let Some((kind, shard, bucket)) = parse_page_id(id) else {
-            continue;
-        };
-        let body = row.get_ref(1)?.as_blob().map_err(|_| pages::damaged())?;
-        match pages::decode(kind, body) {
-            Ok(entries) => {
-                report.click_pages += 1;
-                entries.into_iter().for_each(&mut look);
-            }
-            Err(fault) => {
-                report.add(format!("{kind:?} page {bucket} of shard {shard}: {fault}"), REPAIR);
-            }
-        }
     }
     Ok(())
 }

@@ -3,7 +3,6 @@
 //! The handle of a success is resolved at start; that of a failure when it happens, so that
 //! `/metrics` does not list failures nobody has seen.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,15 +11,19 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::domain::api_key::{ApiKey, KeyDigest};
-use crate::domain::click::{ClickTotals, Granularity, SegmentCounts, SegmentId};
+use crate::domain::click::{ClickTotals, SegmentId};
 use crate::domain::code::{DomainId, LinkKey};
+use crate::domain::counted::SegmentClicks;
+use crate::domain::event::ClickEvent;
 use crate::domain::id::Id;
 use crate::domain::link::Link;
+use crate::domain::stats::{BucketStats, RangeStats};
 use crate::domain::time::Timestamp;
+use crate::domain::visitor::VisitorKey;
 use crate::storage::{
-    AccountStore, BatchAnswer, Claim, ClickStore, ImportedLink, KeptAnswer, LinkPage, LinkQuery,
-    LinkStore, NodeStore, Op, Replace, Replay, ReplayKey, ReplayStore, StorageErrorKind,
-    StorageResult, Stores, Workspace,
+    AccountStore, BatchAnswer, Claim, ClickStore, EventQuery, ImportedLink, KeptAnswer, LinkPage,
+    LinkQuery, LinkStore, NodeStore, Op, Replace, Replay, ReplayKey, ReplayStore, Retention,
+    StatsOf, StatsStore, StorageErrorKind, StorageResult, Stores, Workspace,
 };
 use crate::telemetry::metrics::{Metrics, StoreLabels};
 
@@ -30,6 +33,7 @@ pub fn metered(stores: Stores, store: &'static str, metrics: &Metrics) -> Stores
     Stores {
         links: Arc::new(Links::new(stores.links, store, family)),
         clicks: Arc::new(Clicks::new(stores.clicks, store, family)),
+        stats: Arc::new(Stats::new(stores.stats, store, family)),
         accounts: Arc::new(Accounts::new(stores.accounts, store, family)),
         nodes: Arc::new(Nodes::new(stores.nodes, store, family)),
         replays: Arc::new(Replays::new(stores.replays, store, family)),
@@ -113,6 +117,7 @@ macro_rules! metered_ports {
 metered_ports! {
     Links wraps LinkStore {
         "fetch_link" = fetch(key: &LinkKey) -> Option<Link>;
+        "fetch_links" = fetch_all(ids: &[Id]) -> Vec<Link>;
         "claim_links" = claim(links: Vec<Link>) -> Vec<Claim>;
         "replace_link" = replace(link: Link) -> Replace;
         "relocate_link" = relocate(from: &LinkKey, link: Link, tombstone_id: Id) -> Replace;
@@ -136,15 +141,18 @@ metered_ports! {
     }
     Clicks wraps ClickStore {
         "resume_clicks" = resume(segment: SegmentId) -> u64;
-        "flush_clicks" = flush(counts: Vec<SegmentCounts>) -> ();
+        "flush_clicks" = flush(clicks: Arc<Vec<SegmentClicks>>) -> ();
         "release_segments" = release(segments: Vec<SegmentId>) -> ();
         "click_totals" = totals(links: &[Id]) -> Vec<ClickTotals>;
-        "click_series" = series(
-            link: Id,
-            granularity: Granularity,
-            minutes: Range<u32>,
-        ) -> Vec<(u32, u64)>;
         "erase_clicks" = erase(link: Id) -> ();
+        "visitor_keys" = visitor_keys(oldest: u32, today: u32) -> Vec<(u32, VisitorKey)>;
+        "prune_clicks" = prune(keep: Retention) -> bool;
+    }
+    Stats wraps StatsStore {
+        "stats_days" = days(of: StatsOf, from: Timestamp, to: Timestamp) -> RangeStats;
+        "stats_buckets" = buckets(of: StatsOf, bounds: Vec<Timestamp>) -> Vec<BucketStats>;
+        "stats_events" = events(query: EventQuery) -> Vec<ClickEvent>;
+        "past_destinations" = past_destinations(links: &[Id]) -> Vec<(Id, u32, String)>;
     }
     Accounts wraps AccountStore {
         "bootstrap" = bootstrap(workspace: Workspace, key: ApiKey) -> bool;
@@ -189,9 +197,8 @@ mod tests {
         let metrics = Metrics::new();
         let stores = metered(MemoryStore::new(), "memory", &metrics);
         assert_eq!(stores.links.count().await.unwrap(), 0);
-        let gap =
-            SegmentCounts { segment: SegmentId(1), from_record: 5, to_record: 6, rows: Vec::new() };
-        assert!(stores.clicks.flush(vec![gap]).await.is_err());
+        let gap = SegmentClicks { from_record: 5, to_record: 6, ..SegmentClicks::default() };
+        assert!(stores.clicks.flush(Arc::new(vec![gap])).await.is_err());
         let text = metrics.render().unwrap();
         let sample = |op: &str, outcome: &str| {
             format!(

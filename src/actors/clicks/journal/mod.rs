@@ -4,6 +4,7 @@
 //! `<id>.seg` per segment, and `damaged/` for segments that an operator should look at. What ends
 //! in `.new` or `.idle` is on its way to be a segment and holds no clicks.
 
+mod boot;
 mod head;
 mod record;
 pub(super) mod scan;
@@ -11,9 +12,9 @@ pub(super) mod segment;
 pub(super) mod spool;
 mod verify;
 
+pub use boot::Boot;
 pub(super) use head::HEADER_BYTES;
 pub use head::Header;
-pub use record::Record;
-pub(super) use record::{time_and_link, user_agent};
+pub use record::{Layout, Record};
 pub use scan::{Damage, Scanned, header, scan};
 pub use verify::{FileReport, FileState, verify};

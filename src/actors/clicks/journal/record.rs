@@ -3,7 +3,9 @@
 //! A record begins at a multiple of eight: a commit word (length of the payload, written last), a
 //! CRC-32 of the payload, the payload, zeros up to the next multiple of eight. The CRC starts from
 //! the segment's id and the record's offset, so that bytes of another segment, or of another
-//! place, never validate. All numbers are little-endian.
+//! place, never validate. It is written behind the record, before the record goes to the disk
+//! (ADR 11): until then the word is zero, and the record holds as long as the kernel runs on. All
+//! numbers are little-endian.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -16,21 +18,46 @@ use crate::domain::time::Timestamp;
 pub(super) const ALIGNMENT: usize = 8;
 /// Commit word and CRC.
 pub(super) const FRAME_BYTES: usize = 8;
-/// Time, link, four lengths, flags, length of the address.
-const FIXED_BYTES: usize = 26;
+/// Time, link, four lengths, flags, length of the address, version of the link.
+const FIXED_BYTES: usize = 30;
+/// The same in journals of version 1, which do not tell the version of the link.
+const FIXED_BYTES_1: usize = 26;
 const FIELDS: usize = 4;
-/// Shortest and longest payload.
+/// Shortest and longest payload; fields of version 1 were one byte longer.
 pub(super) const PAYLOAD_BYTES: std::ops::RangeInclusive<usize> =
-    FIXED_BYTES..=FIXED_BYTES + 16 + FIELDS * CLICK_FIELD_BYTES_MAX;
+    FIXED_BYTES_1..=FIXED_BYTES + 16 + FIELDS * (CLICK_FIELD_BYTES_MAX + 1);
 
-// The lengths of fields are stored in 16 bits.
+// The lengths of fields are stored in 16 bits, and compared all at once.
 const _: () = assert!(CLICK_FIELD_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!((CLICK_FIELD_BYTES_MAX + 1).is_power_of_two());
 
-/// A click on its way into a payload; fields are cut, private ones left out.
+/// How records are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Of journals of version 1: with a checksum from the start, without the version of the link.
+    Sealed,
+    /// The checksum is written behind the record.
+    SealedBehind,
+}
+
+impl Layout {
+    /// What this build writes.
+    pub const NEWEST: Self = Self::SealedBehind;
+
+    const fn fixed_bytes(self) -> usize {
+        match self {
+            Self::Sealed => FIXED_BYTES_1,
+            Self::SealedBehind => FIXED_BYTES,
+        }
+    }
+}
+
+/// A click on its way into a payload: its fields fit, and private ones are left out.
 pub(super) struct Draft<'a> {
     click: &'a RawClick<'a>,
-    fields: [&'a [u8]; FIELDS],
-    address: ([u8; 16], usize),
+    /// Nothing of the visitor is kept.
+    private: bool,
+    payload_bytes: usize,
 }
 
 /// A click as it was read back.
@@ -38,6 +65,8 @@ pub(super) struct Draft<'a> {
 pub struct Record<'a> {
     pub at: Timestamp,
     pub link: Id,
+    /// Version of the link that answered; zero when it is not known.
+    pub version: u32,
     pub flags: ClickFlags,
     /// Absent when the visitor asked for privacy.
     pub address: Option<IpAddr>,
@@ -48,53 +77,104 @@ pub struct Record<'a> {
 }
 
 impl<'a> Draft<'a> {
+    /// The fields of `click` fit (see [`fits`]).
+    #[inline]
     pub(super) fn new(click: &'a RawClick<'a>) -> Self {
-        if click.flags.has(ClickFlags::PRIVATE) {
-            return Self { click, fields: [&[]; FIELDS], address: ([0; 16], 0) };
-        }
-        let mut address = [0; 16];
-        let address_bytes = match click.address {
-            IpAddr::V4(v4) => {
-                address[..4].copy_from_slice(&v4.octets());
-                4
-            }
-            IpAddr::V6(v6) => {
-                address = v6.octets();
-                16
-            }
-        };
-        let fields = [click.user_agent, click.referrer, click.language, click.query].map(cut);
-        Self { click, fields, address: (address, address_bytes) }
+        let private = click.flags.has(ClickFlags::PRIVATE);
+        let address = if click.address.is_ipv4() { 4 } else { 16 };
+        let fields = click.user_agent.len()
+            + click.referrer.len()
+            + click.language.len()
+            + click.query.len();
+        let payload_bytes = FIXED_BYTES + if private { 0 } else { address + fields };
+        Self { click, private, payload_bytes }
     }
 
     /// Bytes of the payload.
+    #[inline]
     pub(super) fn payload_bytes(&self) -> usize {
-        FIXED_BYTES + self.address.1 + self.fields.iter().map(|field| field.len()).sum::<usize>()
+        self.payload_bytes
     }
 
-    /// Fills `out`, which is exactly `payload_bytes` long.
+    /// Fills `out`, which is exactly `payload_bytes` long. Every instruction here is one of each
+    /// redirect.
+    #[inline]
     pub(super) fn write(&self, out: &mut [u8]) {
-        let (fixed, mut rest) = out.split_at_mut(FIXED_BYTES);
-        fixed[..8].copy_from_slice(&self.click.at.as_millis().to_le_bytes());
-        fixed[8..16].copy_from_slice(&self.click.link.0.to_le_bytes());
-        for (slot, field) in fixed[16..24].chunks_exact_mut(2).zip(&self.fields) {
-            slot.copy_from_slice(&(field.len() as u16).to_le_bytes());
+        let click = self.click;
+        let (fixed, rest) = out.split_first_chunk_mut::<FIXED_BYTES>().expect("it is that long");
+        fixed[..8].copy_from_slice(&click.at.as_millis().to_le_bytes());
+        fixed[8..16].copy_from_slice(&click.link.0.to_le_bytes());
+        fixed[24] = click.flags.0;
+        fixed[26..].copy_from_slice(&click.version.to_le_bytes());
+        if self.private {
+            // A segment is zero before it is written to, and so are the lengths.
+            return;
         }
-        fixed[24] = self.click.flags.0;
-        fixed[25] = self.address.1 as u8;
-        for part in [&self.address.0[..self.address.1]].into_iter().chain(self.fields) {
-            let (here, after) = rest.split_at_mut(part.len());
-            here.copy_from_slice(part);
-            rest = after;
+        let rest = match click.address {
+            IpAddr::V4(v4) => {
+                fixed[25] = 4;
+                put(rest, &v4.octets())
+            }
+            IpAddr::V6(v6) => {
+                fixed[25] = 16;
+                put(rest, &v6.octets())
+            }
+        };
+        let RawClick { user_agent, referrer, language, query, .. } = *click;
+        let lengths = user_agent.len() as u64
+            | (referrer.len() as u64) << 16
+            | (language.len() as u64) << 32
+            | (query.len() as u64) << 48;
+        fixed[16..24].copy_from_slice(&lengths.to_le_bytes());
+        let mut rest = put(rest, user_agent);
+        for field in [referrer, language, query] {
+            if !field.is_empty() {
+                rest = put(rest, field);
+            }
         }
     }
 }
 
+/// Whether all fields are short enough to be kept whole. One comparison for all four, since the
+/// bound is all ones.
+#[inline]
+pub(super) fn fits(click: &RawClick<'_>) -> bool {
+    let lengths =
+        click.user_agent.len() | click.referrer.len() | click.language.len() | click.query.len();
+    lengths <= CLICK_FIELD_BYTES_MAX
+}
+
+/// The same click with fields that fit.
+#[cold]
+pub(super) fn cut<'a>(click: &RawClick<'a>) -> RawClick<'a> {
+    let cut = |field: &'a [u8]| &field[..field.len().min(CLICK_FIELD_BYTES_MAX)];
+    RawClick {
+        user_agent: cut(click.user_agent),
+        referrer: cut(click.referrer),
+        language: cut(click.language),
+        query: cut(click.query),
+        ..*click
+    }
+}
+
+/// Copies `part` to the beginning of `out`; answers what is behind it.
+#[inline]
+fn put<'a>(out: &'a mut [u8], part: &[u8]) -> &'a mut [u8] {
+    let (here, rest) = out.split_at_mut(part.len());
+    here.copy_from_slice(part);
+    rest
+}
+
 impl<'a> Record<'a> {
     /// Reads a payload; `None` when its lengths do not add up.
-    pub(super) fn parse(payload: &'a [u8]) -> Option<Self> {
-        let (at, link) = time_and_link(payload)?;
-        let (fixed, rest) = payload.split_at_checked(FIXED_BYTES)?;
+    pub(in super::super) fn parse(payload: &'a [u8], layout: Layout) -> Option<Self> {
+        let (fixed, rest) = payload.split_at_checked(layout.fixed_bytes())?;
+        let at = Timestamp(i64::from_le_bytes(fixed[..8].try_into().ok()?));
+        let link = Id(u64::from_le_bytes(fixed[8..16].try_into().ok()?));
+        let version = match fixed[26..].try_into() {
+            Ok(version) => u32::from_le_bytes(version),
+            Err(_) => 0,
+        };
         let (address, mut rest) = rest.split_at_checked(usize::from(fixed[25]))?;
         let address = match address.len() {
             0 => None,
@@ -109,24 +189,10 @@ impl<'a> Record<'a> {
         }
         let [user_agent, referrer, language, query] = fields;
         let flags = ClickFlags(fixed[24]);
-        let record = Self { at, link, flags, address, user_agent, referrer, language, query };
+        let record =
+            Self { at, link, version, flags, address, user_agent, referrer, language, query };
         rest.is_empty().then_some(record)
     }
-}
-
-/// The part of a payload that counting needs.
-pub(in super::super) fn time_and_link(payload: &[u8]) -> Option<(Timestamp, Id)> {
-    let at = i64::from_le_bytes(payload.get(..8)?.try_into().ok()?);
-    let link = u64::from_le_bytes(payload.get(8..16)?.try_into().ok()?);
-    Some((Timestamp(at), Id(link)))
-}
-
-/// The user agent of a payload; empty when there is none.
-pub(in super::super) fn user_agent(payload: &[u8]) -> &[u8] {
-    let Some((fixed, rest)) = payload.split_at_checked(FIXED_BYTES) else { return &[] };
-    let from = usize::from(fixed[25]);
-    let length = usize::from(u16::from_le_bytes([fixed[16], fixed[17]]));
-    rest.get(from..from + length).unwrap_or_default()
 }
 
 /// Where the CRCs of a segment start from.
@@ -134,19 +200,16 @@ pub(super) fn seed(segment: SegmentId) -> u32 {
     crc32fast::hash(&segment.0.to_le_bytes())
 }
 
-/// CRC of the payload of the record at `offset`. Two offsets, or two seeds, never give the same
-/// CRC for the same payload, because a CRC keeps the difference of its starting values.
+/// CRC of the payload of the record at `offset`, never zero. Two offsets, or two seeds, never give
+/// the same CRC for the same payload, because a CRC keeps the difference of its starting values.
 pub(super) fn checksum(seed: u32, offset: usize, payload: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(seed ^ offset as u32);
     hasher.update(payload);
-    hasher.finalize()
+    // Zero says that there is none yet.
+    hasher.finalize().max(1)
 }
 
 /// Bytes from the beginning of a record to the beginning of the next.
 pub(super) const fn record_bytes(payload_bytes: usize) -> usize {
     (FRAME_BYTES + payload_bytes).next_multiple_of(ALIGNMENT)
-}
-
-fn cut(field: &[u8]) -> &[u8] {
-    &field[..field.len().min(CLICK_FIELD_BYTES_MAX)]
 }

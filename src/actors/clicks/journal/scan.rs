@@ -1,7 +1,7 @@
 //! Reads a segment as plain bytes and believes nothing: for recovery and `shunt verify`.
 
-use super::record::{self, ALIGNMENT, FRAME_BYTES, PAYLOAD_BYTES, Record};
-use super::{HEADER_BYTES, Header};
+use super::record::{self, ALIGNMENT, FRAME_BYTES, Layout, PAYLOAD_BYTES, Record};
+use super::{Boot, HEADER_BYTES, Header};
 use crate::domain::click::SegmentId;
 
 /// Bytes that the search for records behind damage may checksum, as a multiple of the segment:
@@ -30,14 +30,15 @@ pub struct Damage {
 /// finished ends the segment without being damage: it was not promised to anybody.
 pub fn scan(bytes: &[u8], segment: SegmentId, mut each: impl FnMut(Record<'_>)) -> Scanned {
     let seed = record::seed(segment);
+    let trust = Trust::of(bytes);
     let mut end = HEADER_BYTES;
     let mut records = 0;
-    while let Some((record, next)) = intact(bytes, seed, end) {
+    while let Some((record, next)) = intact(bytes, seed, end, trust) {
         each(record);
         records += 1;
         end = next;
     }
-    Scanned { records, end, damage: damage(bytes, seed, end) }
+    Scanned { records, end, damage: damage(bytes, seed, end, trust) }
 }
 
 /// The header of a segment. `None`: these bytes are no segment.
@@ -66,23 +67,48 @@ pub(in super::super) fn head(bytes: &[u8], segment: SegmentId, scanned: &Scanned
     }
 }
 
-fn intact(bytes: &[u8], seed: u32, at: usize) -> Option<(Record<'_>, usize)> {
+/// How records are read.
+#[derive(Clone, Copy)]
+struct Trust {
+    layout: Layout,
+    /// Records without a checksum count: the kernel that they were written under still runs.
+    unsealed: bool,
+}
+
+impl Trust {
+    fn of(bytes: &[u8]) -> Self {
+        match header(bytes) {
+            Some(Header { layout, boot, .. }) => {
+                let unsealed = layout == Layout::SealedBehind && boot == Boot::current();
+                Self { layout, unsealed }
+            }
+            // Without a header the records are taken for those of this build.
+            None => Self { layout: Layout::NEWEST, unsealed: false },
+        }
+    }
+}
+
+fn intact(bytes: &[u8], seed: u32, at: usize, trust: Trust) -> Option<(Record<'_>, usize)> {
     let frame = bytes.get(at..at + FRAME_BYTES)?;
     let len = word(frame)? as usize;
     if !PAYLOAD_BYTES.contains(&len) {
         return None;
     }
     let payload = bytes.get(at + FRAME_BYTES..at + FRAME_BYTES + len)?;
-    if record::checksum(seed, at, payload) != word(&frame[4..])? {
+    let crc = word(&frame[4..])?;
+    if !(crc == 0 && trust.unsealed) && record::checksum(seed, at, payload) != crc {
         return None;
     }
-    Some((Record::parse(payload)?, at + record::record_bytes(len)))
+    Some((Record::parse(payload, trust.layout)?, at + record::record_bytes(len)))
 }
 
 /// A commit word is written after its record and nothing comes behind the last one, so a commit
-/// word without its record, or a record further on, was damaged after it was written.
-fn damage(bytes: &[u8], seed: u32, end: usize) -> Option<Damage> {
+/// word without its record, or a record further on, was damaged after it was written. A record that
+/// never got its checksum is none: a loss of power may take what was not on the disk yet.
+fn damage(bytes: &[u8], seed: u32, end: usize, trust: Trust) -> Option<Damage> {
     let broken = bytes.get(end..).and_then(word).is_some_and(|commit| commit != 0);
+    let unsealed = bytes.get(end + 4..).and_then(word) == Some(0);
+    let broken = broken && (trust.unsealed || trust.layout == Layout::Sealed || !unsealed);
     let mut lost = u64::from(broken);
     let mut budget = bytes.len().saturating_mul(SEARCH_FACTOR);
     let mut at = end.saturating_add(ALIGNMENT);
@@ -90,7 +116,7 @@ fn damage(bytes: &[u8], seed: u32, end: usize) -> Option<Damage> {
         let mut next = at + ALIGNMENT;
         if PAYLOAD_BYTES.contains(&(commit as usize)) {
             budget = budget.saturating_sub(commit as usize);
-            if let Some((_, behind)) = intact(bytes, seed, at) {
+            if let Some((_, behind)) = intact(bytes, seed, at, trust) {
                 lost += 1;
                 next = behind;
             }

@@ -42,6 +42,8 @@ pub(in super::super) struct Segment {
     state: AtomicU8,
     /// End of what is known to be on the disk. Kept by the keeper.
     synced: AtomicUsize,
+    /// End of the records that have their checksum. Kept by the keeper.
+    sealed: AtomicUsize,
     /// End of the pages that were made ready for the writer.
     ready: AtomicUsize,
     /// The disk refused a write: nothing in it is durable any more.
@@ -67,6 +69,7 @@ impl Segment {
             written: AtomicUsize::new(HEADER_BYTES),
             state: AtomicU8::new(UNUSED),
             synced: AtomicUsize::new(HEADER_BYTES),
+            sealed: AtomicUsize::new(HEADER_BYTES),
             ready: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
         })
@@ -96,34 +99,37 @@ impl SegmentWriter {
         appended
     }
 
+    #[expect(unsafe_code, reason = "the journal is shared memory; see the head of this file")]
     fn append_open(&mut self, click: &RawClick<'_>) -> bool {
+        let cut;
+        let click = if record::fits(click) {
+            click
+        } else {
+            cut = record::cut(click);
+            &cut
+        };
         let draft = Draft::new(click);
         let len = draft.payload_bytes();
-        let (seed, at) = (self.segment.seed, self.end);
+        let at = self.end;
         let next = at + record::record_bytes(len);
         if next > self.segment.map.len() {
             return false;
         }
-        let payload = self.room(len);
+        // SAFETY: the record lies in the mapping (asked above: it ends at or before `next`) and
+        // behind the last published record, where no reader forms a reference; `&mut self` is the
+        // only writer of the segment. Every byte of a file mapping is initialised. Records begin at
+        // multiples of eight and mappings at a page, so the commit word is aligned.
+        let (commit, payload) = unsafe {
+            let record = self.segment.map.as_mut_ptr().add(at);
+            let payload = slice::from_raw_parts_mut(record.add(FRAME_BYTES), len);
+            (AtomicU32::from_ptr(record.cast()), payload)
+        };
         draft.write(payload);
-        let crc = record::checksum(seed, at, payload);
-        self.segment.word(at + 4).store(crc.to_le(), Ordering::Relaxed);
         // The commit: whoever reads this length sees the record behind it.
-        self.segment.word(at).store((len as u32).to_le(), Ordering::Release);
+        commit.store((len as u32).to_le(), Ordering::Release);
         self.segment.written.store(next, Ordering::Release);
         self.end = next;
         true
-    }
-
-    /// The payload of the record that is about to be written.
-    #[expect(unsafe_code, reason = "the journal is shared memory; see the head of this file")]
-    fn room(&mut self, len: usize) -> &mut [u8] {
-        let at = self.end + FRAME_BYTES;
-        assert!(at + len <= self.segment.map.len());
-        // SAFETY: the range lies in the mapping (asserted) and behind the last published record,
-        // where no reader forms a reference; `&mut self` is the only writer of the segment. Every
-        // byte of a file mapping is initialised.
-        unsafe { slice::from_raw_parts_mut(self.segment.map.as_mut_ptr().add(at), len) }
     }
 }
 
@@ -179,10 +185,12 @@ impl Segment {
             return None;
         }
         let start = at + FRAME_BYTES;
-        assert!(start + len <= self.map.len(), "only the writer sets commit words");
-        // SAFETY: the range lies in the mapping (asserted). The commit word was read with Acquire
-        // after the writer stored it with Release behind the payload, and a published payload is
-        // never written again.
+        if start + len > self.map.len() {
+            return None;
+        }
+        // SAFETY: the range lies in the mapping (asked above). The commit word was read with
+        // Acquire after the writer stored it with Release behind the payload, and a published
+        // payload is never written again.
         let payload = unsafe { slice::from_raw_parts(self.map.as_ptr().add(start), len) };
         Some((payload, at + record::record_bytes(len)))
     }
@@ -194,9 +202,26 @@ impl Segment {
         if from == to || self.failed() {
             return Ok(());
         }
+        self.seal();
         self.map.flush_range(from, to - from).inspect_err(|_| self.fail())?;
-        self.synced.store(to, Ordering::Relaxed);
+        self.synced.store(to, Ordering::Release);
         Ok(())
+    }
+
+    /// Writes the checksums of the records that have none yet. Called by the keeper only.
+    pub(super) fn seal(&self) {
+        let mut at = self.sealed.load(Ordering::Relaxed);
+        while let Some((payload, next)) = self.record_at(at) {
+            let crc = record::checksum(self.seed, at, payload);
+            self.word(at + 4).store(crc.to_le(), Ordering::Relaxed);
+            at = next;
+        }
+        self.sealed.store(at, Ordering::Relaxed);
+    }
+
+    /// True when every record is on the disk, so that the keeper has nothing to do here any more.
+    pub(in super::super) fn is_synced(&self) -> bool {
+        self.synced.load(Ordering::Acquire) == self.written()
     }
 
     pub(in super::super) fn fail(&self) {

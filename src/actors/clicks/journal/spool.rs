@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-use super::Header;
 use super::segment::Segment;
+use super::{Boot, Header, Layout};
 use crate::actors::clicks::ClicksConfig;
 use crate::domain::click::SegmentId;
 use crate::domain::time::Timestamp;
@@ -311,7 +311,9 @@ impl Spool {
     ) -> io::Result<Segment> {
         let file = self.blank(idle, new)?;
         let bytes = self.config.segment_size.0 as u32;
-        let header = Header { segment: id, created_at: now, bytes };
+        let layout = Layout::NEWEST;
+        let boot = Boot::current();
+        let header = Header { segment: id, created_at: now, bytes, layout, boot };
         std::os::unix::fs::FileExt::write_all_at(&file, &header.encode(), 0)?;
         file.sync_data()?;
         fs::rename(new, path)?;

@@ -1,7 +1,6 @@
 //! Clicks are counted exactly, also while they travel and when the store is slow or away.
 
 use super::*;
-use crate::domain::click::Granularity;
 use tokio::sync::Semaphore;
 
 #[actix::test]
@@ -13,6 +12,7 @@ async fn clicks_of_all_lanes_reach_the_store() {
         lanes[n % 2].record(&click(n as u64 % 3 + 1));
     }
     until("all is stored", || (1..=3).all(|link| process.store.clicks(link) == 1_000)).await;
+    until("all is acknowledged", || process.metrics.clicks_counted.get() == 3_000).await;
     process.check_accounts().await;
     assert_eq!(process.metrics.clicks(), (3_000, 0));
     assert_eq!(process.metrics.clicks_counted.get(), 3_000);
@@ -93,28 +93,6 @@ async fn a_question_settles_a_batch_whose_answer_was_lost() {
             assert_eq!(total[0].clicks, n);
         }
     }
-}
-
-#[actix::test]
-async fn series_adds_live_buckets_to_stored_ones() {
-    let (_home, journal) = folder();
-    let process = Process::start(&journal, &FakeStore::new());
-    let lane = process.lane();
-    let minute = START.minute();
-    for ago in [0, 0, 1, 61] {
-        lane.record(&RawClick { at: START.plus_millis(-ago * 60_000), ..click(1) });
-    }
-    until("they are stored", || process.store.clicks(1) == 4).await;
-    process.store.refused.store(u32::MAX, Ordering::Relaxed);
-    lane.record(&click(1));
-    process.store.refused.store(0, Ordering::Relaxed);
-    let all = 0..u32::MAX;
-    let minutes = process.sink.series(Id(1), Granularity::Minute, all.clone()).await.unwrap();
-    assert_eq!(minutes, [(minute - 61, 1), (minute - 1, 1), (minute, 3)]);
-    let late = process.sink.series(Id(1), Granularity::Minute, minute..minute + 1).await.unwrap();
-    assert_eq!(late, [(minute, 3)]);
-    let days = process.sink.series(Id(1), Granularity::Day, all).await.unwrap();
-    assert_eq!(days.iter().map(|day| day.1).sum::<u64>(), 5);
 }
 
 #[actix::test]

@@ -129,6 +129,7 @@ async fn a_journal_in_use_is_refused() {
         store: FakeStore::new(),
         metrics: Metrics::new(),
         clock: Arc::new(SetClock(AtomicI64::new(START.0))),
+        keys: Vec::new(),
     })
     .err()
     .unwrap();

@@ -4,6 +4,7 @@
 mod counting;
 mod crashes;
 mod damage;
+mod enriching;
 mod files;
 mod outages;
 mod recovery;
@@ -58,6 +59,7 @@ impl Process {
             store: Arc::clone(store) as _,
             metrics: Arc::clone(&metrics),
             clock: Arc::new(SetClock(AtomicI64::new(START.0))),
+            keys: Vec::new(),
         })
         .unwrap();
         Self { sink, store: Arc::clone(store), metrics }
@@ -100,6 +102,7 @@ fn click(link: u64) -> RawClick<'static> {
     RawClick {
         at: START,
         link: Id(link),
+        version: 3,
         address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
         flags: ClickFlags::default(),
         user_agent: b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
@@ -146,4 +149,20 @@ fn segments_in(journal: &Path) -> Vec<PathBuf> {
         .collect();
     found.sort();
     found
+}
+
+/// Records in a journal that have no checksum yet.
+fn n_unsealed(journal: &Path) -> usize {
+    let unsealed = |path: &PathBuf| {
+        // Counted and deleted since it was listed.
+        let bytes = std::fs::read(path).unwrap_or_default();
+        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        let (mut at, mut n) = (files::HEADER_BYTES, 0);
+        while at + 8 <= bytes.len() && word(at) != 0 {
+            n += usize::from(word(at + 4) == 0);
+            at = (at + 8 + word(at) as usize).next_multiple_of(8);
+        }
+        n
+    };
+    segments_in(journal).iter().map(unsealed).sum()
 }

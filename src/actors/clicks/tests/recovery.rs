@@ -38,6 +38,7 @@ async fn counters_that_recover_side_by_side_account_for_every_lost_click() {
         let short = RawClick { flags: ClickFlags::PRIVATE, ..click(1) };
         (0..CLICKS).for_each(|_| lane.record(&short));
     }
+    until("all records are sealed", || n_unsealed(&journal) == 0).await;
     let (_copied, copy) = copy_of(&journal);
     let n = spoil(&copy, |bytes| bytes[HEADER_BYTES + 10] ^= 1);
     assert_eq!(n as u64, LANES);
@@ -55,6 +56,7 @@ async fn a_segment_whose_header_is_damaged_is_counted_and_set_aside() {
     process.store.down.store(true, Ordering::Relaxed);
     let lane = process.lane();
     (0..100).for_each(|_| lane.record(&click(1)));
+    until("all records are sealed", || n_unsealed(&journal) == 0).await;
     for bit in [0, 8 * 8, 8 * 16 + 3, 8 * 36] {
         let (_copied, copy) = copy_of(&journal);
         spoil(&copy, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
@@ -77,9 +79,9 @@ async fn a_segment_of_a_newer_version_is_kept_and_not_guessed_at() {
     process.lane().record(&click(1));
     let (_copied, copy) = copy_of(&journal);
     spoil(&copy, |bytes| {
-        bytes[8] = 2;
-        let crc = crc32fast::hash(&bytes[..36]);
-        bytes[36..40].copy_from_slice(&crc.to_le_bytes());
+        bytes[8] = 3;
+        let crc = crc32fast::hash(&bytes[..52]);
+        bytes[52..56].copy_from_slice(&crc.to_le_bytes());
     });
     let next = Process::start(&copy, &process.store.copy());
     next.sink.recovered().await;

@@ -1,17 +1,19 @@
-//! A store that keeps both books, the added and the absolute one, and fails on demand.
+//! A store that keeps every click and fails on demand.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-use crate::domain::click::{ClickTotals, Granularity, SegmentCounts, SegmentId};
+use crate::domain::click::{ClickTotals, SegmentId};
+use crate::domain::counted::SegmentClicks;
+use crate::domain::event::ClickEvent;
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
-use crate::storage::{ClickStore, Op, StorageError, StorageErrorKind, StorageResult};
+use crate::domain::visitor::VisitorKey;
+use crate::storage::{ClickStore, Op, Retention, StorageError, StorageErrorKind, StorageResult};
 
 #[derive(Default)]
 pub(super) struct FakeStore {
@@ -32,10 +34,10 @@ pub(super) struct FakeStore {
 #[derive(Clone, Default)]
 struct Books {
     positions: BTreeMap<SegmentId, u64>,
-    /// By adding up what is new.
+    /// By link and minute; bots left out.
     added: BTreeMap<(Id, u32), u64>,
-    /// By taking the last word of each segment.
-    absolute: BTreeMap<(Id, u32, SegmentId), u64>,
+    /// One by one, bots included.
+    clicks: Vec<ClickEvent>,
     last: BTreeMap<Id, Timestamp>,
     released: Vec<SegmentId>,
 }
@@ -50,14 +52,15 @@ impl FakeStore {
         Arc::new(Self { books: Mutex::new(self.books().clone()), ..Self::default() })
     }
 
-    /// Clicks of a link; both books must agree.
+    /// Clicks of a link, bots left out.
     pub(super) fn clicks(&self, link: u64) -> u64 {
+        self.books().added.range((Id(link), 0)..=(Id(link), u32::MAX)).map(|entry| entry.1).sum()
+    }
+
+    /// Single clicks of a link, in the order in which they came.
+    pub(super) fn events(&self, link: u64) -> Vec<ClickEvent> {
         let books = self.books();
-        let added: u64 = books.added.range((Id(link), 0)..=(Id(link), u32::MAX)).map(|e| e.1).sum();
-        let absolute: u64 =
-            books.absolute.iter().filter(|entry| entry.0.0 == Id(link)).map(|entry| entry.1).sum();
-        assert_eq!(added, absolute, "the two ways of counting differ");
-        added
+        books.clicks.iter().filter(|click| click.link == Id(link)).cloned().collect()
     }
 
     pub(super) fn attempts(&self) -> u32 {
@@ -102,7 +105,7 @@ impl ClickStore for FakeStore {
         Ok(self.books().positions.get(&segment).copied().unwrap_or(0))
     }
 
-    async fn flush(&self, counts: Vec<SegmentCounts>) -> StorageResult<()> {
+    async fn flush(&self, clicks: Arc<Vec<SegmentClicks>>) -> StorageResult<()> {
         self.pass().await;
         self.attempts.fetch_add(1, Ordering::Relaxed);
         self.available("flush")?;
@@ -110,7 +113,7 @@ impl ClickStore for FakeStore {
             return Err(StorageError::new(StorageErrorKind::Unavailable, "flush", "refused"));
         }
         self.flushes.fetch_add(1, Ordering::Relaxed);
-        self.books().apply(counts)?;
+        self.books().apply(&clicks)?;
         self.pass().await;
         if use_up(&self.late) {
             return Err(StorageError::new(StorageErrorKind::Timeout, "flush", "applied"));
@@ -135,38 +138,34 @@ impl ClickStore for FakeStore {
         Ok(links.iter().map(total).collect())
     }
 
-    async fn series(
-        &self,
-        link: Id,
-        granularity: Granularity,
-        minutes: Range<u32>,
-    ) -> StorageResult<Vec<(u32, u64)>> {
-        self.available("series")?;
-        let mut buckets = BTreeMap::new();
-        for ((_, minute), clicks) in self.books().added.range((link, 0)..=(link, u32::MAX)) {
-            let first = minute - minute % granularity.minutes();
-            if minutes.contains(&first) {
-                *buckets.entry(first).or_default() += clicks;
-            }
-        }
-        Ok(buckets.into_iter().collect())
-    }
-
     async fn erase(&self, link: Id) -> StorageResult<()> {
         self.available("erase")?;
         let mut books = self.books();
         books.added.retain(|(id, _), _| *id != link);
-        books.absolute.retain(|(id, _, _), _| *id != link);
         books.last.remove(&link);
+        books.clicks.retain(|click| click.link != link);
         Ok(())
+    }
+
+    async fn visitor_keys(
+        &self,
+        _oldest: u32,
+        _today: u32,
+    ) -> StorageResult<Vec<(u32, VisitorKey)>> {
+        self.available("visitor_keys")?;
+        Ok(Vec::new())
+    }
+
+    async fn prune(&self, _keep: Retention) -> StorageResult<bool> {
+        self.available("prune")?;
+        Ok(false)
     }
 }
 
 impl Books {
-    fn apply(&mut self, counts: Vec<SegmentCounts>) -> StorageResult<()> {
-        for one in counts {
-            let keys: Vec<(Id, u32)> = one.rows.iter().map(|row| (row.link, row.minute)).collect();
-            assert!(keys.is_sorted_by(|a, b| a < b), "rows come in order, each once");
+    fn apply(&mut self, segments: &[SegmentClicks]) -> StorageResult<()> {
+        for one in segments {
+            assert!(one.clicks.is_sorted_by_key(|click| (click.link, click.at)), "clicks in order");
             let position = self.positions.entry(one.segment).or_default();
             if *position == one.to_record {
                 continue;
@@ -176,14 +175,24 @@ impl Books {
                 return Err(StorageError::new(StorageErrorKind::Invalid, "flush", text));
             }
             *position = one.to_record;
-            for row in one.rows {
-                *self.added.entry((row.link, row.minute)).or_default() += u64::from(row.added);
-                let absolute = (row.link, row.minute, one.segment);
-                self.absolute.insert(absolute, u64::from(row.total));
-                let last = self.last.entry(row.link).or_default();
-                *last = (*last).max(row.last_at);
+            for click in &one.clicks {
+                self.clicks.push(ClickEvent::new(click, &one.words));
+                if !click.is_bot() {
+                    self.add(click.link, click.at, 1);
+                }
+            }
+            for row in &one.surplus {
+                if let Some(times) = row.stats.people_at {
+                    self.add(row.link, times.last, row.stats.counts().people);
+                }
             }
         }
         Ok(())
+    }
+
+    fn add(&mut self, link: Id, at: Timestamp, clicks: u64) {
+        *self.added.entry((link, at.minute())).or_default() += clicks;
+        let last = self.last.entry(link).or_default();
+        *last = (*last).max(at);
     }
 }

@@ -151,6 +151,11 @@ async fn pass(gate: &Mutex<Option<Arc<Semaphore>>>) {
 
 #[async_trait]
 impl LinkStore for FakeStore {
+    async fn fetch_all(&self, ids: &[Id]) -> StorageResult<Vec<Link>> {
+        let links = self.links.lock().unwrap();
+        Ok(links.values().filter(|link| ids.contains(&link.id)).cloned().collect())
+    }
+
     fn fetch<'s, 'a, 'f>(
         &'s self,
         key: &'a LinkKey,
