@@ -1,5 +1,6 @@
 //! What handlers take from a request: who asks, the body, the parameters.
 
+use std::collections::BTreeSet;
 use std::future::{Ready, ready};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ const EXCESS_BYTES_MAX: usize = 2 * BULK_BODY_BYTES_MAX;
 const EXCESS_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Most parameters in one query.
 const PARAMETERS_MAX: usize = 64;
+/// How much of a name is repeated that nobody knows.
+const UNKNOWN_CHARS_MAX: usize = 64;
 /// Versions listed in one `If-Match`.
 const ETAGS_MAX: usize = 32;
 
@@ -211,7 +214,8 @@ pub(crate) fn if_match(request: &HttpRequest) -> Precondition {
     Precondition::OneOf(versions)
 }
 
-/// The parameters of a query. Unknown ones are ignored; known ones must make sense.
+/// The parameters of a query. Unknown ones are ignored, unless the handler refuses them; known ones
+/// must make sense.
 pub(crate) struct Parameters {
     pairs: Vec<(String, String)>,
     faults: Vec<FieldError>,
@@ -296,17 +300,34 @@ impl Parameters {
         time
     }
 
-    /// Rows of one page.
-    pub(crate) fn limit(&mut self) -> u32 {
-        let Some(text) = self.one("limit") else { return PAGE_ROWS_DEFAULT };
+    /// Refuses every parameter but these: where one that is misspelt would change an answer without
+    /// anybody noticing.
+    pub(crate) fn only(&mut self, known: &[&str]) {
+        let is_other = |name: &String| !known.contains(&name.as_str());
+        let others: BTreeSet<String> =
+            self.pairs.iter().map(|(name, _)| name.clone()).filter(is_other).collect();
+        for name in others {
+            let shown: String = name.chars().take(UNKNOWN_CHARS_MAX).collect();
+            let detail = format!("there is no such parameter here; known are {}", known.join(", "));
+            self.refuse(&shown, FieldCode::UnknownField, detail);
+        }
+    }
+
+    /// A whole number from 1 to `max`.
+    pub(crate) fn number(&mut self, name: &str, max: u32, default: u32) -> u32 {
+        let Some(text) = self.one(name) else { return default };
         match text.parse::<u32>() {
-            Ok(limit) if (1..=PAGE_ROWS_MAX).contains(&limit) => limit,
+            Ok(number) if (1..=max).contains(&number) => number,
             _ => {
-                let detail = format!("from 1 to {PAGE_ROWS_MAX}");
-                self.refuse("limit", FieldCode::OutOfRange, detail);
-                PAGE_ROWS_DEFAULT
+                self.refuse(name, FieldCode::OutOfRange, format!("from 1 to {max}"));
+                default
             }
         }
+    }
+
+    /// Rows of one page.
+    pub(crate) fn limit(&mut self) -> u32 {
+        self.number("limit", PAGE_ROWS_MAX, PAGE_ROWS_DEFAULT)
     }
 
     /// Fails if any parameter was refused.
@@ -391,6 +412,10 @@ mod tests {
         let named: Vec<_> = parameters.faults.iter().map(|fault| fault.pointer.as_str()).collect();
         assert_eq!(named, ["?limit", "?flag", "?q", "?twice"]);
         assert!(parameters.check().is_err());
+        let mut parameters = Parameters::of(&request).expect("the query is UTF-8");
+        parameters.only(&["limit", "flag", "at", "q"]);
+        let named: Vec<_> = parameters.faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        assert_eq!(named, ["?twice", "?unknown"]);
         let request = TestRequest::with_uri("/?q=%ff").to_http_request();
         assert!(Parameters::of(&request).is_err());
     }

@@ -1,18 +1,21 @@
 //! Around every answer of the application: what is too much, what is not spoken here, and the
 //! headers that each answer carries.
 
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use actix_http::ConnectionType;
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, web};
+use actix_web::web::{self, Bytes};
+use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse};
 
 use crate::domain::limits::{HEADERS_BYTES_MAX, TARGET_BYTES_MAX};
-use crate::http::direct::Life;
+use crate::http::direct::{Life, Serving};
 use crate::http::headers::{X_REQUEST_ID, given_request_id, nosniff, referrer_policy, total_bytes};
 use crate::http::pages::{method_not_allowed, problem};
 use crate::http::problem::ProblemCode;
@@ -59,11 +62,16 @@ pub(crate) async fn envelope<B: MessageBody + 'static>(
         Ok(response) => {
             let mut response = response.map_into_boxed_body();
             complete(response.headers_mut(), &id);
-            if serving.is_some_and(|serving| serving.is_last()) {
+            if serving.as_ref().is_some_and(Serving::is_last) {
                 response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
             }
             count(&worker, response.request(), response.status());
-            Ok(response)
+            Ok(response.map_body(|_, body| match (body.size(), serving) {
+                (BodySize::Stream, Some(serving)) => {
+                    BoxBody::new(Streamed { body, _serving: serving })
+                }
+                (_, _) => body,
+            }))
         }
         Err(mut error) => {
             error.add_response_mapper(move |mut response| {
@@ -72,6 +80,27 @@ pub(crate) async fn envelope<B: MessageBody + 'static>(
             });
             Err(error)
         }
+    }
+}
+
+/// A body that is made while it is sent: the request is at work until its last byte is made.
+struct Streamed {
+    body: BoxBody,
+    _serving: Serving,
+}
+
+impl MessageBody for Streamed {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_next(context)
     }
 }
 

@@ -15,7 +15,7 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 use super::admin;
 use super::error::ProblemCode;
 use super::wire::{FaultView, ProblemView};
-use shapes::{CreatedViaWord, SortWord, StateWord, TagText};
+use shapes::{BotsWord, CreatedViaWord, FormatWord, IntervalWord, SortWord, StateWord, TagText};
 
 /// A group of refusals that several operations share.
 macro_rules! problems {
@@ -98,10 +98,15 @@ fn problem(status: u16, why: &str) -> Response {
         admin::lists::list, admin::links::create, admin::bulk::create, admin::import::import,
         admin::links::fetch,
         admin::links::change, admin::links::remove, admin::links::reset_clicks, admin::tags::list,
+        admin::stats::of_link, admin::stats::of_workspace,
+        admin::clicks::list, admin::live::watch,
         admin::keys::list, admin::keys::create, admin::keys::revoke, admin::meta::openapi,
         shapes::health, shapes::redirect,
     ),
-    components(schemas(ProblemView, FaultView, SortWord, StateWord, CreatedViaWord, TagText)),
+    components(schemas(
+        ProblemView, FaultView, SortWord, StateWord, CreatedViaWord, TagText, IntervalWord,
+        BotsWord, FormatWord,
+    )),
     security(("bearer" = []), ("api_key" = [])),
     modifiers(&Details),
 )]

@@ -1,6 +1,8 @@
 //! What crosses the wire: JSON in and out, one type per shape. Everything here is in
 //! `openapi.json`.
 
+mod stats;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::Value;
@@ -15,6 +17,8 @@ use crate::domain::scheme::CodeScheme;
 use crate::domain::time::Timestamp;
 use crate::service::draft::{Field, FieldCode, FieldError, LinkDraft};
 use crate::service::keys::KeyDraft;
+
+pub(crate) use stats::{ClickView, StatsView, UtmView, WorkspaceStatsView};
 
 /// Latest time that RFC 3339 can write: the end of the year 9999.
 const TIME_MAX: i64 = 253_402_300_799_999;

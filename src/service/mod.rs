@@ -1,4 +1,4 @@
-//! Operations that touch two or more ports: links, keys, ids, codes, the first start.
+//! Operations that touch two or more ports: links, keys, ids, codes, statistics, the first start.
 
 pub mod bootstrap;
 pub mod codes;
@@ -10,6 +10,7 @@ pub mod keys;
 pub mod links;
 pub mod node;
 pub mod planned;
+pub mod stats;
 mod stripes;
 #[cfg(test)]
 mod tests;

@@ -195,10 +195,19 @@ fn link_key(
 ) -> Result<LinkKey, ApiError> {
     let domain = parameters.one("domain");
     parameters.check()?;
+    key_in(request, state, domain.as_deref())
+}
+
+/// The link that the path names, on a domain.
+pub(super) fn key_in(
+    request: &HttpRequest,
+    state: &AdminState,
+    domain: Option<&str>,
+) -> Result<LinkKey, ApiError> {
     let code = request.match_info().get("code").unwrap_or_default();
     let code = Code::parse(code.as_bytes()).map_err(|_| ApiError::not_found())?;
     let domain = match domain {
-        Some(name) => state.links.domain(&name).ok_or_else(ApiError::not_found)?,
+        Some(name) => state.links.domain(name).ok_or_else(ApiError::not_found)?,
         None => DomainId::DEFAULT,
     };
     Ok(LinkKey::new(domain, code))

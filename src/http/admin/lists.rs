@@ -17,7 +17,7 @@ use crate::service::draft::FieldCode;
 use crate::storage::{LinkQuery, LinkSort, PageMark};
 
 /// Longest name of a domain.
-const DOMAIN_CHARS_MAX: usize = 253;
+pub(super) const DOMAIN_CHARS_MAX: usize = 253;
 
 const SORTS: [(&str, LinkSort); 6] = [
     ("-created_at", LinkSort::CreatedDesc),

@@ -2,11 +2,16 @@
 
 mod answer;
 pub(super) mod bulk;
+pub(super) mod clicks;
+mod csv_lines;
 pub(super) mod import;
 pub(super) mod keys;
 pub(super) mod links;
 pub(super) mod lists;
+pub(super) mod live;
 pub(super) mod meta;
+pub(super) mod stats;
+mod streams;
 pub(super) mod tags;
 
 use std::sync::Arc;
@@ -81,6 +86,10 @@ routes! {
     "/links/import" => POST import::import;
     "/links/{code}" => GET links::fetch, PATCH links::change, DELETE links::remove;
     "/links/{code}/reset-clicks" => POST links::reset_clicks;
+    "/links/{code}/stats" => GET stats::of_link;
+    "/links/{code}/clicks" => GET clicks::list;
+    "/links/{code}/live" => GET live::watch;
+    "/stats" => GET stats::of_workspace;
     "/tags" => GET tags::list;
     "/api-keys" => GET keys::list, POST keys::create;
     "/api-keys/{id}" => DELETE keys::revoke;

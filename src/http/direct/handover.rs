@@ -85,10 +85,24 @@ impl Passing {
         Poll::Ready(Err(cut_off(&self.stream, &self.life)))
     }
 
+    /// Whether the client has closed its side; wakes when it does. Requests that it sent ahead hide
+    /// that, then a write tells.
+    fn has_hung_up(&self, context: &mut Context<'_>) -> bool {
+        let mut byte = [0];
+        match self.stream.poll_peek(context, &mut ReadBuf::new(&mut byte)) {
+            Poll::Ready(Ok(n_bytes)) => n_bytes == 0,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        }
+    }
+
     /// Gives what has come of the request; nothing stands for the end.
     fn give(&mut self, context: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.left.is_over() {
             if !self.life.is_answered() {
+                if self.life.is_endless() && self.has_hung_up(context) {
+                    return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+                }
                 return self.wait(context);
             }
             self.end = Ended::Kept;

@@ -39,7 +39,7 @@ pub use framing::{Body, Extent};
 pub(crate) use handover::Handover;
 pub use refusal::Refusal;
 pub use request::{Parsed, PlainVisit, parse};
-pub(crate) use watch::Life;
+pub(crate) use watch::{Life, Serving};
 
 /// Room for reading; a plain visit takes some hundred bytes.
 const READ_BYTES: usize = 8 * 1_024;

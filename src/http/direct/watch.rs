@@ -57,6 +57,8 @@ pub(crate) struct Life {
     /// Since when the client does not take its answers; later with every byte that it takes.
     stalled: Cell<Option<Instant>>,
     cut: Cell<bool>,
+    /// The answer under way has no end of its own: it ends when the client hangs up.
+    endless: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -100,6 +102,7 @@ impl Watch {
             since: Cell::new(self.now.get()),
             stalled: Cell::new(None),
             cut: Cell::new(false),
+            endless: Cell::new(false),
             waker: RefCell::default(),
         });
         self.lives.borrow_mut().push(Rc::downgrade(&life));
@@ -159,8 +162,19 @@ impl Life {
     /// A request is with the application until the answer of this is dropped.
     pub(crate) fn serve(self: &Rc<Self>) -> Serving {
         self.cut.set(false);
+        self.endless.set(false);
         self.phase.set(Phase::Served);
         Serving(Rc::clone(self))
+    }
+
+    /// The answer will go on until the client hangs up, which nothing else may tell for long.
+    pub(crate) fn end_with_client(&self) {
+        self.endless.set(true);
+    }
+
+    /// Whether the client is to be watched for hanging up while it is answered.
+    pub(super) fn is_endless(&self) -> bool {
+        self.endless.get()
     }
 
     /// The request was answered.

@@ -3,10 +3,17 @@
 
 #![expect(dead_code, reason = "the description is made from the types, not from values of them")]
 
+mod stats;
+
 use utoipa::openapi::{RefOr, schema};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::http::wire::ProblemView;
+
+pub(crate) use stats::{
+    BotsWord, ClickListParameters, ClickRangeParameters, FormatWord, IntervalWord,
+    SelectionParameters, StatsParameters,
+};
 
 /// A request whose fields are those given and then all that a link has both when it is created and
 /// when it is changed.

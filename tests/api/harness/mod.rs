@@ -231,6 +231,26 @@ impl TestApp {
         }
     }
 
+    /// What the API answers when it has become `expected` at `pointer`.
+    pub(crate) async fn api_becomes(&self, path: &str, pointer: &str, expected: &Value) -> Value {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let answer = self.api(Method::GET, path, None).await.assert_status(200).json();
+            if answer.pointer(pointer) == Some(expected) {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "{pointer} of {path} stays: {answer}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until the statistics of a link tell of so many clicks: `clicks` of a link is ahead of
+    /// what is stored.
+    pub(crate) async fn stats_become(&self, code: &str, expected: u64) {
+        let path = format!("/links/{code}/stats");
+        self.api_becomes(&path, "/summary/clicks", &expected.into()).await;
+    }
+
     /// SIGKILL, then a new process on the same store.
     pub(crate) async fn kill_and_restart(self) -> Self {
         self.kill().start().await
