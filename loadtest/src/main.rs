@@ -66,6 +66,8 @@ enum Command {
     DrillEio(drill::eio::EioArgs),
     /// Tries unknown codes and looks for store reads and growing memory
     DrillUnknown(drill::unknown::UnknownArgs),
+    /// Drill: how long a click takes to be in the statistics under load
+    DrillFresh(drill::fresh::FreshArgs),
     /// Keeps idle and slow connections beside visitors, and looks at deadlines and memory
     DrillSlow(drill::slow::SlowArgs),
 }
@@ -147,6 +149,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::DrillDisk(arguments) => return drill::disk::run(&arguments),
         Command::DrillEio(arguments) => return drill::eio::run(&arguments),
         Command::DrillUnknown(arguments) => return drill::unknown::run(&arguments),
+        Command::DrillFresh(arguments) => return drill::fresh::run(&arguments),
         Command::DrillSlow(arguments) => return drill::slow::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

@@ -65,6 +65,7 @@ pub fn run(addr: SocketAddr, plan: &Plan, spin: bool) -> Result<Report> {
     let tape = Tape::render(
         &read_lines(codes)?,
         &TapeSpec {
+            addresses: false,
             host: plan.host.clone().unwrap_or_else(|| addr.to_string()),
             n_requests: plan.tape_requests,
             zipf: plan.zipf,

@@ -99,7 +99,7 @@ impl ShuntSpec {
         }
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut words = self.under.iter().map(PathBuf::from).chain([self.binary.clone()]);
         let mut command = Command::new(words.next().unwrap_or_default());
         command

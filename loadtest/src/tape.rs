@@ -1,6 +1,7 @@
 //! Requests rendered before the clock starts, so that sending one is a copy.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -23,6 +24,8 @@ pub struct TapeSpec {
     /// Drawn uniformly per request; empty: no such header.
     pub user_agents: Vec<String>,
     pub referrers: Vec<String>,
+    /// Send each request in the name of an IPv4 address, drawn from all public ones.
+    pub addresses: bool,
 }
 
 /// A sequence of requests, each with the rank of its code.
@@ -59,6 +62,9 @@ impl Tape {
             }
             if let Some(referrer) = pick(&spec.referrers, &mut rng) {
                 header(&mut bytes, "Referer", referrer);
+            }
+            if spec.addresses {
+                header(&mut bytes, "X-Forwarded-For", &public_address(&mut rng).to_string());
             }
             bytes.extend_from_slice(b"\r\n");
             entries.push((bytes.len(), rank as u32));
@@ -123,6 +129,17 @@ pub fn read_lines(path: &Path) -> Result<Vec<String>> {
     Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
+/// An address that is not set apart for private, local or other special use, roughly.
+fn public_address(rng: &mut Rng) -> Ipv4Addr {
+    loop {
+        let address = Ipv4Addr::from(rng.draw() as u32);
+        let first = address.octets()[0];
+        if !matches!(first, 0 | 10 | 100 | 127 | 169 | 172 | 192 | 198 | 203 | 224..) {
+            return address;
+        }
+    }
+}
+
 fn pick<'a>(pool: &'a [String], rng: &mut Rng) -> Option<&'a str> {
     if pool.is_empty() { None } else { Some(&pool[rng.below(pool.len())]) }
 }
@@ -139,6 +156,7 @@ mod tests {
             seed: 1,
             user_agents: vec!["Browser/1".to_owned()],
             referrers: Vec::new(),
+            addresses: false,
         }
     }
 

@@ -56,6 +56,12 @@ pub struct ContestArgs {
     /// Servers to measure, by name, separated by commas; all when absent
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<Kind>,
+    /// Draw user agents from the lines of this file
+    #[arg(long)]
+    pub user_agents: Option<PathBuf>,
+    /// Give Shunt this database of places, and let every request come from another address
+    #[arg(long)]
+    pub geoip: Option<PathBuf>,
     /// Compare Shunt with this many links to Shunt with --links instead
     #[arg(long)]
     pub against_links: Option<u64>,
@@ -89,7 +95,8 @@ struct Bar {
     end: f64,
 }
 
-const BARS: [Bar; 5] = [
+const BARS: [Bar; 6] = [
+    Bar { against: Kind::ShuntUncounted, now: 0.90, end: 0.95 },
     Bar { against: Kind::Bare, now: 0.95, end: 1.4 },
     Bar { against: Kind::Canned, now: 0.52, end: 0.8 },
     Bar { against: Kind::Nginx, now: 1.15, end: 1.7 },
@@ -182,12 +189,17 @@ fn stage(arguments: &ContestArgs, n_links: u64) -> Stage {
         core: arguments.server_core,
         shunt: arguments.shunt.clone(),
         n_links,
+        geoip: arguments.geoip.clone(),
     }
 }
 
 fn tape(arguments: &ContestArgs, n_links: u64) -> Result<Tape> {
     let files = prepare::link_files(&arguments.work, n_links)?;
     let pool = |text: &str| text.lines().map(str::to_owned).collect();
+    let user_agents = match &arguments.user_agents {
+        Some(file) => read_lines(file)?,
+        None => pool(include_str!("../../pools/user_agents.txt")),
+    };
     Tape::render(
         &read_lines(&files.codes)?,
         &TapeSpec {
@@ -195,7 +207,8 @@ fn tape(arguments: &ContestArgs, n_links: u64) -> Result<Tape> {
             n_requests: 1 << 21,
             zipf: arguments.zipf,
             seed: 1,
-            user_agents: pool(include_str!("../../pools/user_agents.txt")),
+            user_agents,
+            addresses: arguments.geoip.is_some(),
             referrers: pool(include_str!("../../pools/referrers.txt")),
         },
     )

@@ -79,6 +79,8 @@ pub(super) struct Stage {
     pub core: usize,
     pub shunt: Option<PathBuf>,
     pub n_links: u64,
+    /// Database of places; visitors then come through a proxy that is trusted.
+    pub geoip: Option<PathBuf>,
 }
 
 impl Stage {
@@ -121,6 +123,13 @@ impl Stage {
         let mut spec = ShuntSpec::new(binary, &data);
         spec.core = Some(self.core);
         spec.counting = counting;
+        if let Some(file) = &self.geoip {
+            let path = file.canonicalize().context("find the database of places")?;
+            let files = format!("[{:?}]", path.display().to_string());
+            spec.environment.push(("SHUNT_CLICKS__GEOIP".to_owned(), files));
+            let trusted = r#"["127.0.0.0/8"]"#.to_owned();
+            spec.environment.push(("SHUNT_HTTP__TRUSTED_PROXIES".to_owned(), trusted));
+        }
         let mut shunt = spec.start(START_WITHIN)?;
         let n_links = self.n_links as f64;
         shunt.wait_for_metrics(START_WITHIN, "load every link", |scrape| {

@@ -67,10 +67,12 @@ pub struct InstructionsArgs {
 }
 
 /// Costs per request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Cost {
     label: String,
     instructions: f64,
+    /// Of these, on the threads that answer requests.
+    worker: f64,
     memset: f64,
     allocations: f64,
 }
@@ -92,6 +94,7 @@ pub fn run(arguments: &InstructionsArgs) -> Result<ExitCode> {
             seed: 1,
             user_agents: pool(include_str!("../../pools/user_agents.txt")),
             referrers: pool(include_str!("../../pools/referrers.txt")),
+            addresses: false,
         },
     )?;
     let bench = Bench { n: arguments.requests, tape, work: work.clone() };
@@ -150,6 +153,7 @@ fn describe(costs: &[Cost], first: &str) -> String {
             vec![
                 cost.label.clone(),
                 format!("{:.0}", cost.instructions - cost.memset),
+                format!("{:.0}", cost.worker),
                 format!("{:.0}", cost.memset),
                 format!("{:.2}", cost.allocations),
                 format!("{:+.2}", cost.allocations - own),
@@ -159,6 +163,7 @@ fn describe(costs: &[Cost], first: &str) -> String {
     let head = [
         first,
         "user instructions",
+        "on workers",
         "memset besides",
         "allocations",
         "beyond the actix-http service",
@@ -189,18 +194,23 @@ impl Bench {
         self.control("--zero", pid)?;
         self.play(addr, self.n)?;
         self.control("--dump", pid)?;
-        // The first dump on demand gets the suffix 1.
-        let dump = PathBuf::from(format!("{}.1", profile.display()));
-        let text = fs::read_to_string(&dump).with_context(|| format!("read {}", dump.display()))?;
-        server.kill()?;
-        let profile = Profile::parse(&text);
+        let mut cost = Cost { label: label.to_owned(), ..Cost::default() };
         let per_request = |sum: u64| sum as f64 / self.n as f64;
-        Ok(Cost {
-            label: label.to_owned(),
-            instructions: per_request(profile.instructions_of(|_| true)),
-            memset: per_request(profile.instructions_of(|name| name.contains("memset"))),
-            allocations: per_request(profile.calls_of(&ALLOCATIONS)),
-        })
+        for dump in dumps(&profile)? {
+            let text =
+                fs::read_to_string(&dump).with_context(|| format!("read {}", dump.display()))?;
+            let thread = Profile::parse(&text);
+            let instructions = per_request(thread.instructions_of(|_| true));
+            let memset = per_request(thread.instructions_of(|name| name.contains("memset")));
+            if thread.instructions_of(is_answering) > 0 {
+                cost.worker += instructions - memset;
+            }
+            cost.instructions += instructions;
+            cost.memset += memset;
+            cost.allocations += per_request(thread.calls_of(&ALLOCATIONS));
+        }
+        server.kill()?;
+        Ok(cost)
     }
 
     fn play(&self, addr: SocketAddr, n: u64) -> Result<()> {
@@ -248,12 +258,30 @@ impl Workload for Limited<'_> {
     }
 }
 
+/// What the first dump on demand wrote, a file per thread.
+fn dumps(profile: &Path) -> Result<Vec<PathBuf>> {
+    let name = profile.file_name().context("a profile has a name")?.to_string_lossy();
+    let prefix = format!("{name}.1-");
+    let folder = profile.parent().context("a profile has a folder")?;
+    let entries = fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
+    let named = entries.iter().map(fs::DirEntry::path).filter(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
+    });
+    Ok(named.collect())
+}
+
+/// Functions that only threads run that answer requests.
+fn is_answering(function: &str) -> bool {
+    ["http::direct", "h1::dispatcher", "http::front"].iter().any(|name| function.contains(name))
+}
+
 fn under_callgrind(profile: &Path) -> Vec<String> {
     // A dump of an earlier run must not be taken for one of this run.
-    let _ = fs::remove_file(format!("{}.1", profile.display()));
+    dumps(profile).into_iter().flatten().for_each(|dump| drop(fs::remove_file(dump)));
     vec![
         "valgrind".to_owned(),
         "--tool=callgrind".to_owned(),
+        "--separate-threads=yes".to_owned(),
         format!("--callgrind-out-file={}", profile.display()),
     ]
 }

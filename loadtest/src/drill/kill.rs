@@ -1,5 +1,6 @@
-//! `drill kill`: kill -9 at random moments under load. Afterwards every link whose 201 arrived
-//! resolves, and the clicks counted are the redirects answered, up to those in flight at the kill.
+//! `drill kill`: kill -9 at random moments under load, and again and again while the journal is
+//! counted. Afterwards every link whose 201 arrived resolves, the clicks counted are the redirects
+//! answered, up to those in flight at the kill, and the statistics tell the same.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -31,6 +32,13 @@ const N_CREATORS: usize = 2;
 const N_OLD_SAMPLE: usize = 200;
 const START_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// So often that chunks are stored and folded all the time.
+const FLUSH_INTERVAL: &str = "20ms";
+/// Single clicks of one page.
+const EVENTS_COMPLETE_MAX: u64 = 100;
+/// A nested kill comes at the latest so long after the start: while the journal is read, counted,
+/// flushed and folded.
+const NESTED_AFTER_MAX: Duration = Duration::from_millis(400);
 
 #[derive(Args, Clone, Debug)]
 pub struct KillArgs {
@@ -49,6 +57,9 @@ pub struct KillArgs {
     /// Connections that ask for redirects
     #[arg(long, default_value_t = 16)]
     pub connections: usize,
+    /// Further kills after each, at random moments of the start that follows
+    #[arg(long, default_value_t = 0)]
+    pub nested: usize,
     /// Longest wait for clicks to appear in the statistics
     #[arg(long, default_value_t = 15.0)]
     pub drain_seconds: f64,
@@ -102,6 +113,8 @@ impl<'a> Drill<'a> {
         let work = arguments.work.canonicalize()?;
         let mut spec = ShuntSpec::new(&arguments.shunt.canonicalize()?, &work.join("data"));
         spec.workers = 2;
+        let often = ("SHUNT_CLICKS__FLUSH_INTERVAL".to_owned(), FLUSH_INTERVAL.to_owned());
+        spec.environment.push(often);
         let running = spec.start(START_WITHIN)?;
         let key = owner_key(&spec.log)?;
         let ledger = hot_links(running.public, &key)?;
@@ -128,6 +141,12 @@ impl<'a> Drill<'a> {
         let lives = Duration::from_secs_f64(self.arguments.seconds * (0.05 + self.rng.unit()));
         self.load(round, lives, true)?;
         self.tell_lies(round, n_links_before)?;
+        for _ in 0..self.arguments.nested {
+            let dies_after = NESTED_AFTER_MAX.mul_f64(self.rng.unit());
+            let shunt = self.spec.spawn().context("start between two kills")?;
+            pause(dies_after);
+            shunt.server.kill()?;
+        }
 
         let started = Instant::now();
         self.running = Some(self.spec.start(START_WITHIN).context("restart after the kill")?);
@@ -325,9 +344,48 @@ impl<'a> Drill<'a> {
         }
         self.running = Some(self.spec.start(START_WITHIN).context("restart after SIGTERM")?);
         self.check_clicks(round)?;
+        self.check_statistics()?;
         let (public, all) = (self.running()?.public, 0..self.ledger.links.len());
         check_targets(&mut self.ledger, public, all)?;
+        self.check_store()?;
         say(&format!(" calm | {answered} answered, {accepted} accepted, stopped and restarted"))
+    }
+
+    /// Statistics tell of each link what the link itself does: in their summary, in the sum of
+    /// their series, and, where single clicks are few enough to be kept, in their number.
+    fn check_statistics(&mut self) -> Result<()> {
+        let mut api = Api::with_key(self.running()?.public, &self.key.clone());
+        let codes: Vec<String> = self.ledger.links.iter().map(|link| link.code.clone()).collect();
+        for code in codes {
+            let n_clicks = clicks(&mut api, &code)?;
+            let stats = fetch(&mut api, &format!("/api/v1/links/{code}/stats"))?;
+            let summary = stats["summary"]["clicks"].as_u64().unwrap_or(0);
+            let buckets = stats["timeseries"].as_array().map_or(&[][..], Vec::as_slice);
+            let series: u64 = buckets.iter().filter_map(|bucket| bucket["clicks"].as_u64()).sum();
+            let mut told = vec![summary, series];
+            if n_clicks <= EVENTS_COMPLETE_MAX {
+                let page = format!("/api/v1/links/{code}/clicks?limit=100");
+                let events = fetch(&mut api, &page)?;
+                told.push(events["data"].as_array().map_or(0, Vec::len) as u64);
+            }
+            if told.iter().any(|told| *told != n_clicks) {
+                let text = format!("/{code}: {n_clicks} clicks, the statistics tell {told:?}");
+                self.ledger.deviations.add(text);
+            }
+        }
+        Ok(())
+    }
+
+    /// `shunt verify` finds nothing wrong once the server has stopped.
+    fn check_store(&mut self) -> Result<()> {
+        let shunt = self.running.take().context("the server is not running")?;
+        shunt.server.terminate(STOP_WITHIN)?;
+        let report = self.spec.command().arg("verify").output().context("run `shunt verify`")?;
+        if !report.status.success() {
+            let text = String::from_utf8_lossy(&report.stdout).into_owned();
+            self.ledger.deviations.add(format!("shunt verify: {text}"));
+        }
+        Ok(())
     }
 
     /// Clicks of all links, once they no longer change.
@@ -390,6 +448,13 @@ pub fn create(api: &mut Api, destination: &str) -> Result<Promised> {
     let link: Value = serde_json::from_str(&reply.body).context("understand the link")?;
     let code = link["code"].as_str().context("the created link has no code")?;
     Ok(Promised::new(code.to_owned(), destination.to_owned()))
+}
+
+/// What the API answers, which must be a 200.
+fn fetch(api: &mut Api, path: &str) -> Result<Value> {
+    let reply = api.get(path)?;
+    ensure!(reply.status == 200, "GET {path} answers {}: {}", reply.status, reply.body);
+    serde_json::from_str(&reply.body).context("understand the answer")
 }
 
 /// Clicks of a link as the API tells them; zero when it knows no such link.

@@ -3,6 +3,7 @@
 
 pub mod disk;
 pub mod eio;
+pub mod fresh;
 pub mod kill;
 pub mod ledger;
 pub mod load;
