@@ -231,7 +231,7 @@ impl<'a> Visit<'a> {
         let address = self.worker.client(peer, self.request.headers());
         let (link, version, query) = (link.id(), link.version(), self.query.as_bytes());
         let click = self.headers.click(address);
-        self.worker.record(RawClick { at: self.now, link, version, query, ..click });
+        self.worker.record(&RawClick { at: self.now, link, version, query, ..click });
     }
 
     /// The location with what the visitor brought along.

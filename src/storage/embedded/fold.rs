@@ -24,7 +24,7 @@ use crate::storage::StorageErrorKind;
 
 /// Rows that are folded together at most: what a long pause or a damaged page left is worked off
 /// bit by bit.
-const ROWS_PER_FOLD: usize = 131_072;
+const ROWS_PER_FOLD: usize = 262_144;
 
 /// Moves the oldest clicks and deltas of a group to where they stay; a shard whose pages are
 /// damaged is mended. Where even that fails, its deltas stay, the other shards go on, and the fault

@@ -19,8 +19,9 @@ use super::{fold, search};
 
 /// Deltas of a group that are folded together at the latest. Bounds what readers add up.
 const DELTAS_MAX: i64 = 64;
-/// Rows of a group that are folded together at the latest.
-const ROWS_MAX: i64 = 32_768;
+/// Rows of a group that are folded together at the latest. The pages of a group's shards are
+/// rewritten with each fold, whatever comes, so that many rows at once cost less each.
+const ROWS_MAX: i64 = 131_072;
 /// How long a row waits for others at the longest: what is not folded is not pruned.
 const WAIT_MAX: Duration = Duration::from_secs(600);
 /// Pages of sums that may be due while redirects need the processor.

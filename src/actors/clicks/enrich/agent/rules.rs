@@ -26,7 +26,7 @@ const UNKNOWN: &str = "Other";
 const TABLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/vendor/uap-core/rules.tsv"));
 
 /// Most bytes that one compiled expression takes to remember the states it went through.
-const STATES_BYTES_MAX: usize = 64 * 1_024;
+const STATES_BYTES_MAX: usize = 128 * 1_024;
 
 /// What the rules say of one user agent.
 #[derive(Debug, Default, PartialEq, Eq)]
