@@ -1,6 +1,6 @@
 //! Finds out about clicks what their requests did not say: off the redirect path, by the counters.
 //!
-//! What is shared (databases, rules, keys) is in [`Enrichment`]; each counter has an [`Enricher`]
+//! What is shared (databases, rules, keys) is in `Enrichment`; each counter has an `Enricher`
 //! with memories of its own, because most visitors come with the same few user agents, referrers
 //! and languages. The address ends here: what leaves is a keyed hash of it.
 

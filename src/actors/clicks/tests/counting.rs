@@ -96,6 +96,27 @@ async fn a_question_settles_a_batch_whose_answer_was_lost() {
 }
 
 #[actix::test]
+async fn erasing_forgets_more_than_a_counter_can_hold() {
+    const LANES: u64 = 4;
+    const CLICKS: u64 = 100_000;
+    let (_home, journal) = folder();
+    let large = ClicksConfig { segment_size: Size(8 << 20), spool_max: Size(1 << 30), ..config() };
+    let process = Process::start_with(&journal, &FakeStore::new(), large);
+    process.store.down.store(true, Ordering::Relaxed);
+    for _ in 0..LANES {
+        let lane = process.lane();
+        let short = RawClick { flags: ClickFlags::PRIVATE, ..click(1) };
+        (0..CLICKS).for_each(|_| lane.record(&short));
+    }
+    until("a flush was refused", || process.store.attempts() > 1).await;
+    process.store.down.store(false, Ordering::Relaxed);
+    process.sink.erase(Id(1)).await.unwrap();
+    assert_eq!(process.total(1).await, 0);
+    until("all is settled", || process.metrics.clicks_in_journal.get() == 0).await;
+    assert_eq!((process.store.clicks(1), process.metrics.clicks()), (0, (LANES * CLICKS, 0)));
+}
+
+#[actix::test]
 async fn erasing_forgets_what_is_stored_and_what_is_on_its_way() {
     let (_home, journal) = folder();
     let store = FakeStore::new();
