@@ -33,32 +33,12 @@ fn is_name(user_agent: &[u8], at: usize) -> bool {
     ends && !(at >= 2 && user_agent[at - 2..at].eq_ignore_ascii_case(b"cu"))
 }
 
-/// Remembers the last answer: one crawler's visits come in a row.
-#[derive(Default)]
-pub struct BotMemo {
-    user_agent: Vec<u8>,
-    bot: bool,
-}
-
-impl BotMemo {
-    /// As `is_bot`.
-    pub fn is_bot(&mut self, user_agent: &[u8]) -> bool {
-        if self.user_agent != user_agent {
-            self.user_agent.clear();
-            self.user_agent.extend_from_slice(user_agent);
-            self.bot = is_bot(user_agent);
-        }
-        self.bot
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn bots_are_known_by_what_they_call_themselves() {
-        let mut memo = BotMemo::default();
         for (user_agent, bot) in [
             ("", false),
             ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", true),
@@ -74,8 +54,6 @@ mod tests {
             ("curl/8.5.0", false),
         ] {
             assert_eq!(is_bot(user_agent.as_bytes()), bot, "{user_agent}");
-            assert_eq!(memo.is_bot(user_agent.as_bytes()), bot, "{user_agent}, remembered");
-            assert_eq!(memo.is_bot(user_agent.as_bytes()), bot, "{user_agent}, again");
         }
     }
 }

@@ -307,13 +307,10 @@ impl Book {
         let (kept, max) = (&mut self.kept, self.events_max);
         let mut news = Vec::new();
         for page in self.pages.iter_mut().filter(|page| page.read > page.acknowledged) {
-            let own = page.words.is_some();
-            let (mut taken, clicks) = (page.take_news(), std::mem::take(&mut page.clicks));
-            taken.clicks = clicks;
-            let mut words_of_page = page.words.take();
-            let words = words_of_page.as_mut().unwrap_or(&mut words);
+            let (mut taken, mut own) = (page.take_news(), page.words.take());
+            let words = own.as_mut().unwrap_or(&mut words);
             taken.surplus = kept.split(&mut taken.clicks, words, max);
-            news.push((taken, own.then(|| Arc::new(words_of_page.unwrap_or_default()))));
+            news.push((taken, own.map(Arc::new)));
         }
         let words = Arc::new(words);
         let clicks = news.into_iter().map(|(taken, own)| SegmentClicks {
@@ -387,13 +384,14 @@ impl Page {
         n
     }
 
-    /// What the next batch says of the segment, its clicks left out.
+    /// What the next batch says of the segment; its surplus and words are still to come.
     fn take_news(&mut self) -> SegmentClicks {
         self.oldest_at = None;
         SegmentClicks {
             segment: self.id,
             from_record: self.acknowledged,
             to_record: self.read,
+            clicks: std::mem::take(&mut self.clicks),
             ..SegmentClicks::default()
         }
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use self::agent::{AgentMemo, Agents};
 pub(super) use self::keys::Keys;
-use self::memo::{Texts, WordsOfTexts};
+use self::memo::WordsOfTexts;
 use self::places::{Finder, NOWHERE, Places};
 use super::journal::Record;
 use crate::domain::bot;
@@ -23,7 +23,7 @@ use crate::domain::counted::{CountedClick, serial_of};
 use crate::domain::day::day_of;
 use crate::domain::time::Timestamp;
 use crate::domain::visitor::VisitorKey;
-use crate::domain::words::{SEPARATOR, Word, Words};
+use crate::domain::words::{Lexicon, SEPARATOR, Word, Words};
 
 /// User agents that are classified between two calls of [`Enricher::go_on`]: some 40 ms of work. A
 /// flood of new ones must not hold up the counting of clicks.
@@ -41,7 +41,7 @@ pub(super) struct Enrichment {
 struct KnownAgent {
     /// Tells visitors of one address apart.
     digest: u64,
-    text: u32,
+    text: Word,
     bot: bool,
 }
 
@@ -51,15 +51,16 @@ pub(super) struct Enricher {
     agents: AgentMemo<KnownAgent>,
     finder: Finder,
     /// By key of the finder, while its generation lasts: the text of the place.
-    places: (u32, Vec<u32>),
-    referrers: AgentMemo<u32>,
-    languages: AgentMemo<u32>,
+    places: (u32, Vec<Option<Word>>),
+    referrers: AgentMemo<Word>,
+    languages: AgentMemo<Word>,
     key: Option<(u32, VisitorKey)>,
     /// User agents that may still be classified.
     unknown_left: u32,
     /// Clicks whose user agent was not.
     unclassified: u64,
-    texts: Texts,
+    /// Everything found out so far; the memories above name texts by its words.
+    texts: Lexicon,
     words: WordsOfTexts,
 }
 
@@ -74,7 +75,7 @@ impl Enricher {
             key: None,
             unknown_left: u32::MAX,
             unclassified: 0,
-            texts: Texts::default(),
+            texts: Lexicon::default(),
             words: WordsOfTexts::default(),
             shared,
         }
@@ -120,7 +121,7 @@ impl Enricher {
         }
         if !record.query.is_empty() {
             let utm = text::utm(record.query);
-            let utm = self.texts.number(&utm);
+            let utm = self.texts.word(&utm);
             click.utm = self.word(utm);
         }
         click
@@ -137,8 +138,8 @@ impl Enricher {
 
     /// The dictionary of all clicks since the last call. What is found out next has another one.
     pub(super) fn take_words(&mut self) -> Words {
-        if self.texts.is_full() {
-            self.texts = Texts::default();
+        if self.is_full() {
+            self.texts = Lexicon::default();
             self.agents = AgentMemo::new();
             self.referrers = AgentMemo::new();
             self.languages = AgentMemo::new();
@@ -154,10 +155,10 @@ impl Enricher {
 
     /// True when the dictionary should be taken before more is read.
     pub(super) fn is_full(&self) -> bool {
-        self.texts.is_full()
+        memo::is_full(&self.texts)
     }
 
-    fn word(&mut self, text: u32) -> Word {
+    fn word(&mut self, text: Word) -> Word {
         self.words.word(text, &self.texts)
     }
 
@@ -168,21 +169,21 @@ impl Enricher {
         let digest = text::digest(user_agent);
         if self.unknown_left == 0 {
             self.unclassified += 1;
-            return KnownAgent { digest, text: 0, bot: bot::is_bot(user_agent) };
+            return KnownAgent { digest, text: Word::NONE, bot: bot::is_bot(user_agent) };
         }
         self.unknown_left -= 1;
         let found = self.shared.agents.classify(user_agent);
         let parts = [found.device, found.os.as_deref(), found.browser.as_deref()];
-        let text = self.texts.number(&joined(&parts));
+        let text = self.texts.word(&joined(&parts));
         let known = KnownAgent { digest, text, bot: found.bot };
         self.agents.insert(user_agent, known);
         known
     }
 
-    fn place(&mut self, address: std::net::IpAddr) -> u32 {
+    fn place(&mut self, address: std::net::IpAddr) -> Word {
         let found = self.finder.find(address);
         if found.key == NOWHERE {
-            return 0;
+            return Word::NONE;
         }
         let (generation, texts) = &mut self.places;
         if *generation != found.generation {
@@ -191,32 +192,31 @@ impl Enricher {
         }
         let at = found.key as usize;
         if texts.len() <= at {
-            texts.resize(at + 1, u32::MAX);
+            texts.resize(at + 1, None);
         }
-        if texts[at] == u32::MAX {
+        *texts[at].get_or_insert_with(|| {
             let place = self.finder.place(found.key);
             let parts = [&place.continent, &place.country, &place.region, &place.city];
-            texts[at] = self.texts.number(&joined(&parts.map(|part| part.as_deref())));
-        }
-        texts[at]
+            self.texts.word(&joined(&parts.map(|part| part.as_deref())))
+        })
     }
 
-    fn referrer(&mut self, referrer: &[u8]) -> u32 {
+    fn referrer(&mut self, referrer: &[u8]) -> Word {
         if let Some(known) = self.referrers.get(referrer) {
             return known;
         }
-        let number = self.texts.number(&text::referrer(referrer));
-        self.referrers.insert(referrer, number);
-        number
+        let kept = self.texts.word(&text::referrer(referrer));
+        self.referrers.insert(referrer, kept);
+        kept
     }
 
-    fn language(&mut self, language: &[u8]) -> u32 {
+    fn language(&mut self, language: &[u8]) -> Word {
         if let Some(known) = self.languages.get(language) {
             return known;
         }
-        let number = self.texts.number(&text::language(language).unwrap_or_default());
-        self.languages.insert(language, number);
-        number
+        let kept = self.texts.word(&text::language(language).unwrap_or_default());
+        self.languages.insert(language, kept);
+        kept
     }
 
     fn key(&mut self, day: u32) -> VisitorKey {
