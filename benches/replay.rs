@@ -75,7 +75,7 @@ fn write(journal: &Path, links: u64) -> Result<f64> {
     let away: Arc<dyn ClickStore> = Arc::new(Totals { away: true, ..Totals::default() });
     actix::System::new().block_on(async {
         let sink = start(journal, &away, &metrics).await?;
-        let lane = sink.lane(metrics.worker());
+        let lane = sink.lane(metrics.worker()).expect("clicks are counted");
         for first in (0..RECORDS).step_by(BURST as usize) {
             let begun = Instant::now();
             (first..first + BURST).for_each(|n| lane.record(&click(n, links, &agents)));

@@ -38,6 +38,11 @@ impl ClickFlags {
         Self(self.0 | other.0)
     }
 
+    /// Those that are also in `other`.
+    pub const fn only(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }

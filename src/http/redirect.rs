@@ -94,8 +94,10 @@ impl RedirectRules {
         if status.is_permanent() { self.permanent.clone() } else { private_no_store() }
     }
 
-    pub(crate) fn honours_privacy_signals(&self) -> bool {
-        self.config.honour_privacy_signals
+    /// Flags of clicks that mean something: without honour for privacy signals, all but those.
+    pub(crate) fn flags_kept(&self) -> ClickFlags {
+        let ignored = if self.config.honour_privacy_signals { 0 } else { ClickFlags::PRIVATE.0 };
+        ClickFlags(!ignored)
     }
 }
 
@@ -203,8 +205,8 @@ impl<'a> Visit<'a> {
 
     /// Whether the counters leave this visit out. They know of it what the journal keeps.
     fn is_bot(&self) -> bool {
-        let private = self.headers.flags.has(ClickFlags::PRIVATE)
-            && self.worker.rules.honours_privacy_signals();
+        let flags = self.headers.flags.only(self.worker.rules.flags_kept());
+        let private = flags.has(ClickFlags::PRIVATE);
         !private && self.worker.is_bot(self.headers.user_agent)
     }
 
@@ -231,7 +233,7 @@ impl<'a> Visit<'a> {
         let address = self.worker.client(peer, self.request.headers());
         let (link, version, query) = (link.id(), link.version(), self.query.as_bytes());
         let click = self.headers.click(address);
-        self.worker.record(&RawClick { at: self.now, link, version, query, ..click });
+        self.worker.record(&mut RawClick { at: self.now, link, version, query, ..click });
     }
 
     /// The location with what the visitor brought along.

@@ -61,6 +61,8 @@ pub(crate) struct Worker {
     /// Tells answers without an end that the server stops.
     pub stopping: GracefulShutdownSignal,
     clicks: Option<ClickLane>,
+    /// Flags of clicks that mean something here.
+    flags_kept: ClickFlags,
     proxies: Arc<TrustedProxies>,
     arena: Arena,
     request_ids: RequestIds,
@@ -74,8 +76,9 @@ impl Worker {
         let stats = parts.metrics.worker();
         Self {
             links: parts.links.clone(),
-            clicks: parts.clicks.as_ref().map(|sink| sink.lane(Arc::clone(&stats))),
+            clicks: parts.clicks.as_ref().and_then(|sink| sink.lane(Arc::clone(&stats))),
             stats,
+            flags_kept: parts.rules.flags_kept(),
             metrics: Arc::clone(&parts.metrics),
             clock: Arc::clone(&parts.clock),
             hosts: Arc::clone(&parts.hosts),
@@ -172,14 +175,10 @@ impl Worker {
     }
 
     /// Puts a click on record, unless clicks are switched off.
-    pub(crate) fn record(&self, click: &RawClick<'_>) {
+    pub(crate) fn record(&self, click: &mut RawClick<'_>) {
         let Some(lane) = &self.clicks else { return };
-        if self.rules.honours_privacy_signals() {
-            lane.record(click);
-        } else {
-            let flags = ClickFlags(click.flags.0 & !ClickFlags::PRIVATE.0);
-            lane.record(&RawClick { flags, ..*click });
-        }
+        click.flags = click.flags.only(self.flags_kept);
+        lane.record(click);
     }
 }
 

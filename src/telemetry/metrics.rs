@@ -133,6 +133,13 @@ impl WorkerStats {
         add(&self.clicks_dropped[reason as usize], 1);
     }
 
+    /// Clicks that were handed over and not dropped.
+    pub fn clicks_kept(&self) -> u64 {
+        // Dropped first: a click that is dropped in between must not make the difference negative.
+        let dropped = self.clicks_dropped.iter().map(read).sum();
+        read(&self.clicks_accepted).saturating_sub(dropped)
+    }
+
     pub fn outcome(&self, outcome: Outcome) -> u64 {
         self.outcomes[outcome as usize].load(Ordering::Relaxed)
     }

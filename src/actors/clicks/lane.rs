@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 
@@ -10,7 +10,6 @@ use super::enrich::agent::AgentMemo;
 use super::journal::segment::{Segment, SegmentWriter};
 use super::ring::Ring;
 use super::shared::Shared;
-use crate::domain::bot;
 use crate::domain::click::RawClick;
 use crate::domain::limits::CLICK_FIELD_BYTES_MAX;
 use crate::telemetry::metrics::{DropReason, WorkerStats};
@@ -20,8 +19,8 @@ const SPARES: usize = 3;
 
 /// One worker's way into the journal. Stays on its thread.
 pub struct ClickLane {
-    /// None when clicks are not counted.
-    inner: Option<(Arc<Lane>, Arc<Shared>)>,
+    lane: Arc<Lane>,
+    shared: Arc<Shared>,
     /// Which user agents are bots.
     bots: RefCell<AgentMemo<bool>>,
     /// Not shared between threads, and so neither is the lane: one thread pushes into its ring.
@@ -35,32 +34,24 @@ pub(super) struct Lane {
     pub(super) ring: Ring,
     /// Which counter reads it.
     pub(super) counter: usize,
+    /// Its own: no other lane counts there.
     stats: Arc<WorkerStats>,
-    /// Clicks taken in, dropped ones left out. Written by the worker only.
-    taken: AtomicU64,
     /// Nobody will record here any more.
     gone: AtomicBool,
 }
 
 impl ClickLane {
     pub(super) fn new(lane: Arc<Lane>, shared: Arc<Shared>) -> Self {
-        let mut new = Self::idle();
-        new.inner = Some((lane, shared));
-        new
-    }
-
-    pub(super) fn idle() -> Self {
-        Self { inner: None, bots: RefCell::default(), active: RefCell::new(None) }
+        Self { lane, shared, bots: RefCell::default(), active: RefCell::new(None) }
     }
 
     /// Whether a user agent is that of a bot, so that its visits are no clicks. Some microseconds
     /// for one that was not met before.
     pub fn is_bot(&self, user_agent: &[u8]) -> bool {
         let known = user_agent.get(..CLICK_FIELD_BYTES_MAX).unwrap_or(user_agent);
-        let Some((_, shared)) = &self.inner else { return bot::is_bot(known) };
         let mut bots = self.bots.borrow_mut();
         bots.get(known).unwrap_or_else(|| {
-            let bot = shared.enrichment.agents.is_bot(known);
+            let bot = self.shared.enrichment.agents.is_bot(known);
             bots.insert(known, bot);
             bot
         })
@@ -69,15 +60,12 @@ impl ClickLane {
     /// Writes one click into the journal. Never waits, never fails; a click that finds no room is
     /// counted as dropped.
     pub fn record(&self, click: &RawClick<'_>) {
-        let Some((lane, shared)) = &self.inner else { return };
-        lane.stats.accept_click();
+        self.lane.stats.accept_click();
         let mut active = self.active.borrow_mut();
-        if active.as_mut().is_some_and(|writer| writer.append(click))
-            || lane.write_to_next(&mut active, click)
+        if !active.as_mut().is_some_and(|writer| writer.append(click))
+            && !self.lane.write_to_next(&mut active, click)
         {
-            lane.take();
-        } else {
-            lane.degrade(click, shared);
+            self.lane.degrade(click, &self.shared);
         }
     }
 }
@@ -86,9 +74,7 @@ impl Drop for ClickLane {
     fn drop(&mut self) {
         // The last segment is closed first: after a lane is gone, nothing is written.
         self.active.replace(None);
-        if let Some((lane, _)) = &self.inner {
-            lane.gone.store(true, Ordering::Release);
-        }
+        self.lane.gone.store(true, Ordering::Release);
     }
 }
 
@@ -99,7 +85,6 @@ impl Lane {
             ring: Ring::new(),
             counter,
             stats,
-            taken: AtomicU64::new(0),
             gone: AtomicBool::new(false),
         }
     }
@@ -123,8 +108,9 @@ impl Lane {
         self.n_spares() < SPARES
     }
 
+    /// Clicks taken in, dropped ones left out.
     pub(super) fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Acquire)
+        self.stats.clicks_kept()
     }
 
     /// True when no click follows those that can be seen after this call.
@@ -151,15 +137,9 @@ impl Lane {
         if shared.is_shut() {
             self.stats.drop_click(DropReason::JournalFailed);
         } else if self.ring.push(click.at, click.link) {
-            self.take();
             shared.metrics.clicks_unjournaled.inc();
         } else {
             self.stats.drop_click(shared.spool.obstacle().unwrap_or(DropReason::SpoolFull));
         }
-    }
-
-    /// One more was taken in. The worker is the only writer, so no locked instruction is needed.
-    fn take(&self) {
-        self.taken.store(self.taken.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 }

@@ -186,16 +186,13 @@ impl ClickSink {
         Ok(Self { store, running: Some(Arc::new(running)) })
     }
 
-    /// A lane for one worker, with room in the journal. Makes a file: not for a request's path.
-    pub fn lane(&self, stats: Arc<WorkerStats>) -> ClickLane {
-        match &self.running {
-            None => ClickLane::idle(),
-            Some(running) => {
-                let lane = running.shared.add_lane(stats);
-                running.wake_threads();
-                ClickLane::new(lane, Arc::clone(&running.shared))
-            }
-        }
+    /// A lane for one worker, with room in the journal; none when clicks are not counted. Makes a
+    /// file: not for a request's path. `stats` are those of the worker, and of no other lane.
+    pub fn lane(&self, stats: Arc<WorkerStats>) -> Option<ClickLane> {
+        let running = self.running.as_ref()?;
+        let lane = running.shared.add_lane(stats);
+        running.wake_threads();
+        Some(ClickLane::new(lane, Arc::clone(&running.shared)))
     }
 
     /// Resolves when everything that an earlier process left in the journal is in the store or in

@@ -16,7 +16,7 @@ use memmap2::{Advice, MmapRaw};
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::HEADER_BYTES;
-use super::record::{self, ALIGNMENT, Draft, FRAME_BYTES};
+use super::record::{self, ALIGNMENT, FRAME_BYTES};
 use crate::domain::click::{RawClick, SegmentId};
 
 const PAGE_BYTES: usize = 4_096;
@@ -88,19 +88,11 @@ impl SegmentWriter {
         &self.segment
     }
 
-    /// Appends a click; false when it does not fit, or when the segment was closed.
-    pub(in super::super) fn append(&mut self, click: &RawClick<'_>) -> bool {
-        if !self.segment.turn(OPEN, WRITING) {
-            return false;
-        }
-        let appended = self.append_open(click);
-        // Nobody else leaves WRITING, so a plain store is enough.
-        self.segment.state.store(OPEN, Ordering::Release);
-        appended
-    }
-
+    /// Appends a click; false when it does not fit, or when the segment was closed. Inlined, as the
+    /// one place that calls it for each hit.
+    #[inline(always)]
     #[expect(unsafe_code, reason = "the journal is shared memory; see the head of this file")]
-    fn append_open(&mut self, click: &RawClick<'_>) -> bool {
+    pub(in super::super) fn append(&mut self, click: &RawClick<'_>) -> bool {
         let cut;
         let click = if record::fits(click) {
             click
@@ -108,27 +100,30 @@ impl SegmentWriter {
             cut = record::cut(click);
             &cut
         };
-        let draft = Draft::new(click);
-        let len = draft.payload_bytes();
-        let at = self.end;
-        let next = at + record::record_bytes(len);
-        if next > self.segment.map.len() {
+        let (segment, at) = (&*self.segment, self.end);
+        // A record never ends behind the room it may take, rounded up as every record is.
+        let room = record::room(click);
+        let fits = at + record::record_bytes(room) <= segment.map.len();
+        if !fits || !segment.turn(OPEN, WRITING) {
             return false;
         }
-        // SAFETY: the record lies in the mapping (asked above: it ends at or before `next`) and
-        // behind the last published record, where no reader forms a reference; `&mut self` is the
-        // only writer of the segment. Every byte of a file mapping is initialised. Records begin at
-        // multiples of eight and mappings at a page, so the commit word is aligned.
+        // SAFETY: the room lies in the mapping (asked above) and behind the last published record,
+        // where no reader forms a reference; `&mut self` is the only writer of the segment. Every
+        // byte of a file mapping is initialised. Records begin at multiples of eight and mappings
+        // at a page, so the commit word is aligned.
         let (commit, payload) = unsafe {
-            let record = self.segment.map.as_mut_ptr().add(at);
-            let payload = slice::from_raw_parts_mut(record.add(FRAME_BYTES), len);
+            let record = segment.map.as_mut_ptr().add(at);
+            let payload = slice::from_raw_parts_mut(record.add(FRAME_BYTES), room);
             (AtomicU32::from_ptr(record.cast()), payload)
         };
-        draft.write(payload);
+        let len = record::write(click, payload);
+        let next = at + record::record_bytes(len);
         // The commit: whoever reads this length sees the record behind it.
         commit.store((len as u32).to_le(), Ordering::Release);
-        self.segment.written.store(next, Ordering::Release);
+        segment.written.store(next, Ordering::Release);
         self.end = next;
+        // Nobody else leaves WRITING, so a plain store is enough.
+        segment.state.store(OPEN, Ordering::Release);
         true
     }
 }
@@ -193,6 +188,23 @@ impl Segment {
         // payload is never written again.
         let payload = unsafe { slice::from_raw_parts(self.map.as_ptr().add(start), len) };
         Some((payload, at + record::record_bytes(len)))
+    }
+
+    /// Asks the processor to bring the bytes at `at` closer, for a reader who is on his way there:
+    /// what a worker wrote a moment ago has left the cache, and each wait for memory is as long as
+    /// all the rest that is done for a click.
+    #[inline]
+    #[expect(unsafe_code, reason = "the journal is shared memory; see the head of this file")]
+    pub(in super::super) fn fetch_ahead(&self, at: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if at < self.map.len() {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: the address lies in the mapping (asked above); a prefetch reads nothing that
+            // the program could see.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.map.as_ptr().add(at).cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
     }
 
     /// Writes the records since the last call through to the disk. An error is final: Linux calls

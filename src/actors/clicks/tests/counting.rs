@@ -193,7 +193,7 @@ async fn nothing_is_counted_when_counting_is_off() {
     let (_home, journal) = folder();
     let off = ClicksConfig { enabled: false, ..config() };
     let process = Process::start_with(&journal, &FakeStore::new(), off);
-    process.lane().record(&click(1));
+    assert!(process.sink.lane(process.metrics.worker()).is_none());
     assert_eq!(process.total(1).await, 0);
     assert_eq!(process.metrics.clicks(), (0, 0));
     process.sink.drain().await;

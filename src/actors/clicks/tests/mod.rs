@@ -66,7 +66,7 @@ impl Process {
     }
 
     fn lane(&self) -> ClickLane {
-        self.sink.lane(self.metrics.worker())
+        self.sink.lane(self.metrics.worker()).unwrap()
     }
 
     async fn total(&self, link: u64) -> u64 {
