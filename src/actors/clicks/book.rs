@@ -29,6 +29,10 @@ const APART_MAX_MS: i64 = 86_400_000;
 /// Bytes of texts of recovered segments that may wait for a batch before another is read.
 const RECOVERED_BYTES_MAX: usize = 16 << 20;
 
+/// How far ahead the journal is fetched into the cache: some four records.
+const READ_AHEAD_BYTES: usize = 1_024;
+const CACHE_LINE_BYTES: usize = 64;
+
 pub(super) struct Book {
     enricher: Enricher,
     watchers: Arc<Watchers>,
@@ -368,6 +372,9 @@ impl Page {
                 self.complete = closed;
                 break;
             };
+            for line in (next_at..next).step_by(CACHE_LINE_BYTES) {
+                segment.fetch_ahead(line + READ_AHEAD_BYTES);
+            }
             if let Some(record) = Record::parse(payload, Layout::NEWEST) {
                 let at = self.bounds.time(record.at);
                 let click = enricher.click(&record, at, self.id, self.read);
@@ -387,11 +394,13 @@ impl Page {
     /// What the next batch says of the segment; its surplus and words are still to come.
     fn take_news(&mut self) -> SegmentClicks {
         self.oldest_at = None;
+        let room = if self.complete { 0 } else { self.clicks.len() };
         SegmentClicks {
             segment: self.id,
             from_record: self.acknowledged,
             to_record: self.read,
-            clicks: std::mem::take(&mut self.clicks),
+            // The next batch will be about as large.
+            clicks: std::mem::replace(&mut self.clicks, Vec::with_capacity(room)),
             ..SegmentClicks::default()
         }
     }

@@ -52,7 +52,8 @@ pub struct ClicksConfig {
     /// How often the journal is written through to the disk, 1ms to 10s: what a loss of power can
     /// take along.
     pub sync_interval: Span,
-    /// How often the journal is read behind the writers, 1ms to 1s.
+    /// How often the journal is read behind the writers while somebody watches clicks live, 1ms to
+    /// 1s; else it is read when the next flush is due.
     pub read_interval: Span,
     /// Shortest time between two flushes of counts to the store, 1ms to 4s. Slow flushes are made
     /// less often, but at least every 4 s, so that statistics are never older than 5 s.

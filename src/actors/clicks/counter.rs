@@ -36,7 +36,7 @@ const RECORDS_PER_TURN: usize = 100_000;
 const RECORDS_PER_ANSWER: usize = 2_000_000;
 /// A slow flush pauses this many times its own length, so that flushing takes a small part of
 /// the store's time, but never longer than `FLUSH_PAUSE_MAX`.
-const FLUSH_PAUSE_FACTOR: u32 = 20;
+const FLUSH_PAUSE_FACTOR: u32 = 50;
 const FLUSH_PAUSE_MAX: Duration = Duration::from_secs(4);
 /// A store that does not answer for so long is asked again.
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -98,6 +98,8 @@ pub(super) struct ClickCounter {
     /// Something is on its way to the store, or waits for the gate.
     flushing: bool,
     releasing: bool,
+    /// The last look at the journal did not reach its end.
+    behind: bool,
     next_flush_at: Instant,
     failures: u32,
 }
@@ -123,6 +125,7 @@ impl ClickCounter {
                 recovering: false,
                 flushing: false,
                 releasing: false,
+                behind: false,
                 next_flush_at: Instant::now(),
                 failures: 0,
             }
@@ -132,16 +135,27 @@ impl ClickCounter {
     /// One look at the journal.
     fn turn(&mut self, ctx: &mut Context<Self>) {
         self.shared.metrics.clicks_unclassified.inc_by(self.book.go_on());
-        self.read(RECORDS_PER_TURN);
+        let due = Instant::now() >= self.next_flush_at;
+        if due || self.must_read() {
+            self.behind = self.read(RECORDS_PER_TURN) == RECORDS_PER_TURN;
+        }
         self.recover_next(ctx);
         self.spend();
         self.release(ctx);
-        let due = Instant::now() >= self.next_flush_at;
-        let full = self.book.n_waiting() > CLICKS_MAX / 2 || self.book.is_full();
+        let full = self.book.n_waiting() > CLICKS_MAX / 4 * 3 || self.book.is_full();
         if (due || full && self.failures == 0) && self.has_news() {
             self.start_flush(ctx);
         }
         self.show();
+    }
+
+    /// Whether somebody waits for what the journal holds. Else it is read when the next flush is
+    /// due: many clicks at once cost less each, and every look takes the processor's caches from
+    /// whoever answers redirects.
+    fn must_read(&self) -> bool {
+        self.behind
+            || self.shared.watchers.any()
+            || self.lanes.iter().any(|lane| lane.gone() || !lane.ring.is_empty())
     }
 
     fn has_news(&self) -> bool {

@@ -6,6 +6,7 @@ use foldhash::{HashMap, HashMapExt};
 use crate::domain::counted::{CountedClick, Surplus};
 use crate::domain::day::{DayStats, Parts};
 use crate::domain::id::Id;
+use crate::domain::time::Timestamp;
 use crate::domain::words::{Lexicon, Words};
 
 /// Links and minutes that are remembered to have had many clicks.
@@ -26,14 +27,11 @@ impl Kept {
         words: &mut Words,
         max: usize,
     ) -> Vec<Surplus> {
-        clicks.sort_unstable_by_key(|click| (click.link, click.at, click.serial));
+        sort(clicks);
         let mut dropped: Vec<std::ops::Range<usize>> = Vec::new();
         let mut at = 0;
         for run in clicks.chunk_by(|a, b| bucket(a) == bucket(b)) {
-            let kept = match self.0.get(&bucket(&run[0])) {
-                Some(kept) => *kept,
-                None => 0,
-            };
+            let kept = self.0.get(&bucket(&run[0])).copied().unwrap_or(0);
             let room = max.saturating_sub(kept).min(run.len());
             if room < run.len() {
                 dropped.push(at + room..at + run.len());
@@ -81,6 +79,23 @@ impl Kept {
     }
 }
 
+/// Sorts clicks by link, then time, those of one moment as they came. Clicks are large and come
+/// nearly in order of time: small keys are sorted, and each click is moved once.
+fn sort(clicks: &mut Vec<CountedClick>) {
+    let Some(first_at) = clicks.iter().map(|click| click.at).min() else { return };
+    let after = |at: Timestamp| u32::try_from(at.as_millis().abs_diff(first_at.as_millis()));
+    let mut keys = Vec::with_capacity(clicks.len());
+    for (index, click) in (0_u32..).zip(&*clicks) {
+        // Clicks of a segment lie at most days apart.
+        let Ok(after) = after(click.at) else {
+            return clicks.sort_by_key(|click| (click.link, click.at));
+        };
+        keys.push(u128::from(click.link.0) << 64 | u128::from(after) << 32 | u128::from(index));
+    }
+    keys.sort_unstable();
+    *clicks = keys.into_iter().map(|key| clicks[key as u32 as usize]).collect();
+}
+
 fn bucket(click: &CountedClick) -> (Id, u32) {
     (click.link, click.at.minute())
 }
@@ -88,7 +103,6 @@ fn bucket(click: &CountedClick) -> (Id, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::time::Timestamp;
 
     fn click(link: u64, at: i64) -> CountedClick {
         CountedClick { link: Id(link), at: Timestamp(at), ..CountedClick::default() }

@@ -59,9 +59,14 @@ impl Watchers {
         Some(Watch { link, watchers: Arc::clone(self), clicks: Some(clicks), missed })
     }
 
+    /// True while somebody watches.
+    pub(super) fn any(&self) -> bool {
+        self.n.load(Ordering::Relaxed) > 0
+    }
+
     /// Hands a click to those who watch its link.
     pub(super) fn tell(&self, click: &CountedClick, words: &Words) {
-        if self.n.load(Ordering::Relaxed) == 0 {
+        if !self.any() {
             return;
         }
         if let Some(watchers) = self.lock().get(&click.link) {

@@ -110,8 +110,12 @@ fn flush(conn: &Connection, clicks: &[SegmentClicks]) -> Outcome<()> {
 
 /// Stores the clicks of segments with one dictionary as one chunk per group.
 fn store_chunks(conn: &Connection, segments: &[&SegmentClicks]) -> Outcome<()> {
-    let mut groups: Vec<(Vec<CountedClick>, Vec<Surplus>)> = Vec::new();
-    groups.resize_with(CLICK_GROUPS as usize, Default::default);
+    let mut n_clicks = [0_usize; CLICK_GROUPS as usize];
+    for click in segments.iter().flat_map(|segment| &segment.clicks) {
+        n_clicks[group_of(shard_of(click.link)) as usize] += 1;
+    }
+    let room = |n: &usize| (Vec::with_capacity(*n), Vec::new());
+    let mut groups: Vec<(Vec<CountedClick>, Vec<Surplus>)> = n_clicks.iter().map(room).collect();
     for segment in segments {
         for click in &segment.clicks {
             groups[group_of(shard_of(click.link)) as usize].0.push(*click);

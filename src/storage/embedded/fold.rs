@@ -71,20 +71,20 @@ fn gather(conn: &Connection, taken: &[Chunk], folded: &mut Folded) -> Outcome<Ve
     let mut lexicon = Lexicon::default();
     let mut places: BTreeMap<Place, (Vec<CountedClick>, Vec<Surplus>)> = BTreeMap::new();
     let place = |link: Id, day: u32| Place { day, shard: shard_of(link) };
+    let same =
+        |a: &CountedClick, b: &CountedClick| a.link == b.link && day_of(a.at) == day_of(b.at);
     for chunk in taken {
         let mut translation = Translation::new(&chunk.words);
-        for click in &chunk.clicks {
-            let mut click = *click;
-            for word in [
-                &mut click.agent,
-                &mut click.place,
-                &mut click.referrer,
-                &mut click.language,
-                &mut click.utm,
-            ] {
-                *word = translation.word(*word, &mut lexicon);
-            }
-            places.entry(place(click.link, day_of(click.at))).or_default().0.push(click);
+        for clicks in chunk.clicks.chunk_by(same) {
+            let (own, _) = places.entry(place(clicks[0].link, day_of(clicks[0].at))).or_default();
+            own.extend(clicks.iter().map(|click| CountedClick {
+                agent: translation.word(click.agent, &mut lexicon),
+                place: translation.word(click.place, &mut lexicon),
+                referrer: translation.word(click.referrer, &mut lexicon),
+                language: translation.word(click.language, &mut lexicon),
+                utm: translation.word(click.utm, &mut lexicon),
+                ..*click
+            }));
         }
         for row in &chunk.surplus {
             let mut stats = DayStats::default();
