@@ -4,11 +4,11 @@ use shunt::domain::id::Id;
 use shunt::storage::embedded::verify::verify;
 use shunt::storage::embedded::{Embedded, Mode};
 use shunt::storage::secrets::Secrets;
-use shunt::storage::{EventQuery, Retention, Stores};
+use shunt::storage::{EventQuery, Retention, StatsOf, Stores};
 
 use crate::clicks::flush;
-use crate::make::clicked;
-use crate::tell::{BEGIN, END, all_of};
+use crate::make::{HOME, clicked, link};
+use crate::tell::{BEGIN, END, all_of, ask};
 
 const LINK: Id = Id(9);
 const DAY: u32 = 20_000;
@@ -69,6 +69,25 @@ async fn an_hour_on_a_wrong_clock_costs_one_day_per_call() {
         store.settle().await.unwrap();
         assert_eq!(all_of(&stores, LINK).await.people()[0], (DAY, 2));
         assert!(verify(folder.path()).unwrap().is_sound());
+    }
+}
+
+#[tokio::test]
+async fn late_clicks_outlive_their_events_in_the_sums_of_a_workspace() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Embedded::open(folder.path(), Mode::Create).unwrap();
+    let (stores, link) = (store.stores(), link("late"));
+    stores.links.claim(vec![link.clone()]).await.unwrap();
+    let home = StatsOf::Workspace { id: HOME, tag: None, domain: None };
+    for (n, clicks, told) in [(0, 9, 9), (1, 1, 10)] {
+        let late = clicked(1, n, n + 1, &[(link.id, DAY * 1_440 + n as u32, clicks)]);
+        flush(&stores, vec![late]).await.unwrap();
+        store.settle().await.unwrap();
+        if n > 0 {
+            let keep = Retention { events_from: DAY + 1, details_from: DAY };
+            while stores.clicks.prune(keep).await.unwrap() {}
+        }
+        assert_eq!(ask(&stores, home.clone(), BEGIN, END).await.people(), [(DAY, told)]);
     }
 }
 

@@ -45,6 +45,8 @@ fn prune_events(conn: &Connection, from: u32) -> Outcome<bool> {
              (SELECT id FROM click_events WHERE id < ?1 ORDER BY id LIMIT ?2)",
         )?
         .execute((end, ROWS_PER_STEP))?;
+    // A roll-up that does not cover all of them could not add the others any more.
+    epochs::touch(conn, day)?;
     Ok(removed as i64 == ROWS_PER_STEP)
 }
 
