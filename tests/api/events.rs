@@ -84,6 +84,12 @@ async fn pages_follow_one_another_and_a_cursor_fits_its_list_only() {
     assert_eq!(seen, ["0", "1", "2", "3", "4", "5", "6"]);
 
     let first = first.as_str().expect("a cursor");
+    visit(&app, "/spring", &[]).await;
+    app.stats_become("spring", 8).await;
+    let next = clicks(&app, &format!("?limit=3&cursor={first}")).await;
+    assert_eq!(next["total"], 7, "as it was when the first page was read");
+    assert_eq!(clicks(&app, "?limit=3").await["total"], 8);
+
     let mut forged = first.to_owned();
     forged.replace_range(0..1, if first.starts_with('0') { "1" } else { "0" });
     for path in [

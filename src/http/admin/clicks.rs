@@ -28,7 +28,8 @@ use crate::service::stats::{self, Bots, Destinations, Question};
 use crate::storage::{EventQuery, PageMark, SortValue, StorageResult};
 
 const KNOWN: [&str; 8] = ["domain", "from", "to", "timezone", "bots", "limit", "cursor", "format"];
-/// Clicks that are read at once for a CSV, and lines that are sent at once.
+/// Clicks that are read at once for a CSV, and lines that are sent at once. What an export holds in
+/// memory is one such page, whatever a day has, and what the store needs to read it.
 const CSV_PAGE_ROWS: u32 = 4_000;
 const CSV_CHUNK_ROWS: usize = 200;
 
@@ -83,7 +84,11 @@ pub(in crate::http) async fn list(
     let scope = CursorScope::new("clicks", caller.workspace(), &filters);
     let after = cursor.map(|cursor| open_cursor(&state, &scope, &cursor)).transpose()?;
 
-    let total = stats::count(&state.stores, &link, &question).await?;
+    // Counted for the first page; those behind it carry it on.
+    let total = match &after {
+        Some(PageMark { value: SortValue::Number(total), .. }) => total.unsigned_abs(),
+        _ => stats::count(&state.stores, &link, &question).await?,
+    };
     let query = EventQuery {
         before: after.map(|mark| mark.id),
         // One more tells whether there is a next page.
@@ -94,7 +99,9 @@ pub(in crate::http) async fn list(
     let is_last = events.len() <= limit as usize;
     events.truncate(limit as usize);
     let next = events.last().filter(|_| !is_last).map(|last| {
-        state.cursors.seal(&scope, &PageMark { value: SortValue::Number(0), id: last.id })
+        state
+            .cursors
+            .seal(&scope, &PageMark { value: SortValue::Number(total as i64), id: last.id })
     });
     let mut destinations = Destinations::of(&state.stores, link).await?;
     destinations.learn(&state.stores, newest_version(&events)).await?;
