@@ -101,10 +101,41 @@ async fn main() {
         "buckets of a day of the workspace: {:.1} ms",
         began.elapsed().as_secs_f64() * 1e3
     ));
+    export(&stores, id(LINKS), 50_000).await;
+    export(&stores, id(LINKS - 1), 400_000).await;
     let one = [links.remove(5)];
     let began = Instant::now();
     stores.clicks.erase(one[0].id).await.unwrap();
     say(&format!("erasing a link: {:.1} ms", began.elapsed().as_secs_f64() * 1e3));
+}
+
+/// Lists a day of a link as a CSV does.
+async fn export(stores: &Stores, link: Id, n: u64) {
+    let from = START.plus_millis(DAYS * DAY_MS);
+    for first in (0..n).step_by(FLUSH as usize) {
+        let at = |index: u64| from.plus_millis(index as i64 * DAY_MS / n as i64);
+        let click = |index| CountedClick { link, at: at(index), ..CountedClick::default() };
+        let flush = SegmentClicks {
+            segment: SegmentId(link.0),
+            from_record: first,
+            to_record: first + FLUSH,
+            clicks: (first..first + FLUSH).map(click).collect(),
+            ..SegmentClicks::default()
+        };
+        stores.clicks.flush(Arc::new(vec![flush])).await.unwrap();
+    }
+    let to = from.plus_millis(DAY_MS);
+    let mut query = EventQuery { link, from, to, before: None, bots: None, limit: 4_000 };
+    let (mut listed, began) = (0, Instant::now());
+    loop {
+        let page = stores.stats.events(query).await.unwrap();
+        let Some(last) = page.last() else { break };
+        listed += page.len() as u64;
+        query.before = Some(last.id);
+    }
+    assert_eq!(listed, n);
+    let per_click = began.elapsed().as_secs_f64() * 1e6 / n as f64;
+    say(&format!("listing a day of {n} clicks: {per_click:.1} µs per click"));
 }
 
 fn later(at: Timestamp) -> Timestamp {

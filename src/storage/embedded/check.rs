@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use super::chunks::{self, Chunk};
 use super::days::{self, DayPage, Mark, Place};
 use super::fault::{Fault, Outcome};
+use super::outline::{self, Outline};
 use super::pages::{self, Entry, PageKind, page_id, parse_page_id, shard_of};
 use super::readers::in_snapshot;
 use super::schema::{CLICK_GROUPS, CLICK_SHARDS};
@@ -201,13 +202,15 @@ impl Found {
 /// Reads everything of a place.
 pub(super) fn look_at(conn: &Connection, place: Place, mark: &Mark) -> Outcome<Found> {
     let mut told = Found::default();
+    let mut outlines = outline::of_place(conn, place)?.into_iter();
     days::each_chunk(conn, place, 0, |id, n_clicks, body| {
         let seq = days::sequence_of(id);
         let behind = seq >= mark.folded_seq;
         told.next_seq = seq + 1;
         told.pending += if behind { n_clicks } else { 0 };
+        let outline = outlines.next();
         match chunks::decode(id, body) {
-            Ok(chunk) if is_of(&chunk, place, n_clicks) => {
+            Ok(chunk) if outline.is_some_and(|outline| is_of(&chunk, place, &outline)) => {
                 told.n_clicks += n_clicks;
                 told.count(&chunk, behind);
             }
@@ -231,12 +234,13 @@ pub(super) fn look_at(conn: &Connection, place: Place, mark: &Mark) -> Outcome<F
     Ok(told)
 }
 
-/// Whether a chunk holds what its place and its number of clicks say.
-fn is_of(chunk: &Chunk, place: Place, n_clicks: u64) -> bool {
+/// Whether a chunk holds what its place and its outline say.
+pub(super) fn is_of(chunk: &Chunk, place: Place, outline: &Outline) -> bool {
     let fits = |link: Id, day| shard_of(link) == place.shard && day == place.day;
     let order = |click: &CountedClick| (click.link, click.at);
-    (chunk.clicks.len() + chunk.surplus.len()) as u64 == n_clicks
+    (chunk.clicks.len() + chunk.surplus.len()) as u64 == outline.n_clicks
         && chunk.clicks.is_sorted_by_key(order)
         && chunk.clicks.iter().all(|click| fits(click.link, day_of(click.at)))
+        && chunk.clicks.iter().all(|click| outline.has(click.at))
         && chunk.surplus.iter().all(|row| fits(row.link, row.minute / 1_440))
 }

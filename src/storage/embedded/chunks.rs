@@ -14,7 +14,7 @@ use crate::domain::counted::{CountedClick, Surplus};
 use crate::domain::day::DayStats;
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
-use crate::domain::words::Words;
+use crate::domain::words::{Lexicon, Translation, Word, Words};
 
 /// Bit of a click's flags, in the store only: a visitor follows.
 const HAS_VISITOR: u8 = 128;
@@ -28,6 +28,27 @@ pub(super) struct Chunk {
     pub(super) clicks: Vec<CountedClick>,
     /// By link, then minute.
     pub(super) surplus: Vec<Surplus>,
+}
+
+impl Chunk {
+    /// What it holds, with words of `lexicon`.
+    pub(super) fn in_words_of(
+        mut self,
+        lexicon: &mut Lexicon,
+    ) -> (Vec<CountedClick>, Vec<Surplus>) {
+        let mut translation = Translation::new(&self.words);
+        for click in &mut self.clicks {
+            for word in words_of(click) {
+                *word = translation.word(*word, lexicon);
+            }
+        }
+        for row in &mut self.surplus {
+            let mut stats = DayStats::default();
+            stats.merge(&row.stats, &mut translation, lexicon);
+            row.stats = stats;
+        }
+        (self.clicks, self.surplus)
+    }
 }
 
 /// Packs clicks and surplus rows, both by link, then time, to be kept under row `id`.
@@ -119,11 +140,22 @@ impl<'a> Walk<'a> {
         Ok(Some(Part { link: Id(link), n_clicks, n_rows, entries }))
     }
 
+    /// The part of one link.
+    fn find(&mut self, link: Id) -> Outcome<Option<Part<'a>>> {
+        while let Some(part) = self.next()? {
+            if part.link >= link {
+                return Ok(Some(part).filter(|part| part.link == link));
+            }
+        }
+        Ok(None)
+    }
+
     /// Adds a part to `chunk`.
     fn read(&self, mut part: Part<'_>, chunk: &mut Chunk) -> Outcome<()> {
         let (entries, link) = (&mut part.entries, part.link);
         self.read_clicks(entries, link, part.n_clicks, |click| {
             chunk.clicks.push(click);
+            true
         })?;
         for _ in 0..part.n_rows {
             let (minute, stats) = read_row(entries, self.base, &self.words)?;
@@ -132,12 +164,13 @@ impl<'a> Walk<'a> {
         part.entries.finish()
     }
 
+    /// Hands out clicks while `each` wants more.
     fn read_clicks(
         &self,
         reader: &mut Reader<'_>,
         link: Id,
         n: u64,
-        mut each: impl FnMut(CountedClick),
+        mut each: impl FnMut(CountedClick) -> bool,
     ) -> Outcome<()> {
         let mut at = i64::from(self.base) * MINUTE_MS;
         for _ in 0..n {
@@ -155,7 +188,7 @@ impl<'a> Walk<'a> {
             };
             let flags = ClickFlags(flags & !HAS_VISITOR);
             let at = Timestamp(at);
-            each(CountedClick {
+            let click = CountedClick {
                 link,
                 at,
                 serial,
@@ -167,7 +200,10 @@ impl<'a> Walk<'a> {
                 referrer,
                 language,
                 utm,
-            });
+            };
+            if !each(click) {
+                break;
+            }
         }
         Ok(())
     }
@@ -181,6 +217,7 @@ impl<'a> Walk<'a> {
                 people += 1;
                 last_at = last_at.max(click.at.as_millis().max(0) as u64);
             }
+            true
         })?;
         for _ in 0..part.n_rows {
             let (_, stats) = read_row(entries, self.base, &self.words)?;
@@ -206,19 +243,44 @@ pub(super) fn decode(id: i64, body: &[u8]) -> Outcome<Chunk> {
 /// Unpacks what a chunk holds of one link; nothing when that is nothing.
 pub(super) fn decode_link(id: i64, body: &[u8], link: Id) -> Outcome<Option<Chunk>> {
     let mut walk = Walk::open(id, body)?;
-    while let Some(part) = walk.next()? {
-        if part.link < link {
-            continue;
-        }
-        if part.link > link {
-            break;
-        }
-        let mut chunk = Chunk::default();
-        walk.read(part, &mut chunk)?;
-        chunk.words = walk.words.words()?;
-        return Ok(Some(chunk));
+    let Some(part) = walk.find(link)? else { return Ok(None) };
+    let mut chunk = Chunk::default();
+    walk.read(part, &mut chunk)?;
+    chunk.words = walk.words.words()?;
+    Ok(Some(chunk))
+}
+
+/// Unpacks the single clicks of one link up to and with a time, and those texts that they use.
+pub(super) fn decode_until(id: i64, body: &[u8], link: Id, until: Timestamp) -> Outcome<Chunk> {
+    let (mut walk, mut chunk) = (Walk::open(id, body)?, Chunk::default());
+    if Timestamp(i64::from(walk.base) * MINUTE_MS) > until && walk.base > 0 {
+        return Ok(chunk);
     }
-    Ok(None)
+    let Some(mut part) = walk.find(link)? else { return Ok(chunk) };
+    walk.read_clicks(&mut part.entries, link, part.n_clicks, |click| {
+        let wanted = click.at <= until;
+        if wanted {
+            chunk.clicks.push(click);
+        }
+        wanted
+    })?;
+    let mut known = vec![Word::NONE; walk.words.len()];
+    for click in &mut chunk.clicks {
+        for word in words_of(click) {
+            let Some(at) = (word.0 as usize).checked_sub(1) else { continue };
+            if known[at].is_none() {
+                known[at] = chunk.words.push(walk.words.text(at)?.into());
+            }
+            *word = known[at];
+        }
+    }
+    Ok(chunk)
+}
+
+/// All words of a click.
+fn words_of(click: &mut CountedClick) -> [&mut Word; 5] {
+    let CountedClick { agent, place, referrer, language, utm, .. } = click;
+    [agent, place, referrer, language, utm]
 }
 
 fn first_link(clicks: &[CountedClick], surplus: &[Surplus]) -> Option<Id> {

@@ -15,6 +15,7 @@ use super::chunks::{self, Chunk};
 use super::epochs;
 use super::fault::{Fault, Outcome, or_damaged};
 use super::mend;
+use super::outline::{self, CLICKS_PER_CHUNK};
 use super::pages::{Reader, damaged, put, seal_at};
 use super::schema::CLICK_SHARDS;
 use super::sums::{Numbering, RawWords, put_stats, read_stats};
@@ -246,13 +247,16 @@ pub(super) fn append(
     (clicks, surplus): (&[CountedClick], &[Surplus]),
 ) -> Outcome<Mark> {
     let mut mark = whole_mark(conn, place)?;
-    let n_clicks = (clicks.len() + surplus.len()) as u64;
-    let id = place.chunk(mark.next_seq);
-    let body = chunks::encode(id, words, numbering, clicks, surplus);
-    conn.prepare_cached("INSERT INTO click_events (id, n_clicks, body) VALUES (?1, ?2, ?3)")?
-        .execute((id, n_clicks as i64, body))?;
-    mark.next_seq += 1;
-    mark.pending += n_clicks;
+    let (mut clicks_left, mut rows_left) = (clicks, surplus);
+    while !clicks_left.is_empty() || !rows_left.is_empty() {
+        let (some, rest) = clicks_left.split_at(clicks_left.len().min(CLICKS_PER_CHUNK));
+        let room = CLICKS_PER_CHUNK - some.len();
+        let (rows, rest_of_rows) = rows_left.split_at(rows_left.len().min(room));
+        (clicks_left, rows_left) = (rest, rest_of_rows);
+        outline::write(conn, place.chunk(mark.next_seq), words, numbering, (some, rows))?;
+        mark.next_seq += 1;
+    }
+    mark.pending += (clicks.len() + surplus.len()) as u64;
     mark.write(conn, place)?;
     Ok(mark)
 }
@@ -335,10 +339,7 @@ pub(super) fn fold(conn: &Connection, place: Place) -> Outcome<()> {
 
 /// The mark of a place; one that is damaged is made again.
 pub(super) fn whole_mark(conn: &Connection, place: Place) -> Outcome<Mark> {
-    match or_damaged(Mark::read(conn, place))? {
-        Some(mark) => Ok(mark),
-        None => mend::mend_sums(conn, place),
-    }
+    or_damaged(Mark::read(conn, place))?.map_or_else(|| mend::mend_sums(conn, place), Ok)
 }
 
 /// Brings the page of a place up to date.

@@ -16,10 +16,10 @@ use super::pages::{self, Entry, PageKind, page_id, parse_page_id, shard_of};
 use super::sums::Numbering;
 use super::unfolded;
 use crate::domain::counted::{CountedClick, Surplus};
-use crate::domain::day::{DayStats, day_of};
+use crate::domain::day::day_of;
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
-use crate::domain::words::{Lexicon, Translation};
+use crate::domain::words::Lexicon;
 use crate::storage::StorageErrorKind;
 
 /// Rows that are folded together at most: what a long pause or a damaged page left is worked off
@@ -38,7 +38,7 @@ pub(super) fn fold(conn: &Connection, group: u64) -> Outcome<Folded> {
     let mut kept = spread_deltas(conn, taken, &mut folded)?;
     let chunks = unfolded::take(conn, group, ROWS_PER_FOLD)?;
     folded.is_empty &= chunks.is_empty();
-    let counts = gather(conn, &chunks, &mut folded)?;
+    let counts = gather(conn, chunks, &mut folded)?;
     kept.append(&mut spread_deltas(conn, counts, &mut folded)?);
     deltas::store(conn, kept)?;
     Ok(folded)
@@ -67,29 +67,19 @@ fn spread_deltas(conn: &Connection, rows: Vec<Delta>, folded: &mut Folded) -> Ou
 
 /// Moves the clicks of chunks to the places where they stay, of each shard and day; answers what
 /// they add to the counts of links.
-fn gather(conn: &Connection, taken: &[Chunk], folded: &mut Folded) -> Outcome<Vec<Delta>> {
+fn gather(conn: &Connection, taken: Vec<Chunk>, folded: &mut Folded) -> Outcome<Vec<Delta>> {
     let mut lexicon = Lexicon::default();
     let mut places: BTreeMap<Place, (Vec<CountedClick>, Vec<Surplus>)> = BTreeMap::new();
     let place = |link: Id, day: u32| Place { day, shard: shard_of(link) };
     let same =
         |a: &CountedClick, b: &CountedClick| a.link == b.link && day_of(a.at) == day_of(b.at);
     for chunk in taken {
-        let mut translation = Translation::new(&chunk.words);
-        for clicks in chunk.clicks.chunk_by(same) {
+        let (clicks, surplus) = chunk.in_words_of(&mut lexicon);
+        for clicks in clicks.chunk_by(same) {
             let (own, _) = places.entry(place(clicks[0].link, day_of(clicks[0].at))).or_default();
-            own.extend(clicks.iter().map(|click| CountedClick {
-                agent: translation.word(click.agent, &mut lexicon),
-                place: translation.word(click.place, &mut lexicon),
-                referrer: translation.word(click.referrer, &mut lexicon),
-                language: translation.word(click.language, &mut lexicon),
-                utm: translation.word(click.utm, &mut lexicon),
-                ..*click
-            }));
+            own.extend_from_slice(clicks);
         }
-        for row in &chunk.surplus {
-            let mut stats = DayStats::default();
-            stats.merge(&row.stats, &mut translation, &mut lexicon);
-            let row = Surplus { stats, ..*row };
+        for row in surplus {
             places.entry(place(row.link, row.minute / 1_440)).or_default().1.push(row);
         }
     }

@@ -24,6 +24,7 @@ mod load;
 mod log;
 mod mend;
 mod nodes;
+mod outline;
 mod pages;
 mod prune;
 mod queue;

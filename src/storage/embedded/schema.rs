@@ -183,6 +183,22 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (link, version)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    -- Single clicks; id = day << 38 | shard << 28 | sequence. Times of clicks come before them, so
+    -- that they are read without them; of older chunks nothing is known but the day.
+    ALTER TABLE click_events RENAME TO click_events_4;
+    CREATE TABLE click_events (
+        id INTEGER PRIMARY KEY,
+        n_clicks INTEGER NOT NULL,
+        first_at INTEGER NOT NULL,
+        last_at INTEGER NOT NULL,
+        body BLOB NOT NULL
+    ) STRICT;
+    INSERT INTO click_events (id, n_clicks, first_at, last_at, body)
+        SELECT id, n_clicks, day * 86400000, (day + 1) * 86400000 - 1, body
+        FROM (SELECT *, (id & ~(1 << 61)) >> 38 AS day FROM click_events_4);
+    DROP TABLE click_events_4;
+",
 ];
 
 /// The newest layout that this build knows.

@@ -73,7 +73,8 @@ impl<'a> RawWords<'a> {
         self.0.len()
     }
 
-    fn text(&self, at: usize) -> Outcome<&'a str> {
+    /// The text of the word with the number `at` + 1.
+    pub(super) fn text(&self, at: usize) -> Outcome<&'a str> {
         std::str::from_utf8(self.0[at]).map_err(|_| damaged())
     }
 

@@ -149,7 +149,8 @@ pub(super) fn n_aside(conn: &Connection) -> Outcome<u64> {
     Ok(n.unsigned_abs())
 }
 
-fn each_body(
+/// Hands out the chunks of a group, packed, the oldest first.
+pub(super) fn each_body(
     conn: &Connection,
     group: u64,
     mut look: impl FnMut(i64, &[u8]) -> Outcome<()>,

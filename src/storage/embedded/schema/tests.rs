@@ -14,7 +14,7 @@ use crate::storage::embedded::pages::{self, Entry, PageKind, page_id, shard_of};
 use crate::storage::embedded::verify::{repair, verify};
 use crate::storage::embedded::{Embedded, Mode, database_file};
 use crate::storage::secrets::Secrets;
-use crate::storage::{Retention, StatsOf, Stores};
+use crate::storage::{EventQuery, Retention, StatsOf, Stores};
 
 /// Step at which single clicks began.
 const BEFORE: usize = 3;
@@ -124,6 +124,44 @@ async fn counts_of_the_old_layout_are_told_and_counted_on() {
     assert!(report.is_sound() && report.set_aside == 0, "{report:?}");
     let store = Embedded::open(folder.path(), Mode::Existing).unwrap();
     assert_eq!(hours(&store.stores(), StatsOf::Link(LINK)).await, told);
+}
+
+#[tokio::test]
+async fn clicks_from_before_chunks_told_their_times_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    Secrets::open_or_create(folder.path()).unwrap();
+    let store = Embedded::open(folder.path(), Mode::Create).unwrap();
+    let at = |day: u32| Timestamp(i64::from(day) * 86_400_000 + 86_399_999);
+    let click = |day| CountedClick { link: LINK, at: at(day), ..CountedClick::default() };
+    let (first, second) = (DAY + 200, DAY + 201);
+    let clicks = vec![click(first), click(second)];
+    let flush = SegmentClicks { to_record: 2, clicks, ..SegmentClicks::default() };
+    store.stores().clicks.flush(Arc::new(vec![flush])).await.unwrap();
+    store.settle().await.unwrap();
+    store.close();
+    Connection::open(database_file(folder.path()))
+        .unwrap()
+        .execute_batch(
+            "CREATE TABLE of_old (
+                id INTEGER PRIMARY KEY, n_clicks INTEGER NOT NULL, body BLOB NOT NULL
+             ) STRICT;
+             INSERT INTO of_old SELECT id, n_clicks, body FROM click_events;
+             INSERT INTO of_old SELECT id | (1 << 61), n_clicks, body FROM click_events;
+             DROP TABLE click_events;
+             ALTER TABLE of_old RENAME TO click_events;
+             PRAGMA user_version = 4",
+        )
+        .unwrap();
+    let store = Embedded::open(folder.path(), Mode::Existing).unwrap();
+    let (from, to) = (Timestamp(0), Timestamp(i64::MAX / 2));
+    for (before, days) in [(None, vec![second, first]), (Some(click(second).id()), vec![first])] {
+        let query = EventQuery { link: LINK, from, to, before, bots: None, limit: 9 };
+        let found = store.stores().stats.events(query).await.unwrap();
+        let found: Vec<Timestamp> = found.iter().map(|event| event.at).collect();
+        assert_eq!(found, days.into_iter().map(at).collect::<Vec<_>>());
+    }
+    let report = verify(folder.path()).unwrap();
+    assert!(report.is_sound() && report.set_aside == 2, "{report:?}");
 }
 
 #[tokio::test]

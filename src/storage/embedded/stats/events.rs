@@ -1,4 +1,8 @@
 //! Single clicks of a link, the newest first.
+//!
+//! A page reads only those chunks in whose time its clicks may be, so that all pages together read
+//! a chunk as often as it takes to tell its clicks, however many others the day has. In memory are
+//! as many clicks as are asked for, one chunk, and the texts that they use.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,22 +11,25 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::Span;
-use crate::domain::counted::CountedClick;
-use crate::domain::day::day_of;
+use crate::domain::counted::{CountedClick, click_id};
+use crate::domain::day::{day_of, start_of};
 use crate::domain::event::ClickEvent;
 use crate::domain::id::Id;
+use crate::domain::time::Timestamp;
 use crate::domain::words::Words;
 use crate::storage::EventQuery;
-use crate::storage::embedded::chunks::{Chunk, decode_link};
-use crate::storage::embedded::days::{self, Place};
+use crate::storage::embedded::chunks::decode_until;
+use crate::storage::embedded::days::Place;
 use crate::storage::embedded::fault::Outcome;
 use crate::storage::embedded::pages::{group_of, shard_of};
-use crate::storage::embedded::unfolded;
+use crate::storage::embedded::{outline, unfolded};
 
 /// The newest clicks found so far, at most as many as are asked for.
 struct Newest<'a> {
     query: &'a EventQuery,
     span: Span,
+    /// No wanted click is younger.
+    until: Timestamp,
     /// The smallest id is on top: the first that gives way.
     found: BinaryHeap<Reverse<Found>>,
 }
@@ -36,22 +43,16 @@ struct Found {
 pub(super) fn events(conn: &Connection, query: &EventQuery) -> Outcome<Vec<ClickEvent>> {
     let shard = shard_of(query.link);
     let span = Span { from: query.from, to: query.to };
-    let mut newest = Newest { query, span, found: BinaryHeap::new() };
-    for chunk in unfolded::chunks(conn, group_of(shard), Some(query.link))? {
-        newest.add(chunk);
-    }
-    let last = query.before.map_or(query.to, |id| query.to.min(id.created_at().plus_millis(1)));
-    let mut before = day_of(last) + 1;
+    let last = query.to.plus_millis(-1);
+    let until = query.before.map_or(last, |id| last.min(id.created_at()));
+    let mut newest = Newest { query, span, until, found: BinaryHeap::new() };
+    unfolded::each_body(conn, group_of(shard), |id, body| newest.read(id, body))?;
+    let mut before = day_of(until) + 1;
     while let Some(day) = day_before(conn, before)?.filter(|day| *day >= day_of(query.from)) {
-        if newest.has_all_since(day) {
+        if newest.has_all_from(click_id(start_of(day + 1, 0).plus_millis(-1), u32::MAX)) {
             break;
         }
-        days::each_chunk(conn, Place { day, shard }, 0, |id, _, body| {
-            if let Some(chunk) = decode_link(id, body, query.link)? {
-                newest.add(chunk);
-            }
-            Ok(true)
-        })?;
+        newest.read_day(conn, Place { day, shard })?;
         before = day;
     }
     let mut found = newest.found.into_vec();
@@ -60,7 +61,23 @@ pub(super) fn events(conn: &Connection, query: &EventQuery) -> Outcome<Vec<Click
 }
 
 impl Newest<'_> {
-    fn add(&mut self, chunk: Chunk) {
+    fn read_day(&mut self, conn: &Connection, place: Place) -> Outcome<()> {
+        let mut chunks = outline::of_place(conn, place)?;
+        chunks.sort_unstable_by_key(|chunk| Reverse(chunk.newest()));
+        for chunk in chunks {
+            if self.has_all_from(chunk.newest()) {
+                break;
+            }
+            let in_reach = self.query.before.is_none_or(|before| chunk.oldest() < before);
+            if in_reach && chunk.touches(self.span.from, self.span.to) {
+                outline::read(conn, chunk.id, |body| self.read(chunk.id, body))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, id: i64, body: &[u8]) -> Outcome<()> {
+        let chunk = decode_until(id, body, self.query.link, self.until)?;
         let (limit, words) = (self.query.limit as usize, Arc::new(chunk.words));
         for click in chunk.clicks {
             let id = click.id();
@@ -75,12 +92,13 @@ impl Newest<'_> {
                 }
             }
         }
+        Ok(())
     }
 
-    /// Whether nothing of a day, or of one before it, can be among the newest any more.
-    fn has_all_since(&self, day: u32) -> bool {
+    /// Whether nothing up to and with this id can be among the newest any more.
+    fn has_all_from(&self, id: Id) -> bool {
         self.found.len() >= self.query.limit as usize
-            && self.found.peek().is_none_or(|least| day_of(least.0.click.at) > day)
+            && self.found.peek().is_none_or(|least| least.0.id >= id)
     }
 }
 
