@@ -8,6 +8,7 @@ mod counts;
 mod damage;
 mod durability;
 mod events;
+mod joined;
 mod kept;
 mod links;
 mod listing;

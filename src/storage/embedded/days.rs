@@ -1,10 +1,10 @@
 //! The clicks of a shard on a day: single ones in chunks, their sums by link on a page.
 //!
-//! Chunks are only ever added. A page is brought up to date when as many clicks wait as it holds,
-//! so that each click is rewritten a few times at most; readers add the chunks that it does not
-//! cover. A page that is damaged is made again from the chunks. Layout of a page: CRC-32 of row id
-//! and rest, a dictionary, the number of links; per link the distance to the previous link id, the
-//! bytes of its sums, and the sums. Numbers are LEB128.
+//! Chunks are added, and joined once the page covers them (see `join`). A page is brought up to
+//! date when as many clicks wait as it holds, so that each click is rewritten a few times at most;
+//! readers add the chunks that it does not cover. A page that is damaged is made again from the
+//! chunks. Layout of a page: CRC-32 of row id and rest, a dictionary, the number of links; per link
+//! the distance to the previous link id, the bytes of its sums, and the sums. Numbers are LEB128.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ const SHARD_BITS: u32 = CLICK_SHARDS.trailing_zeros();
 /// Chunks of one shard and day that row ids can tell apart.
 const SEQUENCE_BITS: u32 = 28;
 /// Row id bit of chunks and pages that were set aside. Part of the file format.
-const ASIDE: i64 = 1 << 61;
+pub(super) const ASIDE: i64 = 1 << 61;
 /// Tables whose row ids begin with a place, and the bits behind it.
 const TABLES: [(&str, u32); 3] =
     [("click_events", SEQUENCE_BITS), ("click_days", 0), ("click_marks", 0)];

@@ -17,6 +17,7 @@ mod fault;
 mod fold;
 mod health;
 mod imports;
+mod join;
 mod keys;
 mod links;
 mod list;

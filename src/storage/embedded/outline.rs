@@ -1,12 +1,12 @@
 //! Chunks of single clicks as they are seen from outside: how many clicks, and of which time.
 //!
-//! Pages of clicks pass over chunks by this alone. The times may be wider than those of the clicks,
-//! never narrower.
+//! Pages of clicks pass over chunks by this alone, and small ones are found to be joined. The times
+//! may be wider than those of the clicks, never narrower.
 
 use rusqlite::Connection;
 
 use super::chunks;
-use super::days::Place;
+use super::days::{self, Place};
 use super::fault::Outcome;
 use super::pages::damaged;
 use super::sums::Numbering;
@@ -25,6 +25,7 @@ pub(super) struct Outline {
     pub(super) id: i64,
     /// Clicks and surplus rows.
     pub(super) n_clicks: u64,
+    pub(super) bytes: u64,
     /// Of the clicks; surplus rows have no time of their own.
     pub(super) first_at: Timestamp,
     /// Before `first_at` when there are no clicks.
@@ -56,15 +57,16 @@ impl Outline {
 /// Chunks whose row ids are in a range, by row id.
 pub(super) fn between(conn: &Connection, first: i64, end: i64) -> Outcome<Vec<Outline>> {
     let mut statement = conn.prepare_cached(
-        "SELECT id, n_clicks, first_at, last_at FROM click_events
+        "SELECT id, n_clicks, length(body), first_at, last_at FROM click_events
          WHERE id >= ?1 AND id < ?2 ORDER BY id",
     )?;
     let outlines = statement.query_map((first, end), |row| {
         Ok(Outline {
             id: row.get(0)?,
             n_clicks: row.get::<_, i64>(1)?.unsigned_abs(),
-            first_at: Timestamp(row.get(2)?),
-            last_at: Timestamp(row.get(3)?),
+            bytes: row.get::<_, i64>(2)?.unsigned_abs(),
+            first_at: Timestamp(row.get(3)?),
+            last_at: Timestamp(row.get(4)?),
         })
     })?;
     Ok(outlines.collect::<Result<_, _>>()?)
@@ -73,6 +75,14 @@ pub(super) fn between(conn: &Connection, first: i64, end: i64) -> Outcome<Vec<Ou
 /// All chunks of a place, by row id.
 pub(super) fn of_place(conn: &Connection, place: Place) -> Outcome<Vec<Outline>> {
     between(conn, place.chunk(0), place.end())
+}
+
+/// The place of the first chunk from row `from` on.
+pub(super) fn next_place(conn: &Connection, from: i64) -> Outcome<Option<Place>> {
+    let id: Option<i64> = conn
+        .prepare_cached("SELECT min(id) FROM click_events WHERE id >= ?1 AND id < ?2")?
+        .query_row((from, days::ASIDE), |row| row.get(0))?;
+    Ok(id.map(Place::of_chunk))
 }
 
 /// Reads what is in a chunk.

@@ -1,5 +1,5 @@
-//! What the writer does besides commands: folds click deltas, indexes texts. In small steps, when
-//! nothing waits; when much has piled up, between batches too.
+//! What the writer does besides commands: folds click deltas, joins small chunks, indexes texts. In
+//! small steps, when nothing waits; when much has piled up, between batches too.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::days::{self, Mark, Place};
 use super::fault::{Fault, Outcome};
+use super::join::{self, Joiner};
 use super::load::Load;
 use super::log::LogBound;
 use super::schema::CLICK_GROUPS;
@@ -53,6 +54,7 @@ pub(super) struct Upkeep {
     places: BTreeSet<Place>,
     looked_at: Instant,
     looked_back_at: Option<Instant>,
+    joiner: Joiner,
     indexed_at: Instant,
     texts_waiting: bool,
     load: Load,
@@ -79,6 +81,7 @@ impl Upkeep {
             places: BTreeSet::new(),
             looked_at: now,
             looked_back_at: None,
+            joiner: Joiner::new(),
             indexed_at: now,
             texts_waiting: false,
             load: Load::start(),
@@ -102,7 +105,7 @@ impl Upkeep {
     pub(super) fn patience(&self) -> Duration {
         if self.rests() {
             LOOK_EVERY
-        } else if !self.due.is_empty() || self.wants_place() {
+        } else if !self.due.is_empty() || self.wants_place() || self.joins() {
             FOLD_PAUSE
         } else if self.texts_waiting && self.hurry.load(Ordering::Relaxed) {
             HURRY_PAUSE
@@ -126,6 +129,10 @@ impl Upkeep {
                 && let Some(place) = this.places.pop_first()
             {
                 return in_transaction(conn, || days::fold(conn, place));
+            }
+            // Not without an end: a pass through all days may take long.
+            if this.joins() && this.looked_at.elapsed() < LOOK_EVERY {
+                return in_transaction(conn, || this.joiner.step(conn, today()));
             }
             this.look_back(conn)?;
             this.index(conn)?;
@@ -209,6 +216,11 @@ impl Upkeep {
         !self.places.is_empty() && (!self.load.busy || self.places.len() > PLACES_PUT_OFF_MAX)
     }
 
+    /// Small chunks are joined when there is time to spare.
+    fn joins(&self) -> bool {
+        self.joiner.is_due() && !self.load.busy
+    }
+
     /// Finds pages of sums that are due: those with as much to come as they hold, and those of days
     /// that are over.
     fn look_back(&mut self, conn: &Connection) -> Outcome<()> {
@@ -269,6 +281,7 @@ pub(super) fn settle_some(conn: &Connection) -> Outcome<bool> {
     let places = days::pending(conn)?;
     for (place, _) in places.iter().take(PLACES_PER_STEP) {
         days::fold_all(conn, *place)?;
+        join::join_all(conn, *place)?;
     }
     if places.len() > PLACES_PER_STEP {
         return Ok(true);
@@ -296,6 +309,12 @@ fn in_transaction<T>(conn: &Connection, work: impl FnOnce() -> Outcome<T>) -> Ou
 #[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
+    use crate::domain::counted::CountedClick;
+    use crate::domain::day::start_of;
+    use crate::domain::id::Id;
+    use crate::domain::words::Words;
+    use crate::storage::embedded::pages::{group_of, shard_of};
+    use crate::storage::embedded::sums::Numbering;
     use crate::storage::embedded::{EmbeddedConfig, open_for_reading, open_for_writing};
 
     #[test]
@@ -306,12 +325,9 @@ mod tests {
         let rows = |table: &str| -> i64 {
             conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
         };
-        let words = crate::domain::words::Words::default();
-        let click = crate::domain::counted::CountedClick::default();
-        let group = crate::storage::embedded::pages::group_of(
-            crate::storage::embedded::pages::shard_of(click.link),
-        );
-        let mut numbering = crate::storage::embedded::sums::Numbering::new(&words);
+        let (words, click) = (Words::default(), CountedClick::default());
+        let group = group_of(shard_of(click.link));
+        let mut numbering = Numbering::new(&words);
         let clicks = (&[click][..], &[][..]);
         crate::storage::embedded::unfolded::store(
             &conn,
@@ -327,6 +343,36 @@ mod tests {
         upkeep.wait_max = Duration::ZERO;
         (0..5).for_each(|_| upkeep.idle(&conn));
         assert_eq!((rows("click_chunks"), rows("click_events")), (0, 1));
+    }
+
+    #[test]
+    fn small_chunks_of_earlier_runs_are_joined_when_there_is_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("shunt.db");
+        let conn = open_for_writing(&file, &EmbeddedConfig::default()).unwrap();
+        let (words, link) = (Words::default(), Id(7));
+        let mut numbering = Numbering::new(&words);
+        // More places than one step passes over have nothing to join.
+        for day in 0..100 {
+            let place = Place { day, shard: shard_of(link) };
+            let click = CountedClick { link, at: start_of(day, 5), ..CountedClick::default() };
+            for _ in 0..if day == 90 { 8 } else { 1 } {
+                days::append(&conn, place, &words, &mut numbering, (&[click], &[])).unwrap();
+            }
+            days::fold_all(&conn, place).unwrap();
+        }
+        let n_chunks = || -> i64 {
+            conn.query_row("SELECT count(*) FROM click_events", [], |row| row.get(0)).unwrap()
+        };
+        let mut upkeep = Upkeep::new(&conn, Arc::default()).unwrap();
+        upkeep.load.busy = true;
+        assert!(!upkeep.joins(), "redirects come first");
+        while upkeep.joiner.is_due() {
+            // Other tests may take all processors.
+            upkeep.load.busy = false;
+            upkeep.idle(&conn);
+        }
+        assert_eq!(n_chunks(), 100);
     }
 
     #[test]
