@@ -253,6 +253,13 @@ pub trait ClickStore: Send + Sync + 'static {
 
     /// Removes some of what is older than it is kept, the oldest first; true when more is left.
     async fn prune(&self, keep: Retention) -> StorageResult<bool>;
+
+    /// Makes one of the sums that questions about workspaces are known to need, of days that are
+    /// over, while there is time to spare; true when more may be to be made. A store that answers
+    /// fast without needs no more.
+    async fn roll_up(&self) -> StorageResult<bool> {
+        Ok(false)
+    }
 }
 
 /// The first UTC days, since the epoch, of which something is kept.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod accounts;
+mod ahead;
 mod clicks;
 mod counts;
 mod damage;
@@ -20,6 +21,7 @@ mod spoilt;
 mod sums;
 mod tell;
 mod workspaces;
+mod zones;
 
 use shunt::storage::embedded::{Embedded, Mode};
 use shunt::storage::memory::MemoryStore;
@@ -123,6 +125,11 @@ suite! {
         buckets_of_a_workspace_tell_its_visitors,
         a_later_click_on_an_old_day_is_in_the_next_answer,
         past_destinations_tell_where_earlier_versions_led,
+    }
+    zones {
+        zones_and_filters_are_told_as_later_clicks_come,
+        zones_and_filters_are_told_after_clicks_were_erased,
+        zones_and_filters_are_told_as_links_change,
     }
     events {
         a_click_comes_back_field_by_field,

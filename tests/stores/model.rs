@@ -25,6 +25,8 @@ use crate::tell::{Told, ask};
 const MIDNIGHT: i64 = 20_500 * 86_400_000;
 const HOUR: i64 = 3_600_000;
 const LINKS: usize = 12;
+/// Links that there are at first.
+const LINKS_AT_FIRST: usize = 9;
 
 #[derive(Clone, Debug)]
 struct Shape {
@@ -48,6 +50,11 @@ enum Step {
     Reopen,
     Erase(usize),
     Delete(usize),
+    /// Gives a link the tag or takes it off.
+    Retag(usize),
+    /// Makes the next link.
+    Claim,
+    MakeAhead,
     Ask(Vec<Question>),
 }
 
@@ -67,6 +74,10 @@ fn time() -> impl Strategy<Value = i64> {
         -40 * HOUR..40 * HOUR,
         (-40_i64..40, -1_i64..=1).prop_map(|(hour, beside)| hour * HOUR + beside),
         (-2_i64..=2, -1_i64..=1).prop_map(|(day, beside)| day * 24 * HOUR + beside),
+        // Midnight in a few zones.
+        (-2_i64..=1, 0_usize..3).prop_map(|(day, zone)| {
+            day * 24 * HOUR + [5 * HOUR, 37 * HOUR / 2, 73 * HOUR / 4][zone]
+        }),
     ]
 }
 
@@ -108,12 +119,16 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Reopen),
         1 => (0..LINKS).prop_map(Step::Erase),
         1 => (0..LINKS).prop_map(Step::Delete),
+        1 => (0..LINKS).prop_map(Step::Retag),
+        1 => Just(Step::Claim),
+        1 => Just(Step::MakeAhead),
     ]
 }
 
 fn links() -> Vec<Link> {
     let one = |n: usize| Link {
-        id: Id(1_000 + n as u64 * 7),
+        // One that is made later has an older id than all others.
+        id: Id(if n == 10 { 500 } else { 1_000 + n as u64 * 7 }),
         workspace: if n % 4 == 3 { Id(78) } else { HOME },
         domain: DomainId(n as u32 % 2),
         tags: if n.is_multiple_of(3) { vec!["red".into()] } else { Vec::new() },
@@ -126,6 +141,7 @@ fn word(flush: &mut Flush, byte: u8, texts: &[&[&str]]) -> shunt::domain::words:
     flush.word(texts[byte as usize % texts.len()])
 }
 
+/// Links that are not made yet have no clicks.
 fn made(flush: &mut Flush, shape: &Shape, serial: u32, links: &[Link]) -> CountedClick {
     let [agent, place, referrer, language, utm] = shape.words;
     CountedClick {
@@ -137,7 +153,7 @@ fn made(flush: &mut Flush, shape: &Shape, serial: u32, links: &[Link]) -> Counte
         referrer: word(flush, referrer, &[&[], &["a.example", "https://a"], &["a.example"]]),
         language: word(flush, language, &[&[], &["de"], &["fr"]]),
         utm: word(flush, utm, &[&[], &["mail"], &["", "", "spring"]]),
-        ..click(links[shape.link].id, Timestamp(MIDNIGHT + shape.at), serial)
+        ..click(links[shape.link % links.len()].id, Timestamp(MIDNIGHT + shape.at), serial)
     }
 }
 
@@ -171,8 +187,8 @@ impl Question {
         };
         match self.of % 8 {
             0 | 1 => workspace(None, None),
-            2 => workspace(Some("red"), None),
-            3 => workspace(None, Some(DomainId(1))),
+            2 | 3 => workspace(Some("red"), None),
+            4 => workspace(None, Some(DomainId(1))),
             _ => StatsOf::Link(links[self.of as usize % LINKS].id),
         }
     }
@@ -206,8 +222,9 @@ async fn run(path: &Path, steps: &[Step]) {
     Secrets::open_or_create(path).unwrap();
     let mut store = Embedded::open(path, Mode::Create).unwrap();
     let mut links = links();
-    prepare(&memory, &links).await;
-    prepare(&store.stores(), &links).await;
+    let mut n_links = LINKS_AT_FIRST;
+    prepare(&memory, &links[..n_links]).await;
+    prepare(&store.stores(), &links[..n_links]).await;
     // After the steps, everything is asked once more.
     let whole = |of| Question {
         of,
@@ -231,7 +248,7 @@ async fn run(path: &Path, steps: &[Step]) {
                         n += stores.clicks.resume(id).await.unwrap();
                     }
                 }
-                let sent = Arc::new(vec![segment((clicks, surplus), &links, n)]);
+                let sent = Arc::new(vec![segment((clicks, surplus), &links[..n_links], n)]);
                 for stores in &both {
                     stores.clicks.flush(Arc::clone(&sent)).await.unwrap();
                     if *again {
@@ -250,10 +267,32 @@ async fn run(path: &Path, steps: &[Step]) {
                 }
             }
             Step::Delete(at) => {
-                links[*at] = Link { status: LinkStatus::Deleted, ..next(&links[*at]) };
+                let at = at % n_links;
+                links[at] = Link { status: LinkStatus::Deleted, ..next(&links[at]) };
                 for stores in &both {
-                    stores.links.replace(links[*at].clone()).await.unwrap();
+                    stores.links.replace(links[at].clone()).await.unwrap();
                 }
+            }
+            Step::Retag(at) => {
+                let at = at % n_links;
+                if links[at].status != LinkStatus::Deleted {
+                    let was_red = !links[at].tags.is_empty();
+                    let tags = if was_red { Vec::new() } else { vec!["red".into()] };
+                    links[at] = Link { tags, ..next(&links[at]) };
+                    for stores in &both {
+                        stores.links.replace(links[at].clone()).await.unwrap();
+                    }
+                }
+            }
+            Step::Claim if n_links < LINKS => {
+                for stores in &both {
+                    prepare(stores, &links[n_links..=n_links]).await;
+                }
+                n_links += 1;
+            }
+            Step::Claim => (),
+            Step::MakeAhead => {
+                store.make_all_ahead().await.unwrap();
             }
             Step::Ask(questions) => {
                 for question in questions {

@@ -20,7 +20,7 @@ use crate::storage::{ClickStore, Retention};
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Yesterday's key is kept so long into the day, for clicks that are still to be counted.
 const KEY_GRACE_MS: i64 = 3_600_000;
-/// Steps of removing what is old that follow each other, and the pause between them.
+/// Steps of removing what is old, or of adding up, that follow each other, and the pause between.
 const STEPS_MAX: u32 = 1_000;
 const STEP_PAUSE: Duration = Duration::from_millis(20);
 const DAY_MS: i64 = 86_400_000;
@@ -33,6 +33,7 @@ pub(super) fn start(shared: &Arc<Shared>, ctx: &mut Context<ClickCounter>) {
             tokio::time::sleep(LOOK_EVERY).await;
             rotate_keys(&shared).await;
             prune(&*shared.store, &shared.config, shared.clock.now()).await;
+            roll_up(&*shared.store).await;
         }
     };
     ctx.spawn(actix::fut::wrap_future(looks));
@@ -66,6 +67,7 @@ pub async fn keep_house(store: Arc<dyn ClickStore>, config: ClicksConfig, clock:
             debug!(%error, "the keys of visitors are looked after later");
         }
         prune(&*store, &config, now).await;
+        roll_up(&*store).await;
     }
 }
 
@@ -82,6 +84,20 @@ async fn prune(store: &dyn ClickStore, config: &ClicksConfig, now: Timestamp) {
             Ok(false) => break,
             Err(error) => {
                 warn!(%error, "old clicks are removed later");
+                break;
+            }
+        }
+    }
+}
+
+/// Has sums made of days that are over.
+async fn roll_up(store: &dyn ClickStore) {
+    for _ in 0..STEPS_MAX {
+        match store.roll_up().await {
+            Ok(true) => tokio::time::sleep(STEP_PAUSE).await,
+            Ok(false) => break,
+            Err(error) => {
+                debug!(%error, "sums of days are made by whoever asks for them");
                 break;
             }
         }

@@ -254,7 +254,9 @@ impl Period {
 
 fn default_from(to: Timestamp, asked: Option<Interval>, zone: Tz) -> Timestamp {
     if asked == Some(Interval::Minute) {
-        return to.plus_millis(-DEFAULT_MINUTES_MS);
+        // From the beginning of a minute, so that the first bucket is a whole one.
+        let from = to.plus_millis(-DEFAULT_MINUTES_MS);
+        return from.plus_millis(-from.0.rem_euclid(MINUTE_MS));
     }
     let last_day = clocks::date(to.plus_millis(-1), zone);
     clocks::day_start(last_day - Days::new(DEFAULT_DAYS - 1), zone)

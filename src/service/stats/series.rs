@@ -41,6 +41,8 @@ pub struct Point {
 /// Parts of buckets that each lie in one UTC day, counted from single clicks.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
+    /// Where the period begins: what is before it is asked for, but does not count.
+    from: Timestamp,
     bounds: Vec<Timestamp>,
     stats: Vec<BucketStats>,
 }
@@ -61,14 +63,17 @@ impl Pieces {
         if buckets.iter().all(|bucket| full(bucket.start) && full(bucket.end)) {
             return None;
         }
-        let edges = buckets.iter().map(|bucket| bucket.start);
+        // Whole UTC days, cut alike whenever they are asked for: stores keep what they found.
+        let first = start_of(day_of(period.from), 0).min(period.from);
+        let all = Period { from: first, to, ..*period }.buckets();
+        let edges = all.iter().map(|bucket| bucket.start);
         let midnights = (day_of(period.from) + 1..=day_of(to)).map(|day| start_of(day, 0));
-        let within = |at: &Timestamp| (period.from..to).contains(at);
+        let within = |at: &Timestamp| (first..to).contains(at);
         let mut bounds: Vec<Timestamp> = edges.chain(midnights).filter(within).collect();
-        bounds.extend([period.from, to]);
+        bounds.extend([first, period.from, to]);
         bounds.sort_unstable();
         bounds.dedup();
-        Some(Self { bounds, stats: Vec::new() })
+        Some(Self { from: period.from, bounds, stats: Vec::new() })
     }
 
     pub(super) fn bounds(&self) -> Vec<Timestamp> {
@@ -84,7 +89,8 @@ impl Pieces {
     /// that came since.
     fn of_day(&self, day: u32, known: Counts) -> Option<impl Iterator<Item = Piece<'_>>> {
         let at = |day| self.bounds.partition_point(|bound| *bound < start_of(day, 0));
-        let range = at(day).min(self.stats.len())..at(day + 1).min(self.stats.len());
+        let first = at(day).max(self.bounds.partition_point(|bound| *bound < self.from));
+        let range = first.min(self.stats.len())..at(day + 1).min(self.stats.len());
         let mut counts = Counts::default();
         self.stats[range.clone()].iter().for_each(|stats| counts.add(stats.counts));
         let complete = counts.people >= known.people && counts.bots >= known.bots;
@@ -295,13 +301,14 @@ mod tests {
         let starts: Vec<_> =
             pieces.bounds().iter().map(|at| (at.0 - period.from.0) / 1_800_000).collect();
         // Local midnights at half past six UTC, and the UTC midnights between them.
-        assert_eq!(starts, [0, 11, 48, 59, 96]);
+        // And what of the first UTC day is before the period.
+        assert_eq!(starts, [-37, 0, 11, 48, 59, 96]);
         let piece = |people, visitors| BucketStats {
             counts: counts(people, 0),
             visitors: counts(visitors, 0),
             ..BucketStats::default()
         };
-        pieces.fill(vec![piece(0, 0), piece(3, 2), piece(4, 3), piece(0, 0)]);
+        pieces.fill(vec![piece(9, 9), piece(0, 0), piece(3, 2), piece(4, 3), piece(0, 0)]);
         let days = |n| {
             let whole = day(vec![hour(18, n, 0, &[1, 2, 3])]);
             vec![(FIRST, whole)]

@@ -67,6 +67,10 @@ impl ClickStore for Embedded {
     async fn prune(&self, keep: Retention) -> StorageResult<bool> {
         self.write("prune_clicks", move |conn| prune::prune(conn, keep)).await
     }
+
+    async fn roll_up(&self) -> StorageResult<bool> {
+        self.make_ahead().await
+    }
 }
 
 fn position(conn: &Connection, segment: SegmentId) -> Outcome<u64> {

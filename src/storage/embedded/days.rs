@@ -442,6 +442,14 @@ pub(super) fn places_with_something(conn: &Connection, day: u32) -> Outcome<Vec<
     Ok(found)
 }
 
+/// The first day from `day` on of which there are single clicks.
+pub(super) fn next_day_of_chunks(conn: &Connection, day: u32) -> Outcome<Option<u32>> {
+    let id: Option<i64> = conn
+        .prepare_cached("SELECT min(id) FROM click_events WHERE id >= ?1 AND id < ?2")?
+        .query_row((Place { day, shard: 0 }.chunk(0), ASIDE), |row| row.get(0))?;
+    Ok(id.map(|id| Place::of_chunk(id).day))
+}
+
 /// The first day of which there are single clicks.
 pub(super) fn first_day_of_chunks(conn: &Connection) -> Outcome<Option<u32>> {
     let id: Option<i64> = conn

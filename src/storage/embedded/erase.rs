@@ -11,8 +11,9 @@ use super::fold::{fold_all, write_page};
 use super::mend::{self, mend};
 use super::pages::{self, PageKind, group_of, page_id, shard_of};
 use super::schema::CLICK_SHARDS;
+use super::stats::shelf;
 use super::sums::Numbering;
-use super::{deltas, epochs, unfolded};
+use super::{deltas, unfolded};
 use crate::domain::id::Id;
 
 /// Removes everything that is known of the clicks of a link. Reads all pages and chunks of its
@@ -56,7 +57,7 @@ fn erase_from_pages(conn: &Connection, kind: PageKind, shard: u64, link: Id) -> 
         write_page(conn, kind, id, &page)?;
         if let Some(minutes) = NonZero::new(kind.minutes()) {
             // The page may be all that is known of the day.
-            epochs::touch(conn, (u64::from(id as u32) * u64::from(minutes.get()) / 1_440) as u32)?;
+            shelf::forget(conn, (u64::from(id as u32) * u64::from(minutes.get()) / 1_440) as u32)?;
         }
     }
     Ok(())
@@ -126,8 +127,7 @@ fn erase_from_place(conn: &Connection, place: Place, link: Id) -> Outcome<()> {
     if is_spoilt {
         days::fold_all(conn, place)?;
     }
-    conn.prepare_cached("DELETE FROM click_rollups WHERE day = ?1")?.execute([place.day])?;
-    epochs::touch(conn, place.day)
+    shelf::forget(conn, place.day)
 }
 
 /// Writes a chunk anew, or removes it when nothing is left of it.

@@ -34,6 +34,11 @@ impl Load {
         self.busy = spent > wall.as_micros() * self.processors * BUSY_PERCENT;
         (self.looked_at, self.used) = (Instant::now(), used);
     }
+
+    /// Does not count work that yields to others anyway.
+    pub(super) fn leave_out(&mut self, own: Duration) {
+        self.used += own;
+    }
 }
 
 /// Processor time of all threads so far.

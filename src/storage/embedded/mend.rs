@@ -188,6 +188,7 @@ pub(super) fn mend_sums(conn: &Connection, place: Place) -> Outcome<Mark> {
     }
     mark.pending = days::n_clicks_from(conn, place, mark.folded_seq)?;
     mark.write(conn, place)?;
+    epochs::touch(conn, place.day)?;
     if mark.folded_seq == 0 {
         days::fold_all(conn, place)?;
     }

@@ -53,6 +53,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use self::fault::{Fault, Outcome};
 use self::readers::{Lane, Readers};
+use self::stats::ahead::Ahead;
 use self::upkeep::Upkeep;
 use self::writer::Writer;
 use crate::domain::units::Size;
@@ -106,6 +107,7 @@ struct Inner {
     hurry: Arc<AtomicBool>,
     /// The log holds something that was destroyed, and is to be written back and cut off.
     cut_log: Arc<AtomicBool>,
+    ahead: Ahead,
 }
 
 impl Embedded {
@@ -161,9 +163,8 @@ impl Embedded {
         let start = |(upkeep, conn)| Writer::start(conn, upkeep, Arc::clone(&file));
         let writer = writing.map(start).transpose().map_err(refuse)?;
         let readers = Readers::start(short, long, Arc::clone(&file)).map_err(refuse)?;
-        Ok(Self {
-            inner: Arc::new(Inner { writer, readers, last: Mutex::new(last), hurry, cut_log }),
-        })
+        let (last, ahead) = (Mutex::new(last), Ahead::new());
+        Ok(Self { inner: Arc::new(Inner { writer, readers, last, hurry, cut_log, ahead }) })
     }
 
     /// The ports of this store.

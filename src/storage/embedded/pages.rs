@@ -218,6 +218,11 @@ impl<'a> Reader<'a> {
         Self::checked(body, |rest| checksum(id, rest))
     }
 
+    /// Of bytes without a checksum.
+    pub(super) const fn of(rest: &'a [u8]) -> Self {
+        Self { rest }
+    }
+
     fn checked(body: &'a [u8], checksum: impl FnOnce(&[u8]) -> u32) -> Outcome<Self> {
         let (crc, rest) = body.split_first_chunk::<4>().ok_or_else(damaged)?;
         if u32::from_le_bytes(*crc) != checksum(rest) {

@@ -11,6 +11,7 @@ use super::epochs;
 use super::fault::Outcome;
 use super::pages::{PageKind, page_id};
 use super::schema::CLICK_SHARDS;
+use super::stats::shelf;
 use crate::storage::Retention;
 
 /// Chunks of clicks, and pages by minute, that one call removes.
@@ -45,7 +46,8 @@ fn prune_events(conn: &Connection, from: u32) -> Outcome<bool> {
              (SELECT id FROM click_events WHERE id < ?1 ORDER BY id LIMIT ?2)",
         )?
         .execute((end, ROWS_PER_STEP))?;
-    // A roll-up that does not cover all of them could not add the others any more.
+    // A roll-up that does not cover all of them could not add the others any more, and parts of the
+    // day are told by the hour from now on, whoever asked for them before.
     epochs::touch(conn, day)?;
     Ok(removed as i64 == ROWS_PER_STEP)
 }
@@ -73,9 +75,8 @@ fn prune_details(conn: &Connection, from: u32) -> Outcome<()> {
         conn.prepare_cached(&format!("DELETE FROM {table} WHERE id >= ?1 AND id < ?2"))?
             .execute(places(day))?;
     }
-    conn.prepare_cached("DELETE FROM click_rollups WHERE day = ?1")?.execute([day])?;
-    // Counted on, not begun again: a roll-up in the making is of another epoch.
-    epochs::touch(conn, day)
+    // Its epoch is counted on, not begun again: a roll-up in the making is of another one.
+    shelf::forget(conn, day)
 }
 
 /// Removes what versions before single clicks were kept left: minutes, which nobody asks for any

@@ -199,6 +199,35 @@ const STEPS: &[&str] = &[
         FROM (SELECT *, (id & ~(1 << 61)) >> 38 AS day FROM click_events_4);
     DROP TABLE click_events_4;
 ",
+    "
+    -- What is asked of workspaces: which links (a filter as text), and what of each day (kind, and
+    -- the minutes at which it is cut).
+    CREATE TABLE click_questions (
+        id INTEGER PRIMARY KEY,
+        workspace INTEGER NOT NULL,
+        filter TEXT NOT NULL,
+        kind INTEGER NOT NULL,
+        cuts BLOB NOT NULL,
+        -- The newest day of clicks when it was asked last, zero if it never was, and how many days
+        -- before that its first and its last day were.
+        asked INTEGER NOT NULL,
+        back INTEGER NOT NULL,
+        fore INTEGER NOT NULL,
+        -- What is kept for it.
+        bytes INTEGER NOT NULL,
+        UNIQUE (workspace, filter, kind, cuts)
+    ) STRICT;
+    -- What a question is told of a day, as of an epoch of that day. Made again when it is asked.
+    DROP TABLE click_rollups;
+    CREATE TABLE click_rollups (
+        question INTEGER NOT NULL,
+        day INTEGER NOT NULL,
+        epoch INTEGER NOT NULL,
+        additions INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (question, day)
+    ) STRICT;
+",
 ];
 
 /// The newest layout that this build knows.

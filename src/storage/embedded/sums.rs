@@ -182,7 +182,7 @@ fn read_times(reader: &mut Reader<'_>) -> Outcome<Option<Times>> {
     Ok(Some(Times { first: time(first)?, last: time(last)? }))
 }
 
-fn put_sketch(out: &mut Vec<u8>, sketch: &Sketch) {
+pub(super) fn put_sketch(out: &mut Vec<u8>, sketch: &Sketch) {
     if sketch.is_empty() {
         out.push(0);
         return;
@@ -193,7 +193,7 @@ fn put_sketch(out: &mut Vec<u8>, sketch: &Sketch) {
     out.extend_from_slice(&bytes);
 }
 
-fn read_sketch(reader: &mut Reader<'_>) -> Outcome<Sketch> {
+pub(super) fn read_sketch(reader: &mut Reader<'_>) -> Outcome<Sketch> {
     let len = reader.count(1)?;
     if len == 0 {
         return Ok(Sketch::default());

@@ -266,7 +266,7 @@ impl Upkeep {
 }
 
 /// Days since the epoch, by the machine's clock.
-fn today() -> u32 {
+pub(super) fn today() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_secs() / 86_400) as u32
 }

@@ -147,6 +147,7 @@ metered_ports! {
         "erase_clicks" = erase(link: Id) -> ();
         "visitor_keys" = visitor_keys(oldest: u32, today: u32) -> Vec<(u32, VisitorKey)>;
         "prune_clicks" = prune(keep: Retention) -> bool;
+        "roll_up_clicks" = roll_up() -> bool;
     }
     Stats wraps StatsStore {
         "stats_days" = days(of: StatsOf, from: Timestamp, to: Timestamp) -> RangeStats;

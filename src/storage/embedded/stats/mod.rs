@@ -1,10 +1,14 @@
 //! Reads statistics: sums from pages of days, single clicks where a page does not tell enough, and
 //! what is not folded yet.
 
+pub(super) mod ahead;
 mod buckets;
 mod events;
 mod link;
+mod members;
 mod rollup;
+pub(super) mod shelf;
+mod slices;
 mod workspace;
 
 use std::ops::Range;
@@ -40,13 +44,11 @@ impl StatsStore for Embedded {
                 self.read("stats_days", Lane::Long, move |conn| link::days(conn, link, span)).await
             }
             StatsOf::Workspace { id, tag, domain } => {
-                let links = workspace::Choice { workspace: id, tag, domain };
-                let (stats, fresh) = self
+                let links = members::Choice { workspace: id, tag, domain };
+                let (stats, leaves) = self
                     .read("stats_days", Lane::Long, move |conn| workspace::days(conn, &links, span))
                     .await?;
-                if !fresh.is_empty() {
-                    self.keep_rollups(id, fresh).await;
-                }
+                self.keep(leaves).await;
                 Ok(stats)
             }
         }
@@ -57,8 +59,11 @@ impl StatsStore for Embedded {
         of: StatsOf,
         bounds: Vec<Timestamp>,
     ) -> StorageResult<Vec<BucketStats>> {
-        self.read("stats_buckets", Lane::Long, move |conn| buckets::buckets(conn, &of, &bounds))
-            .await
+        let (buckets, leaves) = self
+            .read("stats_buckets", Lane::Long, move |conn| buckets::buckets(conn, &of, &bounds))
+            .await?;
+        self.keep(leaves).await;
+        Ok(buckets)
     }
 
     async fn events(&self, query: EventQuery) -> StorageResult<Vec<ClickEvent>> {

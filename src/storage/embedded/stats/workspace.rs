@@ -5,12 +5,13 @@ use std::mem;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use foldhash::HashSet;
 use rusqlite::Connection;
 
-use super::rollup::{self, Rollup};
+use super::members::{Choice, Members};
+use super::rollup::Rollup;
+use super::shelf::{Cover, Leaves, Made, Shape, Shelf};
+use super::slices::part_of;
 use super::{Span, each_hour, is_damage, known_days, tell_damaged_page};
-use crate::domain::code::DomainId;
 use crate::domain::counted::{CountedClick, Surplus};
 use crate::domain::day::{Counts, DayStats, Dimension, Parts, Row, day_of, start_of};
 use crate::domain::id::Id;
@@ -21,35 +22,17 @@ use crate::storage::embedded::chunks::{self, Chunk};
 use crate::storage::embedded::clicks::read_page;
 use crate::storage::embedded::days::{self, DayPage, Mark, Place, has_all_chunks, places};
 use crate::storage::embedded::epochs::Epoch;
-use crate::storage::embedded::fault::{Fault, Outcome};
-use crate::storage::embedded::pages::{PageKind, damaged, page_id, shard_of};
+use crate::storage::embedded::fault::{Fault, Outcome, or_damaged};
+use crate::storage::embedded::pages::{PageKind, damaged, page_id};
 use crate::storage::embedded::schema::{CLICK_GROUPS, CLICK_SHARDS};
-use crate::storage::embedded::{signed, unfolded, unsigned};
-
-/// Chunks behind a roll-up at which it is made again.
-const CHUNKS_BEHIND_MAX: u32 = 256;
-
-/// Which links.
-pub(super) struct Choice {
-    pub(super) workspace: Id,
-    pub(super) tag: Option<String>,
-    pub(super) domain: Option<DomainId>,
-}
-
-/// Links as they were chosen.
-pub(super) enum Members {
-    All,
-    /// And the shards in which they are.
-    Some(HashSet<u64>, Box<[bool; CLICK_SHARDS as usize]>),
-}
+use crate::storage::embedded::unfolded;
+use crate::storage::embedded::upkeep::today;
 
 /// Clicks by link and version.
 type ByLink = HashMap<(Id, u32), Counts, foldhash::fast::RandomState>;
 
 /// Longest that one question about a workspace may take.
 const QUESTION_MAX: Duration = Duration::from_secs(20);
-/// Roll-ups that one question leaves behind; the next one makes others.
-const ROLLUPS_PER_QUESTION: usize = 64;
 
 /// Sums of a day, in the making.
 #[derive(Default)]
@@ -62,61 +45,6 @@ pub(super) struct DaySum {
     links: ByLink,
 }
 
-impl Choice {
-    pub(super) fn members(&self, conn: &Connection) -> Outcome<Members> {
-        let only: (i64, Option<i64>) =
-            conn.query_row("SELECT count(*), max(id) FROM workspaces", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
-        let is_only = only == (1, Some(signed(self.workspace)));
-        if is_only && self.tag.is_none() && self.domain.is_none() {
-            return Ok(Members::All);
-        }
-        // Each half by an index of its own: links that are not deleted, and those that are.
-        let mut statement = conn.prepare_cached(if self.tag.is_some() {
-            "SELECT links.id FROM link_tags AS tagged CROSS JOIN links ON links.id = tagged.link
-             WHERE tagged.workspace = ?1 AND tagged.tag = ?3 AND (?2 IS NULL OR domain = ?2)
-             UNION ALL SELECT id FROM links WHERE workspace = ?1 AND status = 4
-             AND (?2 IS NULL OR domain = ?2) AND tags IS NOT NULL
-             AND EXISTS (SELECT 1 FROM json_each(links.tags) WHERE value = ?3)"
-        } else if self.domain.is_some() {
-            "SELECT id FROM links WHERE workspace = ?1 AND status <> 4 AND domain = ?2
-             UNION ALL SELECT id FROM links
-             WHERE workspace = ?1 AND status = 4 AND domain = ?2 AND ?3 IS NULL"
-        } else {
-            "SELECT id FROM links WHERE workspace = ?1 AND status <> 4 AND ?2 IS NULL
-             UNION ALL SELECT id FROM links WHERE workspace = ?1 AND status = 4 AND ?3 IS NULL"
-        })?;
-        let domain = self.domain.map(|domain| i64::from(domain.0));
-        let found = statement
-            .query_map((signed(self.workspace), domain, &self.tag), |row| row.get::<_, i64>(0))?;
-        let (mut ids, mut shards) = (HashSet::default(), Box::new([false; CLICK_SHARDS as usize]));
-        for id in found {
-            let id = unsigned(id?);
-            ids.insert(id.0);
-            shards[shard_of(id) as usize] = true;
-        }
-        Ok(Members::Some(ids, shards))
-    }
-}
-
-impl Members {
-    pub(super) fn has(&self, link: Id) -> bool {
-        match self {
-            Self::All => true,
-            Self::Some(ids, _) => ids.contains(&link.0),
-        }
-    }
-
-    /// Whether some of them may be in a shard.
-    pub(super) fn are_in(&self, shard: u64) -> bool {
-        match self {
-            Self::All => true,
-            Self::Some(_, shards) => shards[shard as usize],
-        }
-    }
-}
-
 /// What all steps of one question use.
 struct Work<'a> {
     conn: &'a Connection,
@@ -124,60 +52,84 @@ struct Work<'a> {
     lexicon: Lexicon,
 }
 
-/// The sums, and those of whole days that are worth to be kept.
+/// The sums, and those of days that are worth to be kept.
 pub(super) fn days(
     conn: &Connection,
     choice: &Choice,
     span: Span,
-) -> Outcome<(RangeStats, Vec<Rollup>)> {
+) -> Outcome<(RangeStats, Vec<Leaves>)> {
     let members = choice.members(conn)?;
-    let unfiltered = choice.tag.is_none() && choice.domain.is_none();
     let mut work = Work { conn, members: &members, lexicon: Lexicon::default() };
-    let (mut sums, mut fresh) = (BTreeMap::new(), Vec::new());
+    let mut shelf = Shelf::new(conn, choice, newest_day(conn)?, false);
+    let mut sums = BTreeMap::new();
     let began = Instant::now();
     for day in known_days(conn, 0..CLICK_SHARDS, span)? {
         if began.elapsed() > QUESTION_MAX {
             let text = format!("the question took longer than {QUESTION_MAX:?}");
             return Err(Fault::Batch { kind: StorageErrorKind::Unavailable, text });
         }
-        if !span.covers(day) {
-            let sum = sums.entry(day).or_insert_with(DaySum::default);
-            sum.add_part_of_day(&mut work, day, span)?;
-            continue;
-        }
-        let epoch = Epoch::read(conn, day)?;
-        let kept = match unfiltered {
-            true => rollup::read(conn, choice.workspace, day, epoch.epoch, &mut work.lexicon)?,
-            false => None,
-        };
-        let (mut sum, mut n_added) = (DaySum::default(), 0);
-        match kept {
-            Some(mut kept) => {
-                let (seen, next_seqs) = (kept.epoch, kept.next_seqs);
-                sum.base_links = kept.links;
-                sum.base_rows = mem::take(&mut kept.stats.rows);
-                sum.hours = kept.stats;
-                if seen != epoch {
-                    n_added = sum.add_later(&mut work, day, &next_seqs)?;
-                }
-            }
-            None => {
-                sum.add_whole_day(&mut work, day)?;
-                n_added = CHUNKS_BEHIND_MAX;
-            }
-        }
-        let behind = n_added >= CHUNKS_BEHIND_MAX || n_added > 0 && span.covers(day + 1);
-        if unfiltered && behind && fresh.len() < ROLLUPS_PER_QUESTION {
-            fresh.push(sum.rollup(day, epoch, next_seqs(conn, day)?, &work.lexicon));
-        }
-        sums.insert(day, sum);
+        sums.insert(day, work.day(&mut shelf, day, span)?);
     }
     for group in 0..CLICK_GROUPS {
         for chunk in unfolded::chunks(conn, group, None)? {
             add_chunk(&mut sums, &chunk, &members, span, &mut work.lexicon);
         }
     }
-    Ok((finish(sums, work.lexicon), fresh))
+    Ok((finish(sums, work.lexicon), shelf.leaves()))
+}
+
+/// Makes the sums of a day, or of a part of it, for whoever asks for them later.
+pub(super) fn ahead(
+    conn: &Connection,
+    choice: &Choice,
+    day: u32,
+    shape: &Shape,
+) -> Outcome<Vec<Leaves>> {
+    let members = choice.members(conn)?;
+    let mut work = Work { conn, members: &members, lexicon: Lexicon::default() };
+    let mut shelf = Shelf::new(conn, choice, newest_day(conn)?, true);
+    work.day(&mut shelf, day, shape.span(day))?;
+    Ok(shelf.leaves())
+}
+
+impl Work<'_> {
+    /// The sums of what is folded of a day, as far as the day lies in a span.
+    fn day(&mut self, shelf: &mut Shelf<'_>, day: u32, span: Span) -> Outcome<DaySum> {
+        let mut sum = DaySum::default();
+        let Some(shape) = part_of(day, span) else {
+            sum.add_part_of_day(self, day, span)?;
+            return Ok(sum);
+        };
+        let epoch = Epoch::read(self.conn, day)?;
+        let (members, lexicon) = (self.members, &mut self.lexicon);
+        let found =
+            shelf.find(&shape, (day, epoch), |found| Rollup::decode(found, members, lexicon))?;
+        let found = match found {
+            Some((rollup, seen)) if seen == epoch => return Ok(DaySum::of(rollup).0),
+            found => found,
+        };
+        // One that is damaged is met below, if it matters.
+        let marks = or_damaged(marks(self.conn, day))?;
+        let n_added = match (found, &marks) {
+            (Some((rollup, _)), Some(marks)) => {
+                let next_seqs;
+                (sum, next_seqs) = DaySum::of(rollup);
+                Some(sum.add_later(self, marks, &next_seqs, span)?)
+            }
+            _ if shape.is_whole_day() => {
+                sum.add_whole_day(self, day)?;
+                None
+            }
+            // What is known by the hour only is told anew, as it is with every later click.
+            _ if !sum.add_part_of_day(self, day, span)? => return Ok(sum),
+            _ => None,
+        };
+        let Some(marks) = marks else { return Ok(sum) };
+        let cover = Cover { census: self.members.census(), next_seqs: next_seqs(&marks) };
+        let made = Made { day, epoch, n_added, is_last: span.to <= start_of(day + 1, 0) };
+        shelf.leave(&shape, &made, |seal| sum.rollup(cover).encode(seal, self.lexicon.words()))?;
+        Ok(sum)
+    }
 }
 
 fn finish(sums: BTreeMap<u32, DaySum>, lexicon: Lexicon) -> RangeStats {
@@ -234,6 +186,14 @@ fn add_chunk(
 }
 
 impl DaySum {
+    /// What was kept, and by shard the first chunk that it does not cover.
+    fn of(kept: Rollup) -> (Self, Vec<u32>) {
+        let Rollup { cover, mut stats, links } = kept;
+        let base_rows = mem::take(&mut stats.rows);
+        let sum = Self { hours: stats, base_rows, base_links: links, ..Self::default() };
+        (sum, cover.next_seqs)
+    }
+
     /// Adds sums of a link whose words become those of the day by `word`.
     fn add(&mut self, link: Id, stats: &DayStats, mut word: impl FnMut(Word) -> Word) {
         self.hours.merge_hours(stats);
@@ -282,9 +242,11 @@ impl DaySum {
         self.add_counts(conn, day, members)
     }
 
-    fn add_part_of_day(&mut self, work: &mut Work<'_>, day: u32, span: Span) -> Outcome<()> {
+    /// Answers whether every single click was there to be told.
+    fn add_part_of_day(&mut self, work: &mut Work<'_>, day: u32, span: Span) -> Outcome<bool> {
         let (conn, members) = (work.conn, work.members);
         let (first, end) = places(day);
+        let mut complete = true;
         for place in (first..end).map(Place::of).filter(|place| members.are_in(place.shard)) {
             let mark = Mark::read(conn, place)?;
             if mark.next_seq == 0 {
@@ -294,6 +256,7 @@ impl DaySum {
                 self.add_chunks(work, place, 0..u32::MAX, span)?;
                 continue;
             }
+            complete = false;
             if let Some(body) = days::page_body(conn, place)? {
                 self.add_page(
                     &DayPage::decode(place, &body)?,
@@ -306,7 +269,8 @@ impl DaySum {
             }
             self.add_chunks(work, place, mark.folded_seq..u32::MAX, span)?;
         }
-        self.add_hours(conn, day, members, span)
+        self.add_hours(conn, day, members, span)?;
+        Ok(complete)
     }
 
     /// Adds what versions before single clicks were kept counted by hour.
@@ -385,29 +349,32 @@ impl DaySum {
     }
 
     /// Adds the chunks that a roll-up does not cover; answers how many there were.
-    fn add_later(&mut self, work: &mut Work<'_>, day: u32, next_seqs: &[u32]) -> Outcome<u32> {
-        let (conn, members) = (work.conn, work.members);
-        let span = Span { from: start_of(day, 0), to: start_of(day + 1, 0) };
+    fn add_later(
+        &mut self,
+        work: &mut Work<'_>,
+        marks: &[(Place, Mark)],
+        next_seqs: &[u32],
+        span: Span,
+    ) -> Outcome<u32> {
         let mut n_chunks = 0;
-        for (place, mark) in marks(conn, day)? {
+        for (place, mark) in marks {
             let covered = next_seqs[place.shard as usize];
-            if covered < mark.next_seq && members.are_in(place.shard) {
+            if covered < mark.next_seq && work.members.are_in(place.shard) {
                 n_chunks += mark.next_seq - covered;
-                self.add_chunks(work, place, covered..u32::MAX, span)?;
+                self.add_chunks(work, *place, covered..u32::MAX, span)?;
             }
         }
         Ok(n_chunks)
     }
 
-    fn rollup(&self, day: u32, epoch: Epoch, next_seqs: Vec<u32>, lexicon: &Lexicon) -> Rollup {
+    fn rollup(&self, cover: Cover) -> Rollup {
         let mut all: ByLink = self.links.clone();
         for one in &self.base_links {
             all.entry((one.link, one.version)).or_default().add(one.counts);
         }
         let mut stats = self.hours.clone();
         stats.set_rows(self.rows());
-        let (words, links) = (lexicon.words().clone(), in_order(&all));
-        Rollup { day, epoch, words, stats, links, next_seqs }
+        Rollup { cover, stats, links: in_order(&all) }
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -424,7 +391,7 @@ impl DaySum {
 }
 
 /// Places of a day and their marks.
-fn marks(conn: &Connection, day: u32) -> Outcome<Vec<(Place, Mark)>> {
+pub(super) fn marks(conn: &Connection, day: u32) -> Outcome<Vec<(Place, Mark)>> {
     let mut statement = conn.prepare_cached(
         "SELECT folded, pending, folded_seq, next_seq, checksum, id FROM click_marks
          WHERE id >= ?1 AND id < ?2",
@@ -438,10 +405,18 @@ fn marks(conn: &Connection, day: u32) -> Outcome<Vec<(Place, Mark)>> {
 }
 
 /// By shard, the chunk that comes next.
-fn next_seqs(conn: &Connection, day: u32) -> Outcome<Vec<u32>> {
+pub(super) fn next_seqs(marks: &[(Place, Mark)]) -> Vec<u32> {
     let mut next_seqs = vec![0; CLICK_SHARDS as usize];
-    for (place, mark) in marks(conn, day)? {
+    for (place, mark) in marks {
         next_seqs[place.shard as usize] = mark.next_seq;
     }
-    Ok(next_seqs)
+    next_seqs
+}
+
+/// The newest day that there are clicks of. A click of the future, from a clock that jumped, does
+/// not make it later than today.
+pub(super) fn newest_day(conn: &Connection) -> Outcome<u32> {
+    let newest: Option<i64> =
+        conn.prepare_cached("SELECT max(id) FROM click_marks")?.query_row([], |row| row.get(0))?;
+    Ok(newest.map_or(0, |id| Place::of(id).day).min(today()))
 }
