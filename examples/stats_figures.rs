@@ -3,14 +3,18 @@
 //!
 //! One link with a million clicks among 10,000 others that have `CLICKS` together, spread over 30
 //! days. Flushes per click, size on disk, and how long answers take: half of them, and all but 5 %.
+//! Of questions about the workspace, in some zones and with filters, also the very first, and the
+//! first after another day of clicks.
 
 #![expect(clippy::unwrap_used, reason = "a measurement that fails should say so at once")]
 
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shunt::domain::api_key::{ApiKey, Scopes};
 use shunt::domain::click::{ClickFlags, SegmentId};
 use shunt::domain::code::{Code, DomainId, LinkKey};
 use shunt::domain::counted::{CountedClick, SegmentClicks};
@@ -19,9 +23,11 @@ use shunt::domain::id::Id;
 use shunt::domain::link::Link;
 use shunt::domain::time::Timestamp;
 use shunt::domain::words::{Lexicon, Word};
+use shunt::service::stats::calendar::Period;
+use shunt::service::stats::{Bots, Question, Selection, of_workspace};
 use shunt::storage::embedded::{Embedded, Mode, database_file};
 use shunt::storage::secrets::Secrets;
-use shunt::storage::{EventQuery, StatsOf, Stores};
+use shunt::storage::{EventQuery, StatsOf, Stores, Workspace};
 
 const HOME: Id = Id(1);
 const LINKS: u64 = 10_000;
@@ -44,6 +50,8 @@ async fn main() {
     Secrets::open_or_create(folder).unwrap();
     let store = Embedded::open(folder, Mode::Create).unwrap();
     let stores = store.stores();
+    let workspace = Workspace { id: HOME, name: "home".into(), operator: true, created_at: START };
+    stores.accounts.bootstrap(workspace, key()).await.unwrap();
     let mut links: Vec<Link> = (0..=LINKS).map(link).collect();
     for some in links.chunks(1_000) {
         stores.links.claim(some.to_vec()).await.unwrap();
@@ -74,14 +82,17 @@ async fn main() {
     let (from, to) = (START, START.plus_millis(DAYS * DAY_MS));
     let hot = StatsOf::Link(id(0));
     let home = StatsOf::Workspace { id: HOME, tag: None, domain: None };
-    let tag = StatsOf::Workspace { id: HOME, tag: Some("tag-7".into()), domain: None };
     ask(&stores, "days of a link, 30 days", &hot, from, to, CALLS).await;
     ask(&stores, "days of a link, 30 days that begin at 5:30", &hot, later(from), later(to), 10)
         .await;
     ask(&stores, "days of a plain link", &StatsOf::Link(id(77)), from, to, CALLS).await;
-    ask(&stores, "days of the workspace, first call", &home, from, to, 1).await;
-    ask(&stores, "days of the workspace", &home, from, to, CALLS).await;
-    ask(&stores, "days of a tag", &tag, from, to, 5).await;
+    get_ahead(&store).await;
+    ask_reports(&stores, DAYS, CALLS).await;
+    // A day later, everything is asked again.
+    fill_days(&stores, n_clicks, DAYS..DAYS + 1, n_clicks / DAYS as u64).await;
+    store.settle().await.unwrap();
+    get_ahead(&store).await;
+    ask_reports(&stores, DAYS + 1, 0).await;
     let query = EventQuery { link: id(0), from, to, before: None, bots: None, limit: 100 };
     let plain = EventQuery { link: id(77), ..query };
     for (what, query) in [("of a link", query), ("of a plain link", plain)] {
@@ -138,6 +149,58 @@ async fn export(stores: &Stores, link: Id, n: u64) {
     say(&format!("listing a day of {n} clicks: {per_click:.1} µs per click"));
 }
 
+async fn get_ahead(store: &Embedded) {
+    let began = Instant::now();
+    let n_days = store.make_all_ahead().await.unwrap();
+    say(&format!("{n_days} days made ahead: {:.0} ms", began.elapsed().as_secs_f64() * 1e3));
+}
+
+/// Asks what `GET /api/v1/stats` asks on the last of `days`, 30 days back: once, then `n` times.
+async fn ask_reports(stores: &Stores, days: i64, n: usize) {
+    let now = START.plus_millis((days * 24 - 3) * DAY_MS / 24);
+    let first_day = now.plus_millis(-(DAYS - 1) * DAY_MS);
+    let first_day = chrono::DateTime::from_timestamp_millis(first_day.0).unwrap().date_naive();
+    let from = first_day.to_string();
+    let all = || Selection { workspace: HOME, tag: None, domain: None };
+    let tag = || Selection { tag: Some("tag-7".into()), ..all() };
+    let domain = || Selection { domain: Some(DomainId::DEFAULT), ..all() };
+    let [kolkata, kathmandu] = ["Asia/Kolkata", "Asia/Kathmandu"];
+    let questions = [
+        ("all", all(), None, None, "UTC"),
+        ("all", all(), None, None, "America/New_York"),
+        ("all", all(), None, None, kolkata),
+        ("all", all(), None, None, kathmandu),
+        ("all by hour", all(), Some(from.as_str()), Some("hour"), kolkata),
+        ("all by minute", all(), None, Some("minute"), "UTC"),
+        ("tag=", tag(), None, None, "UTC"),
+        ("tag=", tag(), None, None, "America/New_York"),
+        ("tag=", tag(), None, None, kolkata),
+        ("domain=", domain(), None, None, "UTC"),
+        ("domain=", domain(), None, None, "America/New_York"),
+        ("domain=", domain(), None, None, kolkata),
+    ];
+    for (what, selection, from, interval, zone) in questions {
+        let period = Period::parse(from, None, interval, Some(zone), now).unwrap();
+        let question = Question { period, bots: Bots::Exclude, top: 10, now };
+        let (mut first, mut times) = (None, Times::default());
+        for _ in 0..=n {
+            let began = Instant::now();
+            let told = of_workspace(stores, &selection, &question).await.unwrap();
+            let took = began.elapsed();
+            assert!(told.report.summary.clicks > 0);
+            match first {
+                None => first = Some(took),
+                Some(_) => times.0.push(took),
+            }
+        }
+        let first = first.unwrap_or_default().as_secs_f64() * 1e3;
+        say(&format!("{what} {zone}: first {first:.1} ms"));
+        if n > 0 {
+            times.tell(&format!("{what} {zone}"));
+        }
+    }
+}
+
 fn later(at: Timestamp) -> Timestamp {
     at.plus_millis(-330 * 60_000)
 }
@@ -167,6 +230,11 @@ impl Times {
 
 /// Sends all clicks in the order in which they come; answers how long the store took.
 async fn fill(stores: &Stores, n_clicks: u64) -> Duration {
+    fill_days(stores, 0, 0..DAYS, n_clicks).await
+}
+
+/// The same for days, after so many that were sent before.
+async fn fill_days(stores: &Stores, sent: u64, days: Range<i64>, n_clicks: u64) -> Duration {
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     let mut roll = move |sides: u64| {
         random ^= random << 13;
@@ -179,7 +247,9 @@ async fn fill(stores: &Stores, n_clicks: u64) -> Duration {
         let mut lexicon = Lexicon::default();
         let mut clicks: Vec<CountedClick> = (first..(first + FLUSH).min(n_clicks))
             .map(|index| {
-                let at = START.plus_millis((index as i64 * DAYS * DAY_MS) / n_clicks as i64);
+                let length = (days.end - days.start) * DAY_MS;
+                let passed = index as i64 * length / n_clicks as i64;
+                let at = START.plus_millis(days.start * DAY_MS + passed);
                 let link = if roll(n_clicks) < HOT_CLICKS { 0 } else { 1 + roll(LINKS) };
                 let (visitor, bot) = (1 + roll(200_000), roll(10) == 0);
                 one(id(link), at, visitor, bot, &mut roll, &mut lexicon)
@@ -188,8 +258,8 @@ async fn fill(stores: &Stores, n_clicks: u64) -> Duration {
         clicks.sort_by_key(|click| (click.link, click.at));
         let flush = Arc::new(vec![SegmentClicks {
             segment: SegmentId(1),
-            from_record: first,
-            to_record: first + FLUSH,
+            from_record: sent + first,
+            to_record: sent + first + FLUSH,
             words: Arc::new(lexicon.into_words()),
             clicks,
             surplus: Vec::new(),
@@ -225,6 +295,22 @@ fn one(
         referrer: word(500, |n| format!("site{n}.example\u{1f}https://site{n}.example/{n}")),
         language: word(20, |n| format!("l{n}")),
         utm: word(10, |n| format!("source{n}\u{1f}mail\u{1f}spring")),
+    }
+}
+
+fn key() -> ApiKey {
+    ApiKey {
+        id: Id(2),
+        workspace: HOME,
+        name: "first".into(),
+        prefix: "shunt_abcdef".into(),
+        digest: [0; 32],
+        scopes: Scopes::EVERYTHING,
+        created_at: START,
+        expires_at: None,
+        last_used_at: None,
+        uses: 0,
+        revoked_at: None,
     }
 }
 
