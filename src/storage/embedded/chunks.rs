@@ -19,6 +19,8 @@ use crate::domain::words::{Lexicon, Translation, Word, Words};
 /// Bit of a click's flags, in the store only: a visitor follows.
 const HAS_VISITOR: u8 = 128;
 const MINUTE_MS: i64 = 60_000;
+/// What a click takes in a chunk, about.
+const CLICK_BYTES: usize = 28;
 
 /// What a chunk holds.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -66,7 +68,7 @@ pub(super) fn encode(
         .chain(surplus.iter().map(|row| row.minute))
         .min()
         .unwrap_or(0);
-    let mut body = Vec::with_capacity(clicks.len() * 28);
+    let mut body = Vec::with_capacity(clicks.len() * CLICK_BYTES);
     let (mut clicks, mut surplus) = (clicks, surplus);
     let (mut n_links, mut previous, mut entries) = (0, 0, Vec::new());
     while let Some(link) = first_link(clicks, surplus) {
@@ -233,6 +235,7 @@ impl<'a> Walk<'a> {
 /// Unpacks a chunk.
 pub(super) fn decode(id: i64, body: &[u8]) -> Outcome<Chunk> {
     let (mut walk, mut chunk) = (Walk::open(id, body)?, Chunk::default());
+    chunk.clicks.reserve(body.len() / CLICK_BYTES);
     while let Some(part) = walk.next()? {
         walk.read(part, &mut chunk)?;
     }

@@ -15,10 +15,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use maxminddb::{MaxMindDbError, Reader};
+use bytes::Bytes;
+use maxminddb::{MaxMindDbError, Metadata as Meta, Reader};
 
 use super::record::{RawRecord, Record};
-use super::tree::Tree;
+use super::tree::{Starts, Tree};
 
 /// Largest file that is read, in bytes. The two city files of DB-IP have 63 and 71 MB.
 const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -73,8 +74,10 @@ pub(super) struct Stamp {
 
 /// A file that was read and checked.
 pub(super) struct Database {
-    reader: Reader<Vec<u8>>,
-    v6: bool,
+    reader: Reader<Bytes>,
+    /// The same bytes that the reader has.
+    bytes: Bytes,
+    starts: Starts,
     pub(super) about: About,
 }
 
@@ -134,26 +137,42 @@ impl Database {
     pub(super) fn check(bytes: Vec<u8>, ended: &AtomicBool) -> Result<Self, DatabaseError> {
         let reader = Reader::from_source(bytes.as_slice()).map_err(DatabaseError::Format)?;
         let about = check_records(&reader, &bytes, ended)?;
-        let v6 = reader.metadata().ip_version == 6;
-        let reader = Reader::from_source(bytes).map_err(DatabaseError::Format)?;
-        Ok(Self { reader, v6, about })
+        let starts = tree_of(reader.metadata(), &bytes).starts();
+        let bytes = Bytes::from(bytes);
+        let reader = Reader::from_source(bytes.clone()).map_err(DatabaseError::Format)?;
+        Ok(Self { reader, bytes, starts, about })
     }
 
     /// The number of the record of an address; equal records mostly have one number. Mapped IPv6
     /// addresses must have been made IPv4 before.
     #[inline]
     pub(super) fn record_number(&self, address: IpAddr) -> Option<u32> {
+        match address {
+            IpAddr::V4(v4) => {
+                let tree = tree_of(self.reader.metadata(), &self.bytes);
+                tree.record_number(v4, &self.starts)
+            }
+            IpAddr::V6(_) => self.number_by_reader(address),
+        }
+    }
+
+    /// The same as the reader finds it.
+    pub(super) fn number_by_reader(&self, address: IpAddr) -> Option<u32> {
         // The reader makes an error of this, with a text.
-        if address.is_ipv6() && !self.v6 {
+        if address.is_ipv6() && !self.has_v6() {
             return None;
         }
         // Files of more than 4 GiB are not opened.
         self.reader.lookup(address).ok()?.offset().map(|offset| offset as u32)
     }
 
+    fn has_v6(&self) -> bool {
+        self.reader.metadata().ip_version == 6
+    }
+
     /// What the record of an address says.
     pub(super) fn record(&self, address: IpAddr) -> Option<Record> {
-        if address.is_ipv6() && !self.v6 {
+        if address.is_ipv6() && !self.has_v6() {
             return None;
         }
         self.reader.lookup(address).ok()?.decode::<RawRecord<'_>>().ok()?.map(Record::from)
@@ -173,6 +192,15 @@ fn read(path: &Path, stamp: Stamp) -> Result<Vec<u8>, DatabaseError> {
     same.then_some(bytes).ok_or(DatabaseError::BeingWritten)
 }
 
+fn tree_of<'a>(metadata: &Meta, bytes: &'a [u8]) -> Tree<'a> {
+    Tree {
+        bytes,
+        n_nodes: metadata.node_count as usize,
+        side_bits: metadata.record_size,
+        v6: metadata.ip_version == 6,
+    }
+}
+
 /// Reads every record once that an address can lead to.
 fn check_records(
     reader: &Reader<&[u8]>,
@@ -180,13 +208,7 @@ fn check_records(
     ended: &AtomicBool,
 ) -> Result<About, DatabaseError> {
     let metadata = reader.metadata();
-    let tree = Tree {
-        bytes,
-        n_nodes: metadata.node_count as usize,
-        side_bits: metadata.record_size,
-        v6: metadata.ip_version == 6,
-    };
-
+    let tree = tree_of(metadata, bytes);
     let begun = Instant::now();
     let may_go_on = || match (ended.load(Ordering::Relaxed), begun.elapsed() > CHECK_MAX) {
         (true, _) => Err(DatabaseError::Ended),

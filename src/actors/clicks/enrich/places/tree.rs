@@ -1,4 +1,6 @@
-//! Walks the whole search tree of a database once, before it is used.
+//! The search tree of a database: walked whole once, before it is used, and then gone down for each
+//! IPv4 address, which most clicks come from. From the root that is some twenty steps through
+//! memory that no cache holds; sixteen of them are taken beforehand, for all addresses.
 //!
 //! A look-up goes down one way, at most 128 nodes, whatever a file says, so a tree that runs in
 //! circles does no harm later. It would to a check that follows every way: a hundred nodes whose
@@ -11,6 +13,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::database::DatabaseError;
 
 const ADDRESS_BITS: u8 = 128;
+
+/// The first bits of an IPv4 address that are gone down beforehand.
+const START_BITS: u8 = 16;
+/// Bytes between the tree and the records, which the numbers of records count in.
+const GAP_BYTES: usize = 16;
+
+/// Where the first bits of every IPv4 address lead, in a tree.
+pub(super) struct Starts(Box<[u32]>);
 
 /// The tree of a file, as its metadata describe it.
 pub(super) struct Tree<'a> {
@@ -64,6 +74,38 @@ impl Tree<'_> {
             }
         }
         Ok(records.len())
+    }
+
+    /// Goes down the first bits of every IPv4 address.
+    pub(super) fn starts(&self) -> Starts {
+        // In a tree of IPv6 addresses those of IPv4 begin with 96 zeros.
+        let root = if self.v6 { self.descend(0, 0, ADDRESS_BITS - 32) } else { 0 };
+        let start = |bits: u32| self.descend(root, bits << START_BITS, START_BITS) as u32;
+        Starts((0..1 << START_BITS).map(start).collect())
+    }
+
+    /// The number of the record of an IPv4 address, as the reader counts them: from the beginning
+    /// of all records.
+    #[inline]
+    pub(super) fn record_number(&self, address: Ipv4Addr, starts: &Starts) -> Option<u32> {
+        let bits = address.to_bits();
+        let start = starts.0[(bits >> START_BITS) as usize] as usize;
+        let target = self.descend(start, bits << START_BITS, 32 - START_BITS);
+        Some(target.checked_sub(self.n_nodes + GAP_BYTES)? as u32)
+    }
+
+    /// Goes down from `target` by the highest `n` bits of `bits`, as far as there are nodes.
+    #[inline]
+    fn descend(&self, mut target: usize, mut bits: u32, n: u8) -> usize {
+        for _ in 0..n {
+            if target >= self.n_nodes {
+                break;
+            }
+            // The tree was walked whole: every node has two sides.
+            target = self.side(target, (bits >> 31) as usize).unwrap_or(self.n_nodes);
+            bits <<= 1;
+        }
+        target
     }
 
     /// Where a side of a node leads: a node, nowhere (the number of nodes), or a record.
