@@ -219,3 +219,15 @@ async fn pages_stay_whole_while_chunks_come_are_joined_and_go() {
     }
     assert_eq!(seen, expected);
 }
+
+#[tokio::test]
+async fn clicks_are_told_by_a_check_wherever_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = create(folder.path());
+    let flush = |n| clicked(5, n, n + 1, &[(LINK, MINUTE, 20)]);
+    store.stores().clicks.flush(vec![flush(0)].into()).await.unwrap();
+    assert_eq!(verify(folder.path()).unwrap().clicks, 20, "not folded yet");
+    store.settle().await.unwrap();
+    store.stores().clicks.flush(vec![flush(1)].into()).await.unwrap();
+    assert_eq!(verify(folder.path()).unwrap().clicks, 40, "of both kinds");
+}

@@ -110,9 +110,15 @@ pub(super) fn take(conn: &Connection, group: u64, clicks_max: usize) -> Outcome<
     Ok(taken)
 }
 
-/// Checks every chunk; hands out what is wrong with those that do not parse.
-pub(super) fn check(conn: &Connection, group: u64) -> Outcome<()> {
-    each_body(conn, group, |id, body| decode(id, body).map(|_| ()))
+/// Checks every chunk; answers how many clicks they hold. Fails when one does not parse.
+pub(super) fn check(conn: &Connection, group: u64) -> Outcome<u64> {
+    let mut n = 0;
+    each_body(conn, group, |id, body| {
+        let chunk = decode(id, body)?;
+        n += (chunk.clicks.len() + chunk.surplus.len()) as u64;
+        Ok(())
+    })?;
+    Ok(n)
 }
 
 /// Sets every chunk aside that does not parse.

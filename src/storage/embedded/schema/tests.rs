@@ -149,6 +149,7 @@ async fn clicks_from_before_chunks_told_their_times_are_listed() {
              INSERT INTO of_old SELECT id | (1 << 61), n_clicks, body FROM click_events;
              DROP TABLE click_events;
              ALTER TABLE of_old RENAME TO click_events;
+             DROP TABLE click_questions;
              PRAGMA user_version = 4",
         )
         .unwrap();
