@@ -119,7 +119,7 @@ fn write() -> Written {
             keys: Vec::new(),
         })
         .expect("a journal can be opened");
-        let lane = sink.lane(metrics.worker());
+        let lane = sink.lane(metrics.worker()).expect("clicks are counted");
         (0..CLICKS).for_each(|n| lane.record(&click(n)));
         // Records get their checksums behind the writer; until then bytes may change unseen.
         loop {

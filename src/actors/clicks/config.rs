@@ -56,7 +56,8 @@ pub struct ClicksConfig {
     /// 1s; else it is read when the next flush is due.
     pub read_interval: Span,
     /// Shortest time between two flushes of counts to the store, 1ms to 4s. Slow flushes are made
-    /// less often, but at least every 4 s, so that statistics are never older than 5 s.
+    /// less often, but at least every 2 s, unless this is longer: statistics are never older than
+    /// 5 s.
     pub flush_interval: Span,
     /// Actors that count, 1 to 16, each on a thread of its own. One counts more than a million
     /// clicks per second.

@@ -37,7 +37,7 @@ const RECORDS_PER_ANSWER: usize = 2_000_000;
 /// A slow flush pauses this many times its own length, so that flushing takes a small part of
 /// the store's time, but never longer than `FLUSH_PAUSE_MAX`.
 const FLUSH_PAUSE_FACTOR: u32 = 50;
-const FLUSH_PAUSE_MAX: Duration = Duration::from_secs(4);
+const FLUSH_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// A store that does not answer for so long is asked again.
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
