@@ -78,7 +78,9 @@ impl Process {
         until("the accounts are even", || self.accounts_are_even()).await;
     }
 
+    /// As whoever scrapes sees them.
     fn accounts_are_even(&self) -> bool {
+        self.metrics.render().unwrap();
         let (accepted, dropped) = self.metrics.clicks();
         let in_journal = self.metrics.clicks_in_journal.get();
         accepted == self.metrics.clicks_counted.get() + in_journal as u64 + dropped
