@@ -450,14 +450,6 @@ pub(super) fn next_day_of_chunks(conn: &Connection, day: u32) -> Outcome<Option<
     Ok(id.map(|id| Place::of_chunk(id).day))
 }
 
-/// The first day of which there are single clicks.
-pub(super) fn first_day_of_chunks(conn: &Connection) -> Outcome<Option<u32>> {
-    let id: Option<i64> = conn
-        .prepare_cached("SELECT min(id) FROM click_events WHERE id < ?1")?
-        .query_row([ASIDE], |row| row.get(0))?;
-    Ok(id.map(|id| Place::of_chunk(id).day))
-}
-
 /// Number of a chunk among those of its place.
 pub(super) const fn sequence_of(id: i64) -> u32 {
     (id & ((1 << SEQUENCE_BITS) - 1)) as u32

@@ -31,7 +31,7 @@ pub(super) fn prune(conn: &Connection, keep: Retention) -> Outcome<bool> {
 }
 
 fn prune_events(conn: &Connection, from: u32) -> Outcome<bool> {
-    let Some(day) = days::first_day_of_chunks(conn)?.filter(|day| *day < from) else {
+    let Some(day) = days::next_day_of_chunks(conn, 0)?.filter(|day| *day < from) else {
         return Ok(false);
     };
     // Sums are kept longer: what waits for its page is added to it first.
@@ -68,7 +68,7 @@ fn prune_details(conn: &Connection, from: u32) -> Outcome<()> {
     let Some(day) = oldest.map(|id| Place::of(id).day).filter(|day| *day < from) else {
         return Ok(());
     };
-    if days::first_day_of_chunks(conn)?.is_some_and(|first| first <= day) {
+    if days::next_day_of_chunks(conn, 0)?.is_some_and(|first| first <= day) {
         return Ok(());
     }
     for table in ["click_days", "click_marks"] {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::members::Choice;
-use super::shelf::{KEPT_DAYS, Kind, Leaves, Seen, Shape, WHOLE_DAY};
+use super::shelf::{KEPT_DAYS, Kind, Leaves, Seen, Shape};
 use super::{buckets, workspace};
 use crate::storage::StorageResult;
 use crate::storage::embedded::epochs::Epoch;
@@ -154,7 +154,7 @@ fn next_task(conn: &Connection, last: Option<Place>) -> Outcome<Option<(Place, T
 
 /// In the order of their places, each with its days in order.
 fn tasks(conn: &Connection, newest: u32) -> Outcome<Vec<Task>> {
-    let plain = Shape { kind: Kind::Sums, cuts: WHOLE_DAY.to_vec() };
+    let plain = Shape::whole_day();
     let recent = newest.saturating_sub(RECENT_DAYS);
     let mut tasks = Vec::new();
     let workspaces: Vec<i64> = conn
@@ -233,7 +233,7 @@ mod tests {
     fn a_range_that_moves_on_begins_a_day_later() {
         let seen = |back, fore| Seen { asked: 500, back, fore };
         let shape = |cuts: &[u16], kind| Shape { kind, cuts: cuts.to_vec() };
-        let whole = shape(&WHOLE_DAY, Kind::Sums);
+        let whole = Shape::whole_day();
         assert_eq!(wanted(&whole, seen(3, 0), 501), [498, 499, 500]);
         assert_eq!(wanted(&whole, seen(400, 29), 501), [470, 471, 472]);
         assert!(wanted(&whole, seen(0, 0), 501).is_empty());

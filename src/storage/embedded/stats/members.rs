@@ -153,11 +153,16 @@ impl Roll {
         let newest: Option<i64> =
             conn.prepare_cached("SELECT max(id) FROM links")?.query_row([], |row| row.get(0))?;
         ids.sort_unstable();
+        Ok(Self::of(ids, newest.unwrap_or(i64::MIN)))
+    }
+
+    /// The ids are in order.
+    fn of(ids: Vec<i64>, newest: i64) -> Self {
         let hashes = ids.iter().scan(0, |hash, id| {
             *hash = mixed(*hash ^ *id as u64);
             Some(*hash)
         });
-        Ok(Self { hashes: hashes.collect(), ids, newest: newest.unwrap_or(i64::MIN) })
+        Self { hashes: hashes.collect(), ids, newest }
     }
 
     /// Of the links up to `newest`.
@@ -196,15 +201,10 @@ mod tests {
     #[test]
     fn a_census_holds_until_an_older_link_comes_or_goes() {
         let roll = |ids: &[i64], newest| {
-            let hashes = ids.iter().scan(0, |hash, id| {
-                *hash = mixed(*hash ^ *id as u64);
-                Some(*hash)
-            });
-            let roll = Roll { ids: ids.to_vec(), hashes: hashes.collect(), newest };
             Members::Some(Chosen {
                 ids: HashSet::default(),
                 shards: Box::new([false; CLICK_SHARDS as usize]),
-                roll: Some(roll),
+                roll: Some(Roll::of(ids.to_vec(), newest)),
             })
         };
         let before = roll(&[-3, 2, 5], 7).census();

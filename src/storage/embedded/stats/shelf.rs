@@ -26,7 +26,7 @@ use crate::storage::embedded::{Embedded, signed};
 /// Minutes of a day.
 pub(super) const DAY_MINUTES: u16 = 1_440;
 /// The cuts of a day that is asked as a whole.
-pub(super) const WHOLE_DAY: [u16; 2] = [0, DAY_MINUTES];
+const WHOLE_DAY: [u16; 2] = [0, DAY_MINUTES];
 /// Days before the newest of which more is kept than the sums of all clicks of whole days: the
 /// longest range that is told by day unasked.
 pub(super) const KEPT_DAYS: u32 = 93;
@@ -147,6 +147,10 @@ impl Seen {
 }
 
 impl Shape {
+    pub(super) fn whole_day() -> Self {
+        Self { kind: Kind::Sums, cuts: WHOLE_DAY.to_vec() }
+    }
+
     pub(super) fn is_whole_day(&self) -> bool {
         self.kind == Kind::Sums && self.cuts == WHOLE_DAY
     }
@@ -370,7 +374,7 @@ impl Leaves {
 /// Forgets the questions that were not asked for longest, as far as bounds are exceeded, and those
 /// that were not asked since `kept_from`.
 fn bound(conn: &Connection, workspace: Id, kept_from: u32) -> Outcome<()> {
-    let plain = Shape { kind: Kind::Sums, cuts: WHOLE_DAY.to_vec() }.encode();
+    let plain = Shape::whole_day().encode();
     let surplus: Vec<i64> = conn
         .prepare_cached(
             "SELECT id FROM
