@@ -302,6 +302,7 @@ fn key() -> ApiKey {
     ApiKey {
         id: Id(2),
         workspace: HOME,
+        user: None,
         name: "first".into(),
         prefix: "shunt_abcdef".into(),
         digest: [0; 32],

@@ -8,10 +8,12 @@ use clap::{Args, Subcommand};
 use crate::app::{self, Opened, Sharing};
 use crate::cli::{Failure, Outcome, block_on, complain, say};
 use crate::config::Settings;
+use crate::domain::account::Role;
 use crate::domain::api_key::{ApiKey, Scope, Scopes};
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
-use crate::service::keys::{Grant, KeyDraft, KeyError, KeyRing};
+use crate::service::access::{Credential, Grant};
+use crate::service::keys::{KeyDraft, KeyError, KeyRing};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
@@ -64,7 +66,14 @@ pub(super) async fn operator(opened: &Opened) -> Result<Grant, Failure> {
     let workspaces = opened.stores.accounts.workspaces().await.map_err(anyhow::Error::from)?;
     let own = workspaces.into_iter().find(|workspace| workspace.operator);
     let own = own.ok_or_else(|| Failure::failed("the store has no operator's workspace"))?;
-    Ok(Grant { key: Id(0), workspace: own.id, scopes: Scopes::EVERYTHING })
+    Ok(Grant {
+        credential: Credential::Key(Id(0)),
+        user: None,
+        workspace: own.id,
+        operator: true,
+        role: Role::Owner,
+        scopes: Scopes::EVERYTHING,
+    })
 }
 
 async fn create(ring: &KeyRing, grant: &Grant, args: CreateArgs) -> Outcome {
@@ -89,7 +98,7 @@ async fn create(ring: &KeyRing, grant: &Grant, args: CreateArgs) -> Outcome {
 }
 
 async fn list(ring: &KeyRing, grant: &Grant) -> Outcome {
-    let keys = ring.list(grant.workspace).await.map_err(anyhow::Error::from)?;
+    let keys = ring.list(grant).await.map_err(anyhow::Error::from)?;
     say(format_args!(
         "{:<20} {:<14} {:<9} {:<21} {:>8} {:<24} NAME",
         "ID", "PREFIX", "STATE", "LAST USED", "USES", "SCOPES"
@@ -111,7 +120,7 @@ async fn list(ring: &KeyRing, grant: &Grant) -> Outcome {
 }
 
 async fn revoke(ring: &KeyRing, grant: &Grant, id: Id) -> Outcome {
-    if ring.revoke(grant.workspace, id).await.map_err(anyhow::Error::from)? {
+    if ring.revoke(grant, id).await.map_err(anyhow::Error::from)? {
         say(format_args!("revoked {id}"));
         Ok(())
     } else {

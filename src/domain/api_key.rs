@@ -58,6 +58,10 @@ pub struct Scopes(u8);
 impl Scopes {
     pub const EVERYTHING: Self = Self(1 << Scope::All as u8);
 
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
     pub const fn from_bits(bits: u8) -> Self {
         Self(bits)
     }
@@ -80,6 +84,14 @@ impl Scopes {
         other.iter().all(|scope| self.allow(scope))
     }
 
+    /// What both of them allow.
+    #[must_use]
+    pub fn within(self, other: Self) -> Self {
+        let both = |scope: &Scope| self.allow(*scope) && other.allow(*scope);
+        let all = Scope::ALL.iter().copied().filter(both);
+        all.fold(Self::none(), Self::with)
+    }
+
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         Scope::ALL.iter().copied().filter(move |scope| self.0 & (1 << *scope as u8) != 0)
     }
@@ -97,6 +109,8 @@ pub type KeyDigest = [u8; 32];
 pub struct ApiKey {
     pub id: Id,
     pub workspace: Id,
+    /// On whose behalf it acts, and no longer than that user may; `None`: the workspace's own.
+    pub user: Option<Id>,
     pub name: String,
     /// First characters of the key, to recognise it by: `shunt_` and six more.
     pub prefix: String,

@@ -1,5 +1,6 @@
 //! What is true without any server: links, codes, ids, decisions. Pure: no async, no I/O, no clock.
 
+pub mod account;
 pub mod api_key;
 pub mod base62;
 pub mod bot;
@@ -9,6 +10,7 @@ pub mod counted;
 pub mod day;
 pub mod decide;
 pub mod destination;
+pub mod email;
 pub mod event;
 pub mod hot;
 pub mod id;

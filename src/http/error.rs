@@ -174,6 +174,10 @@ impl From<LinkError> for ApiError {
                 ProblemCode::Conflict,
                 "the link was changed by others at the same time; try again",
             ),
+            LinkError::NotYours => Self::new(
+                ProblemCode::Forbidden,
+                "another member of the workspace made this link; admins may change it",
+            ),
             LinkError::Blocked => Self::new(
                 ProblemCode::Forbidden,
                 "this link was blocked by the operator and cannot be changed",

@@ -20,8 +20,8 @@ use crate::domain::api_key::Scope;
 use crate::domain::id::Id;
 use crate::domain::limits::{BULK_BODY_BYTES_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use crate::domain::time::Timestamp;
+use crate::service::access::Grant;
 use crate::service::draft::{FieldCode, FieldError};
-use crate::service::keys::Grant;
 use crate::service::links::Precondition;
 
 /// Longest time for a body to arrive.
@@ -55,8 +55,9 @@ impl Caller {
         self.0.workspace
     }
 
-    pub(crate) fn key(&self) -> Id {
-        self.0.key
+    /// Who acts: the user, or the key that is nobody's.
+    pub(crate) fn actor(&self) -> Id {
+        self.0.actor()
     }
 
     pub(crate) fn grant(&self) -> &Grant {

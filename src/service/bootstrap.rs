@@ -83,6 +83,7 @@ pub async fn bootstrap(
     let key = ApiKey {
         id: ids.next().await?,
         workspace: workspace.id,
+        user: None,
         name: "owner".to_owned(),
         prefix: text.prefix().to_owned(),
         digest: text.digest(secret),

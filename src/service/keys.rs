@@ -12,13 +12,15 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::access::{Credential, Grant};
 use super::draft::{FieldCode, FieldError};
 use super::ids::{IdSource, IdSourceError};
+use crate::domain::account::Role;
 use crate::domain::api_key::{ApiKey, KeyDigest, KeyText, Scope, Scopes};
 use crate::domain::id::Id;
 use crate::domain::limits::{KEY_NAME_CHARS_MAX, KEYS_PER_WORKSPACE_MAX};
 use crate::domain::time::{Clock, Timestamp};
-use crate::storage::{AccountStore, StorageError, StorageResult};
+use crate::storage::{AccountStore, KeyRecord, StorageError, StorageResult};
 
 /// How often the store is asked whether another process changed keys: the bound within which a
 /// key that was revoked elsewhere stops working here.
@@ -40,14 +42,6 @@ pub struct KeyRing {
     epoch: tokio::sync::Mutex<u64>,
     /// When the store was last asked about an unknown key.
     asked_at: tokio::sync::Mutex<Option<Instant>>,
-}
-
-/// What an authenticated caller may do, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant {
-    pub key: Id,
-    pub workspace: Id,
-    pub scopes: Scopes,
 }
 
 /// What a caller wants a new key to be.
@@ -83,9 +77,11 @@ struct Held {
 
 #[derive(Clone)]
 struct HeldKey {
+    id: Id,
     grant: Grant,
     expires_at: Option<Timestamp>,
-    revoked: bool,
+    /// Revoked, or of a user who may do nothing here any more.
+    over: bool,
     usage: Arc<Usage>,
 }
 
@@ -127,7 +123,7 @@ impl KeyRing {
         let keys = self.keys.load();
         let held = keys.by_digest.get(&digest)?;
         let now = self.clock.now();
-        if held.revoked || held.expires_at.is_some_and(|at| at <= now) {
+        if held.over || held.expires_at.is_some_and(|at| at <= now) {
             return None;
         }
         held.usage.uses.fetch_add(1, Ordering::Relaxed);
@@ -163,9 +159,7 @@ impl KeyRing {
     pub fn is_in_force(&self, id: Id) -> bool {
         let (keys, now) = (self.keys.load(), self.clock.now());
         keys.by_digest.values().any(|held| {
-            held.grant.key == id
-                && !held.revoked
-                && held.expires_at.is_none_or(|expires_at| expires_at > now)
+            held.id == id && !held.over && held.expires_at.is_none_or(|expires_at| expires_at > now)
         })
     }
 
@@ -184,7 +178,8 @@ impl KeyRing {
         let mut epoch = self.epoch.lock().await;
         let existing = self.store.keys().await?;
         // Those that are over are kept for the record and take nobody's place.
-        let in_force = |key: &&ApiKey| {
+        let in_force = |record: &&KeyRecord| {
+            let key = &record.key;
             let over = key.revoked_at.is_some() || key.expires_at.is_some_and(|at| at <= now);
             key.workspace == creator.workspace && !over
         };
@@ -197,6 +192,7 @@ impl KeyRing {
         let key = ApiKey {
             id: self.ids.next().await?,
             workspace: creator.workspace,
+            user: creator.user,
             name: draft.name,
             prefix: text.prefix().to_owned(),
             digest: text.digest(&self.secret),
@@ -215,10 +211,11 @@ impl KeyRing {
         Ok((key, text))
     }
 
-    /// Revokes a key of `workspace`; it is refused here from this moment. False: no such key.
-    pub async fn revoke(&self, workspace: Id, id: Id) -> StorageResult<bool> {
+    /// Revokes a key that `by` may revoke; it is refused here from this moment. False: no such key.
+    pub async fn revoke(&self, by: &Grant, id: Id) -> StorageResult<bool> {
         let mut epoch = self.epoch.lock().await;
-        let revoked = self.store.revoke_key(workspace, id, self.clock.now()).await?;
+        let (workspace, of) = (by.workspace, by.keys_of());
+        let revoked = self.store.revoke_key(workspace, of, id, self.clock.now()).await?;
         if revoked {
             // Nothing may fail between the store's yes and the ring's no.
             self.forget(id);
@@ -229,10 +226,12 @@ impl KeyRing {
         Ok(revoked)
     }
 
-    /// The keys of `workspace`, by id, with the uses that are not in the store yet.
-    pub async fn list(&self, workspace: Id) -> StorageResult<Vec<ApiKey>> {
-        let mut keys = self.store.keys().await?;
-        keys.retain(|key| key.workspace == workspace);
+    /// The keys that `by` may see, by id, with the uses that are not in the store yet.
+    pub async fn list(&self, by: &Grant) -> StorageResult<Vec<ApiKey>> {
+        let records = self.store.keys().await?.into_iter();
+        let mut keys: Vec<ApiKey> = records.map(|record| record.key).collect();
+        let may_see = |key: &ApiKey| by.keys_of().is_none_or(|user| key.user == Some(user));
+        keys.retain(|key| key.workspace == by.workspace && may_see(key));
         keys.sort_by_key(|key| key.id);
         let held = self.keys.load();
         for key in &mut keys {
@@ -290,7 +289,7 @@ impl KeyRing {
             return Ok(());
         }
         let rows = taken.iter().map(|(key, uses)| {
-            (key.grant.key, *uses, Timestamp(key.usage.last_at.load(Ordering::Relaxed)))
+            (key.id, *uses, Timestamp(key.usage.last_at.load(Ordering::Relaxed)))
         });
         let outcome = self.store.add_key_uses(rows.collect()).await;
         if outcome.is_err() {
@@ -312,8 +311,8 @@ impl KeyRing {
 
     fn forget(&self, id: Id) {
         let mut by_digest = self.keys.load().by_digest.clone();
-        for key in by_digest.values_mut().filter(|key| key.grant.key == id) {
-            key.revoked = true;
+        for key in by_digest.values_mut().filter(|key| key.id == id) {
+            key.over = true;
         }
         self.keys.store(Arc::new(Held { by_digest }));
     }
@@ -321,17 +320,33 @@ impl KeyRing {
 
 impl Held {
     /// The keys as the store has them, with the uses that `before` has not stored yet.
-    fn with(keys: &[ApiKey], before: &Self) -> Self {
-        let hold = |key: &ApiKey| HeldKey {
-            grant: Grant { key: key.id, workspace: key.workspace, scopes: key.scopes },
-            expires_at: key.expires_at,
-            revoked: key.revoked_at.is_some(),
-            usage: before
-                .by_digest
-                .get(&key.digest)
-                .map_or_else(Arc::default, |held| Arc::clone(&held.usage)),
+    fn with(records: &[KeyRecord], before: &Self) -> Self {
+        let hold = |record: &KeyRecord| {
+            let usage = before.by_digest.get(&record.key.digest);
+            HeldKey {
+                id: record.key.id,
+                grant: grant_of(record),
+                expires_at: record.key.expires_at,
+                over: record.key.revoked_at.is_some() || record.role.is_none(),
+                usage: usage.map_or_else(Arc::default, |held| Arc::clone(&held.usage)),
+            }
         };
-        Self { by_digest: keys.iter().map(|key| (key.digest, hold(key))).collect() }
+        let held = records.iter().map(|record| (record.key.digest, hold(record)));
+        Self { by_digest: held.collect() }
+    }
+}
+
+/// A key is good for what it was made for, as far as the role of its user goes now.
+fn grant_of(record: &KeyRecord) -> Grant {
+    let KeyRecord { key, role, operator } = record;
+    let role = role.unwrap_or(Role::Viewer);
+    Grant {
+        credential: Credential::Key(key.id),
+        user: key.user,
+        workspace: key.workspace,
+        operator: *operator,
+        role,
+        scopes: key.scopes.within(role.scopes()),
     }
 }
 

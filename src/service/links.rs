@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 pub use create::{CreateIds, Made};
 
+use super::access::Grant;
 use super::codes::{CodeFault, CodeMaker};
 use super::draft::{FieldError, LinkDraft};
 use super::ids::{IdSource, IdSourceError};
@@ -52,8 +53,8 @@ pub struct LinkService {
 #[derive(Clone, Copy, Debug)]
 pub struct Author {
     pub workspace: Id,
-    /// The API key that asks.
-    pub key: Id,
+    /// The user that asks, or the API key that is nobody's.
+    pub actor: Id,
     pub via: CreatedVia,
 }
 
@@ -82,6 +83,8 @@ pub enum LinkError {
     PreconditionFailed,
     #[error("others changed the link at the same time, again and again")]
     Conflict,
+    #[error("the link was made by somebody else")]
+    NotYours,
     #[error("the link is blocked; its owner cannot change it")]
     Blocked,
     #[error("{CODE_ATTEMPTS_MAX} codes in a row were taken")]
@@ -159,7 +162,7 @@ impl LinkService {
         let rules = &self.parts.rules;
         ImportContext {
             workspace: author.workspace,
-            created_by: Some(author.key),
+            created_by: Some(author.actor),
             policy: rules.policy.clone(),
             domain: rules.domain.clone(),
             sealer: self.parts.codes.sealer().clone(),
@@ -168,18 +171,18 @@ impl LinkService {
         }
     }
 
-    /// Changes a link of `workspace`; moves it if the draft has another alias. Changes of one link
-    /// take turns, each judged on what the one before left.
+    /// Changes a link that `by` may change; moves it if the draft has another alias. Changes of one
+    /// link take turns, each judged on what the one before left.
     pub async fn change(
         &self,
-        workspace: Id,
+        by: &Grant,
         key: &LinkKey,
         precondition: &Precondition,
         draft: &LinkDraft,
     ) -> Result<Link, LinkError> {
         let _turn = self.turns.turn(key).await;
         for _ in 0..LOST_RACES_MAX {
-            let link = self.find_for_change(workspace, key, precondition).await?;
+            let link = self.find_for_change(by, key, precondition).await?;
             let now = self.parts.clock.now();
             let edit = judge_change(draft.clone(), &link, &self.parts.rules, now)
                 .map_err(LinkError::Invalid)?;
@@ -220,20 +223,23 @@ impl LinkService {
         Ok((outcome, link))
     }
 
-    /// Deletes a link of `workspace` for ever. With `erase_clicks` its clicks go as well; asking
+    /// Deletes a link that `by` may change for ever. With `erase_clicks` its clicks go as well; asking
     /// for that again, after the link is gone, finishes what an outage interrupted.
     pub async fn delete(
         &self,
-        workspace: Id,
+        by: &Grant,
         key: &LinkKey,
         precondition: &Precondition,
         erase_clicks: bool,
     ) -> Result<(), LinkError> {
         let _turn = self.turns.turn(key).await;
         for _ in 0..LOST_RACES_MAX {
-            let mut link = match self.find_for_change(workspace, key, precondition).await {
+            let mut link = match self.find_for_change(by, key, precondition).await {
                 Err(LinkError::NotFound) if erase_clicks => {
-                    let gone = self.fetch_own(workspace, key).await?;
+                    let gone = self.fetch_own(by.workspace, key).await?;
+                    if !by.may_change(gone.created_by) {
+                        return Err(LinkError::NotFound);
+                    }
                     self.parts.clicks.erase(gone.id).await?;
                     return Err(LinkError::NotFound);
                 }
@@ -254,10 +260,10 @@ impl LinkService {
         Err(LinkError::Conflict)
     }
 
-    /// Forgets the clicks of a link of `workspace`; a click limit begins again.
-    pub async fn reset_clicks(&self, workspace: Id, key: &LinkKey) -> Result<(), LinkError> {
+    /// Forgets the clicks of a link that `by` may change; a click limit begins again.
+    pub async fn reset_clicks(&self, by: &Grant, key: &LinkKey) -> Result<(), LinkError> {
         let _turn = self.turns.turn(key).await;
-        let link = self.find_for_change(workspace, key, &Precondition::None).await?;
+        let link = self.find_for_change(by, key, &Precondition::None).await?;
         // Held until it is refilled: a visit meanwhile must not load the clicks of before.
         let limited = link.max_clicks.is_some();
         let allowance = if limited { self.parts.table.allowance(*key).await? } else { None };
@@ -270,11 +276,14 @@ impl LinkService {
 
     async fn find_for_change(
         &self,
-        workspace: Id,
+        by: &Grant,
         key: &LinkKey,
         precondition: &Precondition,
     ) -> Result<Link, LinkError> {
-        let link = self.find(workspace, key).await?;
+        let link = self.find(by.workspace, key).await?;
+        if !by.may_change(link.created_by) {
+            return Err(LinkError::NotYours);
+        }
         if link.status == LinkStatus::Blocked {
             return Err(LinkError::Blocked);
         }

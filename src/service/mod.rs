@@ -1,5 +1,6 @@
 //! Operations that touch two or more ports: links, keys, ids, codes, statistics, the first start.
 
+pub mod access;
 pub mod bootstrap;
 pub mod codes;
 pub mod destinations;

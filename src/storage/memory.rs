@@ -1,6 +1,7 @@
 //! The shortest correct store, for tests.
 
 mod clicks;
+mod people;
 mod replays;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -10,8 +11,8 @@ use async_trait::async_trait;
 
 use super::text::{fold, link_holds};
 use super::{
-    AccountStore, BatchAnswer, Claim, Imported, ImportedLink, LinkPage, LinkQuery, LinkSort,
-    LinkStore, NodeStore, PageMark, Replace, ReplayKey, SortValue, StorageResult, Stores,
+    AccountStore, BatchAnswer, Claim, Imported, ImportedLink, KeyRecord, LinkPage, LinkQuery,
+    LinkSort, LinkStore, NodeStore, PageMark, Replace, ReplayKey, SortValue, StorageResult, Stores,
     Workspace,
 };
 use crate::domain::api_key::{ApiKey, KeyDigest};
@@ -38,6 +39,7 @@ struct State {
     workspaces: BTreeMap<Id, Workspace>,
     keys: BTreeMap<Id, ApiKey>,
     keys_epoch: u64,
+    people: people::People,
     blocks: HashMap<String, u64>,
     marks: HashMap<u16, Timestamp>,
     replays: HashMap<ReplayKey, replays::Kept>,
@@ -53,6 +55,9 @@ impl MemoryStore {
             clicks: Arc::clone(&this) as _,
             stats: Arc::clone(&this) as _,
             accounts: Arc::clone(&this) as _,
+            users: Arc::clone(&this) as _,
+            teams: Arc::clone(&this) as _,
+            sessions: Arc::clone(&this) as _,
             nodes: Arc::clone(&this) as _,
             replays: this,
         }
@@ -344,8 +349,17 @@ impl AccountStore for MemoryStore {
         Ok(self.lock().workspaces.values().cloned().collect())
     }
 
-    async fn keys(&self) -> StorageResult<Vec<ApiKey>> {
-        Ok(self.lock().keys.values().cloned().collect())
+    async fn keys(&self) -> StorageResult<Vec<KeyRecord>> {
+        let state = self.lock();
+        let record = |key: &ApiKey| {
+            let workspace = state.workspaces.get(&key.workspace);
+            KeyRecord {
+                role: state.people.role(key.workspace, key.user),
+                operator: workspace.is_some_and(|workspace| workspace.operator),
+                key: key.clone(),
+            }
+        };
+        Ok(state.keys.values().map(record).collect())
     }
 
     async fn add_key(&self, key: ApiKey) -> StorageResult<bool> {
@@ -358,9 +372,18 @@ impl AccountStore for MemoryStore {
         Ok(true)
     }
 
-    async fn revoke_key(&self, workspace: Id, id: Id, at: Timestamp) -> StorageResult<bool> {
+    async fn revoke_key(
+        &self,
+        workspace: Id,
+        of: Option<Id>,
+        id: Id,
+        at: Timestamp,
+    ) -> StorageResult<bool> {
         let mut state = self.lock();
-        let Some(key) = state.keys.get_mut(&id).filter(|key| key.workspace == workspace) else {
+        let may = |key: &&mut ApiKey| {
+            key.workspace == workspace && of.is_none_or(|user| key.user == Some(user))
+        };
+        let Some(key) = state.keys.get_mut(&id).filter(may) else {
             return Ok(false);
         };
         key.revoked_at.get_or_insert(at);

@@ -7,6 +7,7 @@ pub mod error;
 pub mod layers;
 pub mod lock;
 pub mod memory;
+pub mod people;
 mod private;
 pub mod secrets;
 mod text;
@@ -17,6 +18,8 @@ use async_trait::async_trait;
 
 pub use error::{Op, StorageError, StorageErrorKind, StorageResult};
 
+use self::people::{SessionStore, TeamStore, UserStore};
+use crate::domain::account::Role;
 use crate::domain::api_key::{ApiKey, KeyDigest};
 use crate::domain::click::{ClickTotals, SegmentId};
 use crate::domain::code::{DomainId, LinkKey};
@@ -36,6 +39,9 @@ pub struct Stores {
     pub clicks: Arc<dyn ClickStore>,
     pub stats: Arc<dyn StatsStore>,
     pub accounts: Arc<dyn AccountStore>,
+    pub users: Arc<dyn UserStore>,
+    pub teams: Arc<dyn TeamStore>,
+    pub sessions: Arc<dyn SessionStore>,
     pub nodes: Arc<dyn NodeStore>,
     pub replays: Arc<dyn ReplayStore>,
 }
@@ -330,20 +336,37 @@ pub trait AccountStore: Send + Sync + 'static {
     async fn workspaces(&self) -> StorageResult<Vec<Workspace>>;
 
     /// All keys, by id, revoked ones included.
-    async fn keys(&self) -> StorageResult<Vec<ApiKey>>;
+    async fn keys(&self) -> StorageResult<Vec<KeyRecord>>;
 
     /// Stores a new key. False when its digest is already there.
     async fn add_key(&self, key: ApiKey) -> StorageResult<bool>;
 
-    /// Revokes. False when there is no such key in the workspace. Revoking twice keeps the first
-    /// time.
-    async fn revoke_key(&self, workspace: Id, id: Id, at: Timestamp) -> StorageResult<bool>;
+    /// Revokes. False when there is no such key in the workspace, or it is not a key of the user
+    /// `of`, if there is one. Revoking twice keeps the first time.
+    async fn revoke_key(
+        &self,
+        workspace: Id,
+        of: Option<Id>,
+        id: Id,
+        at: Timestamp,
+    ) -> StorageResult<bool>;
 
     /// Adds uses, as (key, uses since the last call, time of the last).
     async fn add_key_uses(&self, uses: Vec<(Id, u64, Timestamp)>) -> StorageResult<()>;
 
     /// A number that changes whenever another process may have changed keys. Cheap; polled.
     async fn keys_epoch(&self) -> StorageResult<u64>;
+}
+
+/// A key, and what stands behind it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRecord {
+    pub key: ApiKey,
+    /// What its user is in its workspace: owner for a key that is nobody's; `None` when the user
+    /// is disabled, or no member any more.
+    pub role: Option<Role>,
+    /// The workspace is the operator's own.
+    pub operator: bool,
 }
 
 /// The unit that owns links and keys.

@@ -164,6 +164,7 @@ async fn fill_keys(stores: &Stores) {
         stores.accounts.add_key(ApiKey {
             id: Id(1_000 + n),
             workspace,
+            user: None,
             name: "filling".to_owned(),
             prefix: "shunt_000000".to_owned(),
             digest,

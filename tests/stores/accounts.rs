@@ -27,7 +27,7 @@ pub(crate) async fn of_many_first_starts_exactly_one_wins(stores: Stores) {
     let (workspaces, keys) =
         (stores.accounts.workspaces().await.unwrap(), stores.accounts.keys().await.unwrap());
     assert_eq!((workspaces.len(), keys.len()), (1, 1));
-    assert_eq!(workspaces[0].id, keys[0].workspace);
+    assert_eq!(workspaces[0].id, keys[0].key.workspace);
     assert_eq!(workspaces[0], workspace(workspaces[0].id));
 }
 
@@ -36,17 +36,18 @@ pub(crate) async fn a_digest_is_stored_once(stores: Stores) {
     assert!(stores.accounts.add_key(api_key(2, 2)).await.unwrap());
     assert!(!stores.accounts.add_key(api_key(3, 2)).await.unwrap());
     let keys = stores.accounts.keys().await.unwrap();
+    let keys: Vec<_> = keys.into_iter().map(|record| record.key).collect();
     assert_eq!(keys, [api_key(1, 1), api_key(2, 2)]);
 }
 
 pub(crate) async fn a_key_is_revoked_once_and_in_its_workspace_only(stores: Stores) {
     bootstrap(&stores).await;
-    let revoke = |workspace, id, at| stores.accounts.revoke_key(workspace, id, at);
+    let revoke = |workspace, id, at| stores.accounts.revoke_key(workspace, None, id, at);
     assert!(!revoke(Id(1_000), Id(1), NOW).await.unwrap());
     assert!(!revoke(HOME, Id(99), NOW).await.unwrap());
     assert!(revoke(HOME, Id(1), NOW).await.unwrap());
     assert!(revoke(HOME, Id(1), NOW.plus_millis(5)).await.unwrap());
-    assert_eq!(stores.accounts.keys().await.unwrap()[0].revoked_at, Some(NOW));
+    assert_eq!(stores.accounts.keys().await.unwrap()[0].key.revoked_at, Some(NOW));
 }
 
 pub(crate) async fn uses_of_keys_add_up(stores: Stores) {
@@ -54,7 +55,7 @@ pub(crate) async fn uses_of_keys_add_up(stores: Stores) {
     let later = NOW.plus_millis(9);
     stores.accounts.add_key_uses(vec![(Id(1), 3, later), (Id(99), 1, NOW)]).await.unwrap();
     stores.accounts.add_key_uses(vec![(Id(1), 4, NOW)]).await.unwrap();
-    let key = stores.accounts.keys().await.unwrap().remove(0);
+    let key = stores.accounts.keys().await.unwrap().remove(0).key;
     assert_eq!((key.uses, key.last_used_at), (7, Some(later)));
 }
 
@@ -65,7 +66,7 @@ pub(crate) async fn every_change_of_a_key_moves_the_epoch(stores: Stores) {
     let first = epoch().await;
     stores.accounts.add_key(api_key(2, 2)).await.unwrap();
     let second = epoch().await;
-    stores.accounts.revoke_key(HOME, Id(2), NOW).await.unwrap();
+    stores.accounts.revoke_key(HOME, None, Id(2), NOW).await.unwrap();
     let third = epoch().await;
     let epochs = [empty, first, second, third];
     assert!(epochs.windows(2).all(|two| two[0] != two[1]), "{epochs:?}");

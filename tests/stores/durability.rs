@@ -47,7 +47,8 @@ async fn a_reopened_store_has_everything() {
     assert_eq!(stores.links.fetch(&made.key()).await.unwrap(), Some(made.clone()));
     assert_eq!(stores.clicks.totals(&[made.id]).await.unwrap()[0].clicks, 3);
     assert_eq!(stores.clicks.resume(SegmentId(1)).await.unwrap(), 3);
-    assert_eq!(stores.accounts.keys().await.unwrap(), [api_key(1, 1)]);
+    let keys = stores.accounts.keys().await.unwrap();
+    assert_eq!(keys.into_iter().map(|record| record.key).collect::<Vec<_>>(), [api_key(1, 1)]);
     assert_eq!(stores.nodes.lease_block("codes", 10).await.unwrap(), 10);
     assert_eq!(stores.links.count().await.unwrap(), 1);
 }

@@ -80,6 +80,7 @@ pub(crate) fn api_key(id: u64, digest: u8) -> ApiKey {
     ApiKey {
         id: Id(id),
         workspace: HOME,
+        user: None,
         name: "ci".into(),
         prefix: "shunt_abcdef".into(),
         digest: [digest; 32],

@@ -39,7 +39,8 @@ pub(in crate::http) async fn create(
     let body = read_body(&request, payload, "application/json", BULK_BODY_BYTES_MAX).await?;
     let idempotency = Idempotency::of(&request, caller.workspace(), &body)?;
     let drafts = drafts(&body);
-    let author = Author { workspace: caller.workspace(), key: caller.key(), via: CreatedVia::Bulk };
+    let author =
+        Author { workspace: caller.workspace(), actor: caller.actor(), via: CreatedVia::Bulk };
 
     to_the_end(async move {
         let n_links = drafts.as_ref().map_or(0, Vec::len);

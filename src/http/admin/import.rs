@@ -55,7 +55,7 @@ pub(in crate::http) async fn import(
     let digest = if dry_run { None } else { Some(batch_digest(&request)?) };
     let body = read_body(&request, payload, NDJSON, BULK_BODY_BYTES_MAX).await?;
     let author =
-        Author { workspace: caller.workspace(), key: caller.key(), via: CreatedVia::Import };
+        Author { workspace: caller.workspace(), actor: caller.actor(), via: CreatedVia::Import };
     let lines = read_lines(&body)?;
     let numbers: Vec<u64> = lines.iter().map(|(number, _)| *number).collect();
     let rows = lines.into_iter().map(|(_, row)| row).collect();

@@ -57,7 +57,7 @@ pub(in crate::http) async fn list(
     let scope = CursorScope::new("api-keys", caller.workspace(), "");
     let after = cursor.map(|cursor| open_cursor(&state, &scope, &cursor)).transpose()?;
 
-    let keys = state.keys.list(caller.workspace()).await?;
+    let keys = state.keys.list(caller.grant()).await?;
     let total = keys.len() as u64;
     let start = keys.partition_point(|key| after.as_ref().is_some_and(|mark| key.id <= mark.id));
     let page = &keys[start..keys.len().min(start + rows)];
@@ -86,7 +86,7 @@ pub(in crate::http) async fn revoke(
     let id = request.match_info().get("id").unwrap_or_default();
     let id: Id = id.parse().map_err(|_| ApiError::not_found())?;
     to_the_end(async move {
-        if state.keys.revoke(caller.workspace(), id).await? {
+        if state.keys.revoke(caller.grant(), id).await? {
             Ok(no_content())
         } else {
             Err(ApiError::not_found())

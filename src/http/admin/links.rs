@@ -49,7 +49,8 @@ pub(in crate::http) async fn create(
     parameters.check()?;
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
     let idempotency = Idempotency::of(&request, caller.workspace(), &body)?;
-    let author = Author { workspace: caller.workspace(), key: caller.key(), via: CreatedVia::Api };
+    let author =
+        Author { workspace: caller.workspace(), actor: caller.actor(), via: CreatedVia::Api };
 
     to_the_end(async move {
         let work = async |ids: CreateIds| {
@@ -112,7 +113,7 @@ pub(in crate::http) async fn change(
     let draft = link_draft(json::parse(&body)?, "");
 
     to_the_end(async move {
-        let link = state.links.change(caller.workspace(), &key, &precondition, &draft).await?;
+        let link = state.links.change(caller.grant(), &key, &precondition, &draft).await?;
         show(&state, 200, &link, true).await.map(send)
     })
     .await
@@ -142,7 +143,7 @@ pub(in crate::http) async fn remove(
     let precondition = if_match(&request);
 
     to_the_end(async move {
-        state.links.delete(caller.workspace(), &key, &precondition, erase_clicks).await?;
+        state.links.delete(caller.grant(), &key, &precondition, erase_clicks).await?;
         Ok(no_content())
     })
     .await
@@ -165,7 +166,7 @@ pub(in crate::http) async fn reset_clicks(
     caller.require(Scope::LinksWrite)?;
     let key = link_key(&request, &state, Parameters::of(&request)?)?;
     to_the_end(async move {
-        state.links.reset_clicks(caller.workspace(), &key).await?;
+        state.links.reset_clicks(caller.grant(), &key).await?;
         Ok(no_content())
     })
     .await

@@ -30,6 +30,7 @@ use crate::http::error::{ApiError, ProblemCode};
 use crate::http::extract::{Caller, Parameters};
 use crate::http::openapi::{AbsenceProblems, CommonProblems, shapes};
 use crate::http::wire::ClickView;
+use crate::service::access::Grant;
 use crate::service::stats::Destinations;
 
 /// Clicks of one stream and second that are told one by one.
@@ -73,8 +74,7 @@ pub(in crate::http) async fn watch(
     let live = Live {
         watch,
         stopping: worker.stopping.clone(),
-        key: caller.key(),
-        workspace: caller.workspace(),
+        grant: *caller.grant(),
         link: link.id,
         destinations: Destinations::of(&state.stores, link).await?,
         state,
@@ -114,8 +114,7 @@ struct Live {
     watch: Watch,
     stopping: GracefulShutdownSignal,
     state: web::Data<AdminState>,
-    key: Id,
-    workspace: Id,
+    grant: Grant,
     link: Id,
     destinations: Destinations,
     ticks: Interval,
@@ -189,7 +188,7 @@ impl Live {
     }
 
     async fn may_go_on(&mut self) -> bool {
-        if !self.state.keys.is_in_force(self.key) {
+        if !self.state.is_in_force(&self.grant) {
             return false;
         }
         self.n_ticks = self.n_ticks.wrapping_add(1);
@@ -197,9 +196,9 @@ impl Live {
             return true;
         }
         match self.state.stores.links.fetch_all(&[self.link]).await {
-            Ok(links) => links
-                .iter()
-                .any(|link| link.workspace == self.workspace && link.status != LinkStatus::Deleted),
+            Ok(links) => links.iter().any(|link| {
+                link.workspace == self.grant.workspace && link.status != LinkStatus::Deleted
+            }),
             // A store that is away says nothing about the link.
             Err(_) => true,
         }

@@ -30,6 +30,7 @@ use super::limits::RequestId;
 use super::wire::Site;
 use crate::actors::clicks::ClickSink;
 use crate::domain::time::Clock;
+use crate::service::access::{Credential, Grant};
 use crate::service::keys::KeyRing;
 use crate::service::links::LinkService;
 use crate::storage::Stores;
@@ -43,6 +44,16 @@ pub struct AdminState {
     pub cursors: CursorSealer,
     pub site: Site,
     pub clock: Arc<dyn Clock>,
+}
+
+impl AdminState {
+    /// Whether what somebody showed is still good, for answers that go on for long.
+    pub(super) fn is_in_force(&self, grant: &Grant) -> bool {
+        match grant.credential {
+            Credential::Key(id) => self.keys.is_in_force(id),
+            Credential::Session(_) => false,
+        }
+    }
 }
 
 /// Where all of this is mounted.

@@ -281,7 +281,7 @@ fn blank(id: Id, author: Author, code: Code, destination: Destination, now: Time
     let key = LinkKey::new(DomainId::DEFAULT, code);
     Link {
         created_via: author.via,
-        created_by: Some(author.key),
+        created_by: Some(author.actor),
         created_at: now,
         updated_at: now,
         ..Link::plain(id, author.workspace, key, destination)

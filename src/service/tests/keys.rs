@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_trait::async_trait;
 
 use super::{HandClock, NOON, Nodes, gone};
+use crate::domain::account::Role;
 use crate::domain::api_key::{ApiKey, KeyText, Scope, Scopes};
 use crate::domain::id::Id;
 use crate::domain::limits::KEYS_PER_WORKSPACE_MAX;
 use crate::domain::time::Timestamp;
+use crate::service::access::{Credential, Grant};
 use crate::service::ids::IdSource;
-use crate::service::keys::{Grant, KeyDraft, KeyError, KeyRing};
+use crate::service::keys::{KeyDraft, KeyError, KeyRing};
 use crate::storage::memory::MemoryStore;
-use crate::storage::{AccountStore, StorageResult, Workspace};
+use crate::storage::{AccountStore, KeyRecord, StorageResult, Workspace};
 
 const SECRET: [u8; 32] = [9; 32];
 const HOME: Id = Id(1);
@@ -56,7 +58,7 @@ impl AccountStore for Accounts {
         self.inner.workspaces().await
     }
 
-    async fn keys(&self) -> StorageResult<Vec<ApiKey>> {
+    async fn keys(&self) -> StorageResult<Vec<KeyRecord>> {
         check(&self.reads_fail)?;
         self.inner.keys().await
     }
@@ -67,9 +69,15 @@ impl AccountStore for Accounts {
         self.inner.add_key(key).await
     }
 
-    async fn revoke_key(&self, workspace: Id, id: Id, at: Timestamp) -> StorageResult<bool> {
+    async fn revoke_key(
+        &self,
+        workspace: Id,
+        of: Option<Id>,
+        id: Id,
+        at: Timestamp,
+    ) -> StorageResult<bool> {
         check(&self.writes_fail)?;
-        self.inner.revoke_key(workspace, id, at).await
+        self.inner.revoke_key(workspace, of, id, at).await
     }
 
     async fn add_key_uses(&self, uses: Vec<(Id, u64, Timestamp)>) -> StorageResult<()> {
@@ -110,7 +118,14 @@ impl Setup {
 }
 
 fn owner() -> Grant {
-    Grant { key: Id(2), workspace: HOME, scopes: Scopes::EVERYTHING }
+    Grant {
+        credential: Credential::Key(Id(2)),
+        user: None,
+        workspace: HOME,
+        operator: false,
+        role: Role::Owner,
+        scopes: Scopes::EVERYTHING,
+    }
 }
 
 fn draft(scopes: Option<Scopes>) -> KeyDraft {
@@ -126,7 +141,7 @@ async fn a_key_lets_its_holder_in_with_its_workspace_and_scopes() {
     let setup = Setup::new().await;
     let (key, text) = setup.make(Some(reader())).await;
     let grant = setup.ring.authenticate(text.as_str()).unwrap();
-    assert_eq!(grant, Grant { key: key.id, workspace: HOME, scopes: reader() });
+    assert_eq!(grant, Grant { credential: Credential::Key(key.id), scopes: reader(), ..owner() });
     assert!(grant.scopes.allow(Scope::LinksRead) && !grant.scopes.allow(Scope::LinksWrite));
 }
 
@@ -150,7 +165,7 @@ async fn unknown_and_malformed_keys_are_refused_and_leave_no_trace() {
         assert!(setup.ring.authenticate(bad).is_none(), "{bad:?}");
     }
     // What was refused is neither used nor kept: there is one key, and nobody has used it.
-    let keys = setup.ring.list(HOME).await.unwrap();
+    let keys = setup.ring.list(&owner()).await.unwrap();
     assert_eq!((keys.len(), keys[0].uses), (1, 0));
 }
 
@@ -169,12 +184,12 @@ async fn a_revoked_key_is_refused_at_once_even_if_the_store_goes_away() {
     let setup = Setup::new().await;
     let (first, first_text) = setup.make(None).await;
     let (second, second_text) = setup.make(None).await;
-    assert!(setup.ring.revoke(HOME, first.id).await.unwrap());
+    assert!(setup.ring.revoke(&owner(), first.id).await.unwrap());
     assert!(setup.ring.authenticate(first_text.as_str()).is_none());
     assert!(setup.ring.authenticate(second_text.as_str()).is_some());
 
     setup.store.reads_fail.store(true, Ordering::Relaxed);
-    assert!(setup.ring.revoke(HOME, second.id).await.unwrap());
+    assert!(setup.ring.revoke(&owner(), second.id).await.unwrap());
     assert!(setup.ring.authenticate(second_text.as_str()).is_none());
     assert!(setup.ring.refresh().await.is_err());
     assert!(setup.ring.authenticate(second_text.as_str()).is_none());
@@ -185,7 +200,7 @@ async fn a_revocation_that_the_store_refused_has_not_happened() {
     let setup = Setup::new().await;
     let (key, text) = setup.make(None).await;
     setup.store.writes_fail.store(true, Ordering::Relaxed);
-    assert!(setup.ring.revoke(HOME, key.id).await.is_err());
+    assert!(setup.ring.revoke(&owner(), key.id).await.is_err());
     assert!(setup.ring.authenticate(text.as_str()).is_some());
 }
 
@@ -193,10 +208,10 @@ async fn a_revocation_that_the_store_refused_has_not_happened() {
 async fn keys_of_another_workspace_are_neither_listed_nor_revoked() {
     let setup = Setup::new().await;
     let (key, text) = setup.make(None).await;
-    assert!(!setup.ring.revoke(Id(77), key.id).await.unwrap());
-    assert!(!setup.ring.revoke(HOME, Id(4_711)).await.unwrap());
+    assert!(!setup.ring.revoke(&Grant { workspace: Id(77), ..owner() }, key.id).await.unwrap());
+    assert!(!setup.ring.revoke(&owner(), Id(4_711)).await.unwrap());
     assert!(setup.ring.authenticate(text.as_str()).is_some());
-    assert!(setup.ring.list(Id(77)).await.unwrap().is_empty());
+    assert!(setup.ring.list(&Grant { workspace: Id(77), ..owner() }).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -224,7 +239,7 @@ async fn no_key_makes_one_that_may_do_more_than_itself() {
     assert_eq!(equal.scopes, manager);
     let (less, _) = setup.ring.create(&creator, draft(Some(reader()))).await.unwrap();
     assert_eq!(less.scopes, reader());
-    assert_eq!(setup.ring.list(HOME).await.unwrap().len(), 2);
+    assert_eq!(setup.ring.list(&owner()).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -242,7 +257,7 @@ async fn drafts_that_make_no_sense_are_refused_field_by_field() {
         let KeyError::Invalid(faults) = refused else { panic!("{refused}") };
         assert_eq!(faults[0].pointer, pointer);
     }
-    assert!(setup.ring.list(HOME).await.unwrap().is_empty());
+    assert!(setup.ring.list(&owner()).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -263,7 +278,7 @@ async fn a_workspace_has_a_bounded_number_of_keys_in_force() {
     };
     full().await;
     // A key that is over makes room for another one.
-    assert!(setup.ring.revoke(HOME, first.id).await.unwrap());
+    assert!(setup.ring.revoke(&owner(), first.id).await.unwrap());
     setup.make(None).await;
     full().await;
     setup.clock.set(NOON + 1_000);
@@ -312,7 +327,7 @@ async fn what_another_process_changed_is_in_force_after_the_next_look() {
     assert!(setup.ring.authenticate(text.as_str()).is_none());
     setup.ring.refresh().await.unwrap();
     assert!(setup.ring.authenticate(text.as_str()).is_some());
-    assert!(other.revoke(HOME, key.id).await.unwrap());
+    assert!(other.revoke(&owner(), key.id).await.unwrap());
     setup.ring.refresh().await.unwrap();
     assert!(setup.ring.authenticate(text.as_str()).is_none());
 }
@@ -334,11 +349,14 @@ async fn uses_are_stored_once_and_survive_a_store_that_was_away_and_reloads() {
     // A reload in between must not lose what is not stored yet.
     setup.make(None).await;
     use_it(2);
-    let shown = setup.ring.list(HOME).await.unwrap();
+    let shown = setup.ring.list(&owner()).await.unwrap();
     assert_eq!((shown[0].id, shown[0].uses), (key.id, 5));
     for _ in 0..2 {
         setup.ring.flush().await.unwrap();
         let stored = setup.store.keys().await.unwrap();
-        assert_eq!((stored[0].uses, stored[0].last_used_at), (5, Some(Timestamp(NOON + 3))));
+        assert_eq!(
+            (stored[0].key.uses, stored[0].key.last_used_at),
+            (5, Some(Timestamp(NOON + 3)))
+        );
     }
 }

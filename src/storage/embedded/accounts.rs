@@ -4,15 +4,17 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Row};
 
 use super::fault::{Fault, Outcome};
+use super::people;
 use super::readers::Lane;
 use super::{Embedded, count_up, counter, signed, unsigned};
+use crate::domain::account::Role;
 use crate::domain::api_key::{ApiKey, Scopes};
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
-use crate::storage::{AccountStore, StorageResult, Workspace};
+use crate::storage::{AccountStore, KeyRecord, StorageResult, Workspace};
 
 /// Counter that every change of a key moves, whoever makes it.
-const EPOCH: &str = "keys_epoch";
+pub(super) const EPOCH: &str = "keys_epoch";
 
 #[async_trait]
 impl AccountStore for Embedded {
@@ -53,11 +55,15 @@ impl AccountStore for Embedded {
         .await
     }
 
-    async fn keys(&self) -> StorageResult<Vec<ApiKey>> {
+    async fn keys(&self) -> StorageResult<Vec<KeyRecord>> {
         self.read("keys", Lane::Short, |conn| {
             let mut statement = conn.prepare_cached(
-                "SELECT id, workspace, name, prefix, digest, scopes, created_at, expires_at, \
-                 last_used_at, uses, revoked_at FROM api_keys ORDER BY id",
+                "SELECT k.id, k.workspace, k.name, k.prefix, k.digest, k.scopes, k.created_at, \
+                 k.expires_at, k.last_used_at, k.uses, k.revoked_at, k.user, w.operator, \
+                 m.role, u.disabled_at IS NULL \
+                 FROM api_keys k JOIN workspaces w ON w.id = k.workspace \
+                 LEFT JOIN members m ON m.workspace = k.workspace AND m.user = k.user \
+                 LEFT JOIN users u ON u.id = k.user ORDER BY k.id",
             )?;
             let mut found = statement.query([])?;
             let mut keys = Vec::new();
@@ -73,14 +79,20 @@ impl AccountStore for Embedded {
         self.write("add_key", move |conn| add_key(conn, &key)).await
     }
 
-    async fn revoke_key(&self, workspace: Id, id: Id, at: Timestamp) -> StorageResult<bool> {
+    async fn revoke_key(
+        &self,
+        workspace: Id,
+        of: Option<Id>,
+        id: Id,
+        at: Timestamp,
+    ) -> StorageResult<bool> {
         self.write("revoke_key", move |conn| {
             let changed = conn
                 .prepare_cached(
                     "UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?3)
-                     WHERE id = ?1 AND workspace = ?2",
+                     WHERE id = ?1 AND workspace = ?2 AND (?4 IS NULL OR user = ?4)",
                 )?
-                .execute((signed(id), signed(workspace), at.as_millis()))?;
+                .execute((signed(id), signed(workspace), at.as_millis(), of.map(signed)))?;
             count_up(conn, EPOCH, changed as i64)?;
             Ok(changed == 1)
         })
@@ -110,8 +122,8 @@ fn add_key(conn: &Connection, key: &ApiKey) -> Outcome<bool> {
     let added = conn
         .prepare_cached(
             "INSERT INTO api_keys (id, workspace, name, prefix, digest, scopes, created_at, \
-             expires_at, last_used_at, uses, revoked_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (digest) DO NOTHING",
+             expires_at, last_used_at, uses, revoked_at, user) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (digest) DO NOTHING",
         )?
         .execute(rusqlite::params![
             signed(key.id),
@@ -125,19 +137,27 @@ fn add_key(conn: &Connection, key: &ApiKey) -> Outcome<bool> {
             key.last_used_at.map(Timestamp::as_millis),
             key.uses as i64,
             key.revoked_at.map(Timestamp::as_millis),
+            key.user.map(signed),
         ])?;
     count_up(conn, EPOCH, added as i64)?;
     Ok(added == 1)
 }
 
-fn decode(row: &Row<'_>) -> Outcome<ApiKey> {
+fn decode(row: &Row<'_>) -> Outcome<KeyRecord> {
     let time = |index: usize| {
         Ok::<_, Fault>(row.get::<_, Option<i64>>(index)?.map(Timestamp::from_millis))
     };
     let digest: Vec<u8> = row.get(4)?;
-    Ok(ApiKey {
+    let user = row.get::<_, Option<i64>>(11)?.map(unsigned);
+    let role = match (user, row.get::<_, Option<i64>>(13)?, row.get(14)?) {
+        (None, _, _) => Some(Role::Owner),
+        (Some(_), Some(byte), true) => Some(people::role(byte)?),
+        (Some(_), _, _) => None,
+    };
+    let key = ApiKey {
         id: unsigned(row.get(0)?),
         workspace: unsigned(row.get(1)?),
+        user,
         name: row.get(2)?,
         prefix: row.get(3)?,
         digest: digest.try_into().map_err(|_| Fault::corrupt("a key's digest has another size"))?,
@@ -147,5 +167,6 @@ fn decode(row: &Row<'_>) -> Outcome<ApiKey> {
         last_used_at: time(8)?,
         uses: row.get::<_, i64>(9)? as u64,
         revoked_at: time(10)?,
-    })
+    };
+    Ok(KeyRecord { key, role, operator: row.get(12)? })
 }

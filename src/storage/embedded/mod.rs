@@ -27,6 +27,7 @@ mod mend;
 mod nodes;
 mod outline;
 mod pages;
+mod people;
 mod prune;
 mod queue;
 mod readers;
@@ -175,6 +176,9 @@ impl Embedded {
             clicks: Arc::clone(&this) as _,
             stats: Arc::clone(&this) as _,
             accounts: Arc::clone(&this) as _,
+            users: Arc::clone(&this) as _,
+            teams: Arc::clone(&this) as _,
+            sessions: Arc::clone(&this) as _,
             nodes: Arc::clone(&this) as _,
             replays: this,
         }

@@ -228,6 +228,98 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (question, day)
     ) STRICT;
 ",
+    "
+    ALTER TABLE api_keys ADD COLUMN user INTEGER;
+    CREATE INDEX api_keys_by_user ON api_keys (user) WHERE user IS NOT NULL;
+    -- Set: its links are being taken down, because its last owner deleted the account.
+    ALTER TABLE workspaces ADD COLUMN closed_at INTEGER;
+
+    CREATE TABLE users (
+        id INTEGER PRIMARY KEY,
+        email TEXT NOT NULL,
+        -- The same in the form that accounts are told apart by.
+        email_key TEXT NOT NULL UNIQUE,
+        email_verified_at INTEGER,
+        name TEXT NOT NULL,
+        password TEXT,
+        workspace INTEGER NOT NULL REFERENCES workspaces (id),
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        disabled_at INTEGER
+    ) STRICT;
+    CREATE TABLE members (
+        workspace INTEGER NOT NULL REFERENCES workspaces (id),
+        user INTEGER NOT NULL REFERENCES users (id),
+        role INTEGER NOT NULL,
+        joined_at INTEGER NOT NULL,
+        PRIMARY KEY (workspace, user)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX members_by_user ON members (user);
+
+    CREATE TABLE sessions (
+        id INTEGER PRIMARY KEY,
+        user INTEGER NOT NULL REFERENCES users (id),
+        workspace INTEGER NOT NULL,
+        generation INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        client BLOB NOT NULL,
+        created_at INTEGER NOT NULL,
+        rotated_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX sessions_by_user ON sessions (user);
+    CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+    -- Clients that a user signed in from: a keyed hash, which names no client.
+    CREATE TABLE known_clients (
+        user INTEGER NOT NULL REFERENCES users (id),
+        client BLOB NOT NULL,
+        seen_at INTEGER NOT NULL,
+        PRIMARY KEY (user, client)
+    ) STRICT, WITHOUT ROWID;
+    -- What credentials that are out may do no longer, for as long as they may be out.
+    CREATE TABLE access_changes (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        session INTEGER,
+        workspace INTEGER,
+        user INTEGER,
+        role INTEGER
+    ) STRICT;
+    CREATE INDEX access_changes_by_age ON access_changes (at);
+
+    -- Who somebody is at a provider of identities.
+    CREATE TABLE identities (
+        issuer TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        user INTEGER NOT NULL REFERENCES users (id),
+        created_at INTEGER NOT NULL,
+        PRIMARY KEY (issuer, subject)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX identities_by_user ON identities (user);
+
+    -- One-time tokens that were sent by mail, by their keyed hash.
+    CREATE TABLE tickets (
+        digest BLOB PRIMARY KEY,
+        kind INTEGER NOT NULL,
+        user INTEGER NOT NULL REFERENCES users (id),
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX tickets_by_user ON tickets (user);
+    CREATE INDEX tickets_by_expiry ON tickets (expires_at);
+    CREATE TABLE invitations (
+        id INTEGER PRIMARY KEY,
+        workspace INTEGER NOT NULL REFERENCES workspaces (id),
+        digest BLOB NOT NULL UNIQUE,
+        email TEXT,
+        role INTEGER NOT NULL,
+        invited_by INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX invitations_by_workspace ON invitations (workspace, id);
+    CREATE INDEX invitations_by_expiry ON invitations (expires_at);
+",
 ];
 
 /// The newest layout that this build knows.

@@ -10,20 +10,26 @@ use async_trait::async_trait;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
+use crate::domain::account::{AccessChange, ClientDigest, Member, Role, Session, User};
 use crate::domain::api_key::{ApiKey, KeyDigest};
 use crate::domain::click::{ClickTotals, SegmentId};
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::counted::SegmentClicks;
+use crate::domain::email::Email;
 use crate::domain::event::ClickEvent;
 use crate::domain::id::Id;
 use crate::domain::link::Link;
 use crate::domain::stats::{BucketStats, RangeStats};
 use crate::domain::time::Timestamp;
 use crate::domain::visitor::VisitorKey;
+use crate::storage::people::{
+    Erasure, Invitation, NewUser, RoleSet, SessionStore, StoredTicket, TeamStore, UserAdded,
+    UserChange, UserChanged, UserStore,
+};
 use crate::storage::{
-    AccountStore, BatchAnswer, Claim, ClickStore, EventQuery, ImportedLink, KeptAnswer, LinkPage,
-    LinkQuery, LinkStore, NodeStore, Op, Replace, Replay, ReplayKey, ReplayStore, Retention,
-    StatsOf, StatsStore, StorageErrorKind, StorageResult, Stores, Workspace,
+    AccountStore, BatchAnswer, Claim, ClickStore, EventQuery, ImportedLink, KeptAnswer, KeyRecord,
+    LinkPage, LinkQuery, LinkStore, NodeStore, Op, Replace, Replay, ReplayKey, ReplayStore,
+    Retention, StatsOf, StatsStore, StorageErrorKind, StorageResult, Stores, Workspace,
 };
 use crate::telemetry::metrics::{Metrics, StoreLabels};
 
@@ -35,6 +41,9 @@ pub fn metered(stores: Stores, store: &'static str, metrics: &Metrics) -> Stores
         clicks: Arc::new(Clicks::new(stores.clicks, store, family)),
         stats: Arc::new(Stats::new(stores.stats, store, family)),
         accounts: Arc::new(Accounts::new(stores.accounts, store, family)),
+        users: Arc::new(Users::new(stores.users, store, family)),
+        teams: Arc::new(Teams::new(stores.teams, store, family)),
+        sessions: Arc::new(Sessions::new(stores.sessions, store, family)),
         nodes: Arc::new(Nodes::new(stores.nodes, store, family)),
         replays: Arc::new(Replays::new(stores.replays, store, family)),
     }
@@ -158,11 +167,80 @@ metered_ports! {
     Accounts wraps AccountStore {
         "bootstrap" = bootstrap(workspace: Workspace, key: ApiKey) -> bool;
         "workspaces" = workspaces() -> Vec<Workspace>;
-        "keys" = keys() -> Vec<ApiKey>;
+        "keys" = keys() -> Vec<KeyRecord>;
         "add_key" = add_key(key: ApiKey) -> bool;
-        "revoke_key" = revoke_key(workspace: Id, id: Id, at: Timestamp) -> bool;
+        "revoke_key" = revoke_key(
+            workspace: Id,
+            of: Option<Id>,
+            id: Id,
+            at: Timestamp,
+        ) -> bool;
         "add_key_uses" = add_key_uses(uses: Vec<(Id, u64, Timestamp)>) -> ();
         "keys_epoch" = keys_epoch() -> u64;
+    }
+    Users wraps UserStore {
+        "add_user" = add_user(new: NewUser) -> UserAdded;
+        "user" = user(id: Id) -> Option<User>;
+        "user_by_email" = user_by_email(email: &Email) -> Option<User>;
+        "users" = users(after: Id, limit: u32) -> Vec<User>;
+        "change_user" = change_user(id: Id, change: UserChange, at: Timestamp) -> UserChanged;
+        "verify_email" = verify_email(id: Id, at: Timestamp) -> bool;
+        "set_password" = set_password(
+            id: Id,
+            from: Option<String>,
+            to: String,
+            keep: Option<Id>,
+            at: Timestamp,
+        ) -> Option<Vec<Id>>;
+        "rehash_password" = rehash_password(id: Id, from: &str, to: &str) -> ();
+        "disable_user" = disable_user(id: Id, disabled: bool, at: Timestamp) -> Option<Vec<Id>>;
+        "erase_user" = erase_user(id: Id, at: Timestamp) -> Erasure;
+        "user_by_identity" = user_by_identity(issuer: &str, subject: &str) -> Option<User>;
+        "add_identity" = add_identity(
+            user: Id,
+            issuer: &str,
+            subject: &str,
+            at: Timestamp,
+        ) -> bool;
+    }
+    Teams wraps TeamStore {
+        "memberships" = memberships(user: Id) -> Vec<(Workspace, Member)>;
+        "members" = members(workspace: Id) -> Vec<(Member, User)>;
+        "add_workspace" = add_workspace(workspace: Workspace, owner: Id, most: usize) -> bool;
+        "rename_workspace" = rename_workspace(id: Id, name: &str) -> bool;
+        "set_role" = set_role(
+            workspace: Id,
+            user: Id,
+            role: Option<Role>,
+            at: Timestamp,
+        ) -> RoleSet;
+        "add_invitation" = add_invitation(invitation: Invitation, most: usize) -> bool;
+        "invitations" = invitations(workspace: Id, now: Timestamp) -> Vec<Invitation>;
+        "invitation" = invitation(digest: &[u8; 32], now: Timestamp) -> Option<Invitation>;
+        "remove_invitation" = remove_invitation(workspace: Id, id: Id) -> bool;
+        "accept_invitation" = accept_invitation(
+            digest: &[u8; 32],
+            user: Id,
+            now: Timestamp,
+        ) -> Option<Member>;
+        "closed_workspaces" = closed_workspaces() -> Vec<Id>;
+        "finish_closing" = finish_closing(workspace: Id) -> ();
+    }
+    Sessions wraps SessionStore {
+        "add_session" = add_session(session: Session, most: usize) -> Option<Vec<Id>>;
+        "session" = session(id: Id) -> Option<Session>;
+        "rotate_session" = rotate_session(next: Session) -> bool;
+        "end_session" = end_session(id: Id, at: Timestamp) -> bool;
+        "end_sessions" = end_sessions(user: Id, at: Timestamp) -> Vec<Id>;
+        "knows_client" = knows_client(user: Id, client: &ClientDigest) -> bool;
+        "access_changes" = access_changes(after: u64) -> Vec<(u64, Timestamp, AccessChange)>;
+        "add_ticket" = add_ticket(ticket: StoredTicket) -> ();
+        "take_ticket" = take_ticket(
+            digest: &[u8; 32],
+            kind: u8,
+            now: Timestamp,
+        ) -> Option<Id>;
+        "prune_access" = prune_access(now: Timestamp, changes_before: Timestamp) -> ();
     }
     Nodes wraps NodeStore {
         "lease_block" = lease_block(space: &str, size: u64) -> u64;

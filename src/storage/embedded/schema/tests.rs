@@ -150,6 +150,11 @@ async fn clicks_from_before_chunks_told_their_times_are_listed() {
              DROP TABLE click_events;
              ALTER TABLE of_old RENAME TO click_events;
              DROP TABLE click_questions;
+             DROP TABLE tickets; DROP TABLE invitations; DROP TABLE identities;
+             DROP TABLE access_changes; DROP TABLE known_clients; DROP TABLE sessions;
+             DROP TABLE members; DROP TABLE users; DROP INDEX api_keys_by_user;
+             ALTER TABLE api_keys DROP COLUMN user;
+             ALTER TABLE workspaces DROP COLUMN closed_at;
              PRAGMA user_version = 4",
         )
         .unwrap();
