@@ -3,12 +3,14 @@
 mod clicks;
 mod people;
 mod replays;
+mod signing;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+use super::signing::StoredSigningKey;
 use super::text::{fold, link_holds};
 use super::{
     AccountStore, BatchAnswer, Claim, Imported, ImportedLink, KeyRecord, LinkPage, LinkQuery,
@@ -43,6 +45,7 @@ struct State {
     blocks: HashMap<String, u64>,
     marks: HashMap<u16, Timestamp>,
     replays: HashMap<ReplayKey, replays::Kept>,
+    signing_keys: Vec<StoredSigningKey>,
 }
 
 impl MemoryStore {
@@ -59,7 +62,8 @@ impl MemoryStore {
             teams: Arc::clone(&this) as _,
             sessions: Arc::clone(&this) as _,
             nodes: Arc::clone(&this) as _,
-            replays: this,
+            replays: Arc::clone(&this) as _,
+            signing: this,
         }
     }
 

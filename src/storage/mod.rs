@@ -10,6 +10,7 @@ pub mod memory;
 pub mod people;
 mod private;
 pub mod secrets;
+pub mod signing;
 mod text;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 pub use error::{Op, StorageError, StorageErrorKind, StorageResult};
 
 use self::people::{SessionStore, TeamStore, UserStore};
+use self::signing::SigningKeyStore;
 use crate::domain::account::Role;
 use crate::domain::api_key::{ApiKey, KeyDigest};
 use crate::domain::click::{ClickTotals, SegmentId};
@@ -44,6 +46,7 @@ pub struct Stores {
     pub sessions: Arc<dyn SessionStore>,
     pub nodes: Arc<dyn NodeStore>,
     pub replays: Arc<dyn ReplayStore>,
+    pub signing: Arc<dyn SigningKeyStore>,
 }
 
 /// Links: the truth about what a code leads to.

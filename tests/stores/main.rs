@@ -17,6 +17,7 @@ mod make;
 mod model;
 mod pruned;
 mod restores;
+mod signing;
 mod spoilt;
 mod sums;
 mod tell;
@@ -156,5 +157,12 @@ suite! {
         an_idempotency_key_belongs_to_its_workspace,
         a_request_without_an_outcome_gets_its_ids_back,
         a_late_request_leaves_the_reservation_of_another_alone,
+    }
+    signing {
+        a_signing_key_comes_back_field_by_field,
+        a_new_signing_key_retires_the_one_that_signs,
+        who_does_not_know_the_key_that_signs_changes_nothing,
+        of_many_rotations_at_once_exactly_one_wins,
+        signing_keys_are_dropped_when_they_are_retired,
     }
 }

@@ -38,6 +38,7 @@ mod rows;
 mod samples;
 mod schema;
 mod search;
+mod signing;
 mod stats;
 mod sums;
 mod unfolded;
@@ -180,7 +181,8 @@ impl Embedded {
             teams: Arc::clone(&this) as _,
             sessions: Arc::clone(&this) as _,
             nodes: Arc::clone(&this) as _,
-            replays: this,
+            replays: Arc::clone(&this) as _,
+            signing: this,
         }
     }
 

@@ -320,6 +320,18 @@ const STEPS: &[&str] = &[
     CREATE INDEX invitations_by_workspace ON invitations (workspace, id);
     CREATE INDEX invitations_by_expiry ON invitations (expires_at);
 ",
+    "
+    -- Keys that sign access tokens, sealed with a secret that is not in this file. The one that is
+    -- not to retire signs.
+    CREATE TABLE signing_keys (
+        kid TEXT PRIMARY KEY,
+        sealed BLOB NOT NULL,
+        created_at INTEGER NOT NULL,
+        retires_at INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX signing_keys_current ON signing_keys ((retires_at IS NULL))
+        WHERE retires_at IS NULL;
+",
 ];
 
 /// The newest layout that this build knows.

@@ -26,6 +26,7 @@ use crate::storage::people::{
     Erasure, Invitation, NewUser, RoleSet, SessionStore, StoredTicket, TeamStore, UserAdded,
     UserChange, UserChanged, UserStore,
 };
+use crate::storage::signing::{SigningKeyStore, StoredSigningKey};
 use crate::storage::{
     AccountStore, BatchAnswer, Claim, ClickStore, EventQuery, ImportedLink, KeptAnswer, KeyRecord,
     LinkPage, LinkQuery, LinkStore, NodeStore, Op, Replace, Replay, ReplayKey, ReplayStore,
@@ -46,6 +47,7 @@ pub fn metered(stores: Stores, store: &'static str, metrics: &Metrics) -> Stores
         sessions: Arc::new(Sessions::new(stores.sessions, store, family)),
         nodes: Arc::new(Nodes::new(stores.nodes, store, family)),
         replays: Arc::new(Replays::new(stores.replays, store, family)),
+        signing: Arc::new(Signing::new(stores.signing, store, family)),
     }
 }
 
@@ -262,6 +264,14 @@ metered_ports! {
             now: Timestamp,
         ) -> ();
         "abandon_replay" = abandon(key: &ReplayKey, fingerprint: KeyDigest) -> ();
+    }
+    Signing wraps SigningKeyStore {
+        "signing_keys" = signing_keys() -> Vec<StoredSigningKey>;
+        "add_signing_key" = add_signing_key(
+            new: StoredSigningKey,
+            retire: Option<(String, Timestamp)>,
+        ) -> bool;
+        "drop_signing_keys" = drop_signing_keys(now: Timestamp) -> ();
     }
 }
 

@@ -155,6 +155,7 @@ async fn clicks_from_before_chunks_told_their_times_are_listed() {
              DROP TABLE members; DROP TABLE users; DROP INDEX api_keys_by_user;
              ALTER TABLE api_keys DROP COLUMN user;
              ALTER TABLE workspaces DROP COLUMN closed_at;
+             DROP TABLE signing_keys;
              PRAGMA user_version = 4",
         )
         .unwrap();
