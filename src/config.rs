@@ -21,6 +21,7 @@ use crate::service::codes::CodesConfig;
 use crate::service::destinations::DestinationsConfig;
 use crate::service::node::NodeConfig;
 use crate::service::planned::{AnonymousConfig, LimitsConfig, RedisConfig};
+use crate::service::tokens::TokensConfig;
 use crate::storage::config::StorageConfig;
 use crate::telemetry::logging::LogConfig;
 
@@ -78,6 +79,8 @@ sections! {
     clicks: ClicksConfig,
     /// Who may use the API.
     auth: AuthConfig,
+    /// Tokens of sessions.
+    tokens: TokensConfig,
     /// Default limits.
     limits: LimitsConfig,
     /// Anonymous links.

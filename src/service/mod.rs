@@ -15,4 +15,5 @@ pub mod stats;
 mod stripes;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 pub mod validate;
