@@ -19,7 +19,9 @@ use crate::http::{HttpConfig, OpsConfig, PagesConfig, RedirectConfig};
 use crate::service::bootstrap::AuthConfig;
 use crate::service::codes::CodesConfig;
 use crate::service::destinations::DestinationsConfig;
+use crate::service::mail::MailConfig;
 use crate::service::node::NodeConfig;
+use crate::service::passwords::PasswordsConfig;
 use crate::service::planned::{AnonymousConfig, LimitsConfig, RedisConfig};
 use crate::service::tokens::TokensConfig;
 use crate::storage::config::StorageConfig;
@@ -81,6 +83,10 @@ sections! {
     auth: AuthConfig,
     /// Tokens of sessions.
     tokens: TokensConfig,
+    /// Passwords.
+    passwords: PasswordsConfig,
+    /// Mail.
+    mail: MailConfig,
     /// Default limits.
     limits: LimitsConfig,
     /// Anonymous links.

@@ -18,6 +18,13 @@ ensure_packages() {
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# ensure_node : Node and npm. One after the other: some packages of Node bring npm along, and then
+# Debian's must not be asked for.
+ensure_node() {
+  ensure_packages node=nodejs
+  ensure_packages npm=npm
+}
+
 # wait_until SECONDS COMMAND… : polls until the command succeeds.
 wait_until() {
   local deadline=$((SECONDS + $1))

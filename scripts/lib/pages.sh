@@ -1,9 +1,8 @@
 # The pages in a real browser: Debian's chromium, driven from tests/pages. Sourced by scripts/test.
 
 pages_checks() {
-  ensure_packages chromium=chromium node=nodejs
-  # After Node: some of its packages bring npm along, and then Debian's must not be asked for.
-  ensure_packages npm=npm
+  ensure_packages chromium=chromium
+  ensure_node
   cargo build --quiet --bin shunt
   say "pages in a browser"
   (cd tests/pages && npm ci --no-audit --no-fund --loglevel error) >&2 || true

@@ -42,6 +42,8 @@ pub const SEND_WAIT_SECS: u64 = 10;
 pub const SEND_BYTES_PER_SEC_MIN: u64 = 16 * 1_024;
 /// Longest search text, in characters.
 pub const SEARCH_CHARS_MAX: usize = 200;
+/// Longest password, in characters. Nothing is ever cut off: a longer one is refused.
+pub const PASSWORD_CHARS_MAX: usize = 128;
 /// Longest API key name, in characters.
 pub const KEY_NAME_CHARS_MAX: usize = 100;
 /// Keys of one workspace that are in force.

@@ -17,6 +17,7 @@ pub mod id;
 pub mod limits;
 pub mod link;
 pub mod location;
+pub mod password;
 pub mod problems;
 pub mod query;
 pub mod refresh_token;

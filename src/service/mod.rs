@@ -1,4 +1,5 @@
-//! Operations that touch two or more ports: links, keys, ids, codes, statistics, the first start.
+//! Operations that touch two or more ports: links, keys, ids, codes, statistics, passwords, mail,
+//! the first start.
 
 pub mod access;
 pub mod bootstrap;
@@ -9,7 +10,9 @@ pub mod ids;
 pub mod import;
 pub mod keys;
 pub mod links;
+pub mod mail;
 pub mod node;
+pub mod passwords;
 pub mod planned;
 pub mod stats;
 mod stripes;

@@ -258,6 +258,14 @@ catalogue! {
     flush_rows: Histogram = "flush_rows", Histogram::new([1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6]);
     /// Time per flush of click counts
     flush_duration: Histogram = "flush_duration_seconds", Histogram::new(STORE_BOUNDS);
+    /// Passwords that wait for a thread that hashes
+    password_hash_queue: Gauge = "password_hash_queue", Gauge::default();
+    /// Passwords that were not hashed because too many waited, or this one too long
+    password_hash_refused: Counter = "password_hash_refused", Counter::default();
+    /// Mails by result: sent, failed for good, dropped because too many waited
+    mails: Family<ResultLabel, Counter> = "mails", Family::default();
+    /// Mails that wait to be taken by the mail server
+    mails_waiting: Gauge = "mails_waiting", Gauge::default();
 }
 
 impl Metrics {

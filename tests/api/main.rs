@@ -1,6 +1,8 @@
 //! The contract, checked on the real server: one process per test, free ports, a store of its own.
 
 mod harness;
+#[path = "../support/smtp.rs"]
+mod smtp;
 
 mod blocked;
 mod bots;
@@ -16,6 +18,7 @@ mod imports;
 mod keys;
 mod links;
 mod live;
+mod mail;
 mod malformed;
 mod operations;
 mod operator;

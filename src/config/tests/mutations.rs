@@ -78,6 +78,22 @@ counters = 2
 [auth]
 registration = "closed"
 
+[passwords]
+chars_min = 12
+upper = false
+lower = false
+digit = false
+memory = "47MiB"
+iterations = 1
+parallelism = 2
+threads = 3
+queue = 10
+queue_wait = "4s"
+
+[mail]
+from = "Links <links@go.example>"
+timeout = "20s"
+
 [limits]
 link_creates_per_hour = 1
 key_requests_per_hour = 2
@@ -93,9 +109,12 @@ level = "warn"
 "#;
 
 /// Keys that the file above leaves unset, and one that does not exist.
-const UNSET: [(&str, &str); 6] = [
+const UNSET: [(&str, &str); 9] = [
     ("auth", "bootstrap_key"),
+    ("mail", "url"),
+    ("mail", "ca_file"),
     ("pages", "templates"),
+    ("passwords", "denylist"),
     ("redis", "url"),
     ("log", "colour"),
     ("storage", "cql_user"),
