@@ -54,6 +54,8 @@ enum Command {
     Bench(bench::contest::ContestArgs),
     /// Measures start and import
     Start(bench::start::StartArgs),
+    /// Measures how many links per second the API makes on one core
+    Creates(bench::creates::CreatesArgs),
     /// Measures bytes per link
     Memory(bench::memory::MemoryArgs),
     /// Measures instructions and allocations per hit under callgrind
@@ -143,6 +145,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         }
         Command::Bench(arguments) => return bench::contest::run(&arguments),
         Command::Start(arguments) => return bench::start::run(&arguments),
+        Command::Creates(arguments) => return bench::creates::run(&arguments),
         Command::Memory(arguments) => return bench::memory::run(&arguments),
         Command::Instructions(arguments) => return bench::instructions::run(&arguments),
         Command::DrillKill(arguments) => return drill::kill::run(&arguments),

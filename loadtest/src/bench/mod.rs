@@ -1,6 +1,7 @@
-//! Measurements: contests between servers, start and import, memory, instructions.
+//! Measurements: contests between servers, start and import, memory, instructions, creating links.
 
 pub mod contest;
+pub mod creates;
 mod entrants;
 pub mod instructions;
 pub mod memory;
