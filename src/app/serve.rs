@@ -19,8 +19,8 @@ use crate::domain::day::day_of;
 use crate::domain::destination::DestinationPolicy;
 use crate::http::admin::{self, AdminState};
 use crate::http::{
-    CursorSealer, HttpParts, Listeners, OpsParts, Pages, Readiness, RunningOps, RunningServer,
-    Site, serve as serve_http, serve_ops,
+    CursorSealer, HttpParts, Listeners, OpsParts, Origins, Pages, Readiness, RunningOps,
+    RunningServer, Site, serve as serve_http, serve_ops,
 };
 use crate::service::codes::CodeMaker;
 use crate::service::keys::KeyRing;
@@ -137,6 +137,7 @@ impl Node {
             &Actors { links: &links, clicks: &clicks, keys: &keys },
             policy,
         );
+        let origins = Origins::new(listeners.public_url(), &settings.http.cors_origins);
         let server = serve_http(HttpParts {
             config: settings.http.clone(),
             redirect: settings.redirect.clone(),
@@ -149,7 +150,8 @@ impl Node {
             clock: Arc::clone(&opened.clock),
             readiness: readiness.clone(),
             admin: move |app: &mut web::ServiceConfig| {
-                app.app_data(state.clone()).configure(admin::configure);
+                app.app_data(state.clone());
+                admin::configure(app, &origins);
             },
         })
         .context("starting the public listener")?;

@@ -119,6 +119,9 @@ fn hit(worker: &Worker, request: &Request) -> Option<Response<BoxBody>> {
         headers.insert(X_ROBOTS_TAG, noindex());
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff());
         headers.insert(header::REFERRER_POLICY, referrer_policy());
+        if let Some(hsts) = worker.safety.hsts() {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
         headers.insert(X_REQUEST_ID, given.unwrap_or_else(|| worker.request_id()));
         Some(response)
     })?;

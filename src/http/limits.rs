@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use actix_http::ConnectionType;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::header::HeaderValue;
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::{self, Bytes};
@@ -16,7 +16,7 @@ use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse};
 
 use crate::domain::limits::{HEADERS_BYTES_MAX, TARGET_BYTES_MAX};
 use crate::http::direct::{Life, Serving};
-use crate::http::headers::{X_REQUEST_ID, given_request_id, nosniff, referrer_policy, total_bytes};
+use crate::http::headers::{given_request_id, total_bytes};
 use crate::http::pages::{method_not_allowed, problem};
 use crate::http::problem::ProblemCode;
 use crate::http::worker::Worker;
@@ -49,19 +49,22 @@ pub(crate) async fn envelope<B: MessageBody + 'static>(
     // While the request is at work, the client is not what it waits for.
     let serving = request.conn_data::<Rc<Life>>().map(Life::serve);
     let id = given_request_id(request.headers()).unwrap_or_else(|| worker.request_id());
+    let of_api = request.path().starts_with("/api/");
     if let Some(refusal) = refusal(&request) {
         let mut response = request.into_response(refusal);
-        complete(response.headers_mut(), &id);
+        let status = response.status();
+        worker.safety.complete(response.headers_mut(), status, (of_api, &id));
         count(&worker, response.request(), response.status());
         return Ok(response);
     }
-    if request.path().starts_with("/api/") {
+    if of_api {
         request.extensions_mut().insert(RequestId(id.clone()));
     }
     match next.call(request).await {
         Ok(response) => {
             let mut response = response.map_into_boxed_body();
-            complete(response.headers_mut(), &id);
+            let status = response.status();
+            worker.safety.complete(response.headers_mut(), status, (of_api, &id));
             if serving.as_ref().is_some_and(Serving::is_last) {
                 response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
             }
@@ -74,8 +77,10 @@ pub(crate) async fn envelope<B: MessageBody + 'static>(
             }))
         }
         Err(mut error) => {
+            let worker = Rc::clone(&worker);
             error.add_response_mapper(move |mut response| {
-                complete(response.headers_mut(), &id);
+                let status = response.status();
+                worker.safety.complete(response.headers_mut(), status, (of_api, &id));
                 response
             });
             Err(error)
@@ -120,26 +125,6 @@ fn refusal(request: &ServiceRequest) -> Option<HttpResponse> {
         return Some(problem(ProblemCode::HeadersTooLarge, reason));
     }
     None
-}
-
-/// Adds what every answer carries, unless the route was more exact.
-fn complete(headers: &mut HeaderMap, id: &HeaderValue) {
-    headers.insert(X_REQUEST_ID, id.clone());
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff());
-    if !headers.contains_key(header::REFERRER_POLICY) {
-        headers.insert(header::REFERRER_POLICY, referrer_policy());
-    }
-    let is_html = headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
-    if is_html && !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
-        let policy = const {
-            HeaderValue::from_static(
-                "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            )
-        };
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    }
 }
 
 /// Counts an answer under the pattern of its route, never under what a client typed.
@@ -194,24 +179,5 @@ mod tests {
         for method in METHODS {
             assert_eq!(refused(TestRequest::with_uri("/a").method(method)), None);
         }
-    }
-
-    #[test]
-    fn every_answer_is_completed_and_html_gets_a_policy() {
-        let id = HeaderValue::from_static("abc");
-        let mut headers = HeaderMap::new();
-        complete(&mut headers, &id);
-        assert_eq!(headers.get(X_REQUEST_ID), Some(&id));
-        assert_eq!(headers.get(header::X_CONTENT_TYPE_OPTIONS).unwrap(), "nosniff");
-        assert!(headers.contains_key(header::REFERRER_POLICY));
-        assert!(!headers.contains_key(header::CONTENT_SECURITY_POLICY));
-
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        complete(&mut headers, &id);
-        assert!(headers.contains_key(header::CONTENT_SECURITY_POLICY));
-        let own = HeaderValue::from_static("default-src 'self'");
-        headers.insert(header::CONTENT_SECURITY_POLICY, own.clone());
-        complete(&mut headers, &id);
-        assert_eq!(headers.get(header::CONTENT_SECURITY_POLICY), Some(&own));
     }
 }

@@ -12,6 +12,9 @@
 
 pub mod admin;
 mod client;
+mod cookies;
+mod cors;
+mod csrf;
 mod cursor;
 mod direct;
 mod error;
@@ -24,9 +27,11 @@ mod limits;
 mod listen;
 mod openapi;
 mod ops;
+mod origins;
 mod pages;
 mod problem;
 mod redirect;
+mod safety;
 mod server;
 mod wire;
 mod worker;
@@ -46,6 +51,7 @@ use actix_web::{
 };
 
 pub use client::TrustedProxies;
+pub use cookies::{SessionCookie, has_header_credential};
 pub use cursor::{CursorScope, CursorSealer};
 pub use direct::{Body, Extent, Parsed, PlainVisit, Refusal, parse as parse_visit};
 pub use headers::VisitHeaders;
@@ -53,6 +59,7 @@ pub use hosts::Hosts;
 pub use limits::RequestId;
 pub use listen::{ListenAddresses, Listeners};
 pub use ops::{Check, Dependency, OpsConfig, OpsParts, Readiness, Report, RunningOps, serve_ops};
+pub use origins::Origins;
 pub use pages::{Pages, PagesConfig};
 pub use redirect::RedirectConfig;
 pub use server::{HttpConfig, HttpParts, RunningServer, serve};

@@ -29,13 +29,17 @@ use crate::http::direct::{DirectFactory, Handover, Timeouts};
 use crate::http::front::FrontFactory;
 use crate::http::listen::{ListenAddresses, Listeners, parse_public_url};
 use crate::http::ops::Readiness;
+use crate::http::origins;
 use crate::http::pages::Pages;
 use crate::http::redirect::{RedirectConfig, RedirectRules};
+use crate::http::safety::Safety;
 use crate::http::worker::{Worker, WorkerParts};
 use crate::telemetry::metrics::Metrics;
 
 /// Threads of workers end this long after their last connection, at most.
 const WORKERS_END_WAIT_MAX: Duration = Duration::from_secs(5);
+
+const DAY_SECS: u64 = 86_400;
 
 /// `[http]`: the public listener.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -59,6 +63,13 @@ pub struct HttpConfig {
     pub max_connections: usize,
     /// How long a stop waits for requests under way, 1s to 1h.
     pub shutdown_timeout: Span,
+    /// Pages of which other origins may use the API from a browser, written like
+    /// `https://app.example`; with the session of their visitors too. `*` alone: all of them,
+    /// without sessions. Empty: none.
+    pub cors_origins: Vec<String>,
+    /// How long browsers keep to TLS once they have come by it, 0s to 730d; 0s says nothing. Said
+    /// only when `http.public_url` is https, and not for other names below that host.
+    pub hsts_max_age: Span,
 }
 
 impl Default for HttpConfig {
@@ -72,6 +83,8 @@ impl Default for HttpConfig {
             backlog: 2_048,
             max_connections: 25_600,
             shutdown_timeout: Span::from_secs(30),
+            cors_origins: Vec::new(),
+            hsts_max_age: Span::from_secs(365 * DAY_SECS),
         }
     }
 }
@@ -98,6 +111,11 @@ impl HttpConfig {
         problems.range("http.backlog", self.backlog, 1..=65_535);
         problems.range("http.max_connections", self.max_connections, 1..=1_000_000);
         problems.range("http.shutdown_timeout", self.shutdown_timeout, second..=hour);
+        if let Some(sentence) = origins::problem_of(&self.cors_origins) {
+            problems.add(sentence);
+        }
+        let two_years = Span::from_secs(2 * 365 * DAY_SECS);
+        problems.range("http.hsts_max_age", self.hsts_max_age, Span::default()..=two_years);
     }
 
     fn networks(&self) -> Vec<IpNet> {
@@ -160,6 +178,7 @@ where
         proxies: Arc::new(TrustedProxies::new(config.networks())),
         rules: Arc::new(RedirectRules::new(parts.redirect)),
         pages: Arc::new(parts.pages),
+        safety: Arc::new(Safety::new(&config, &listeners.public_url)),
         stopping: stopping.clone(),
         alive: alive.downgrade(),
     };
@@ -270,6 +289,9 @@ mod tests {
             ("backlog = 0", "http.backlog"),
             ("max_connections = 0", "http.max_connections"),
             ("shutdown_timeout = '2h'", "http.shutdown_timeout"),
+            ("cors_origins = ['null']", "http.cors_origins"),
+            ("cors_origins = ['*', 'https://app.example']", "http.cors_origins"),
+            ("hsts_max_age = '731d'", "http.hsts_max_age"),
         ] {
             let problems = problems_of(toml);
             assert_eq!(problems.len(), 1, "{toml}");

@@ -24,6 +24,7 @@ use crate::http::direct::PlainVisit;
 use crate::http::hosts::Hosts;
 use crate::http::pages::Pages;
 use crate::http::redirect::RedirectRules;
+use crate::http::safety::Safety;
 use crate::telemetry::metrics::{Metrics, Outcome, WorkerStats};
 
 /// One hit in this many is timed; its time weighs as many.
@@ -44,6 +45,7 @@ pub(crate) struct WorkerParts {
     pub proxies: Arc<TrustedProxies>,
     pub rules: Arc<RedirectRules>,
     pub pages: Arc<Pages>,
+    pub safety: Arc<Safety>,
     pub stopping: GracefulShutdownSignal,
     /// Held by every living worker: when all are gone, no click can come any more.
     pub alive: WeakSender<()>,
@@ -58,6 +60,7 @@ pub(crate) struct Worker {
     pub hosts: Arc<Hosts>,
     pub rules: Arc<RedirectRules>,
     pub pages: Arc<Pages>,
+    pub safety: Arc<Safety>,
     /// Tells answers without an end that the server stops.
     pub stopping: GracefulShutdownSignal,
     clicks: Option<ClickLane>,
@@ -84,6 +87,7 @@ impl Worker {
             hosts: Arc::clone(&parts.hosts),
             rules: Arc::clone(&parts.rules),
             pages: Arc::clone(&parts.pages),
+            safety: Arc::clone(&parts.safety),
             stopping: parts.stopping.clone(),
             proxies: Arc::clone(&parts.proxies),
             arena: Arena::default(),

@@ -40,7 +40,7 @@ async fn answer(stream: &mut TcpStream) -> (u16, BTreeMap<String, String>) {
 
 #[tokio::test]
 async fn all_three_ways_of_answering_a_visit_give_the_same_headers() {
-    let app = TestApp::start().await;
+    let app = TestApp::builder().set("SHUNT_HTTP__PUBLIC_URL", "https://go.example").start().await;
     let (mut stream, host) = with_link(&app).await;
     let mut seen = Vec::new();
     // The first goes the direct way, the third meets the front service, the last a route.
@@ -59,6 +59,7 @@ async fn all_three_ways_of_answering_a_visit_give_the_same_headers() {
     assert_eq!(seen[0], seen[1]);
     assert_eq!(seen[0], seen[2]);
     assert_eq!(seen[0]["location"], "https://shop.example/x");
+    assert_eq!(seen[0]["strict-transport-security"], "max-age=31536000");
     app.clicks_become("spring", 2).await;
     app.finish().await;
 }

@@ -18,15 +18,19 @@ use std::sync::Arc;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, HttpMessage as _, HttpResponse, Resource, web};
 use tracing::field::Empty;
 use tracing::{Instrument as _, info, info_span};
 
+use super::cors::{self, explained};
+use super::csrf::guarded;
 use super::cursor::CursorSealer;
 use super::error::ApiError;
 use super::headers::trace_id;
 use super::limits::RequestId;
+use super::origins::Origins;
 use super::wire::Site;
 use crate::actors::clicks::ClickSink;
 use crate::domain::time::Clock;
@@ -107,10 +111,24 @@ routes! {
     "/openapi.json" => GET meta::openapi;
 }
 
-/// Puts the API into an application whose data holds an [`AdminState`].
-pub fn configure(cfg: &mut web::ServiceConfig) {
+/// Puts the API into an application whose data holds an [`AdminState`]. Pages of these origins may
+/// use it from a browser.
+pub fn configure(cfg: &mut web::ServiceConfig, origins: &Origins) {
     let scope = web::scope(PREFIX).configure(resources).default_service(web::to(nothing_here));
-    cfg.service(scope.wrap(from_fn(traced)));
+    let own = origins.clone();
+    // The last one is the outermost.
+    let scope = scope
+        .wrap(from_fn(move |request, next: Next<_>| guarded(own.clone(), request, next)))
+        .wrap(cors::rules(origins, methods()))
+        .wrap(from_fn(explained))
+        .wrap(from_fn(traced));
+    cfg.service(scope);
+}
+
+/// Every method that some route takes.
+fn methods() -> Vec<Method> {
+    let named = ROUTES.iter().flat_map(|route| route.methods);
+    named.filter_map(|name| name.parse().ok()).chain([Method::HEAD]).collect()
 }
 
 /// Gives what is logged on behalf of a request its id and its trace, and says when it failed.

@@ -5,6 +5,7 @@ use crate::domain::link::RedirectStatus;
 use crate::http::direct::watch::HttpDate;
 use crate::http::headers::{noindex, nosniff, referrer_policy};
 use crate::http::redirect::{RedirectRules, status_code};
+use crate::http::safety::Safety;
 
 /// Everything up to the value of `Location`, per redirect status.
 pub(super) struct Answers([Box<[u8]>; RedirectStatus::ALL.len()]);
@@ -17,8 +18,8 @@ pub(super) struct Ending {
 }
 
 impl Answers {
-    pub(super) fn new(rules: &RedirectRules) -> Self {
-        let mut heads = RedirectStatus::ALL.iter().map(|status| head(*status, rules));
+    pub(super) fn new(rules: &RedirectRules, safety: &Safety) -> Self {
+        let mut heads = RedirectStatus::ALL.iter().map(|status| head(*status, rules, safety));
         Self(std::array::from_fn(|_| heads.next().unwrap_or_default()))
     }
 
@@ -39,7 +40,7 @@ impl Answers {
     }
 }
 
-fn head(status: RedirectStatus, rules: &RedirectRules) -> Box<[u8]> {
+fn head(status: RedirectStatus, rules: &RedirectRules, safety: &Safety) -> Box<[u8]> {
     let code = status_code(status);
     let mut head = Vec::new();
     for part in [&b"HTTP/1.1 "[..], code.as_str().as_bytes(), b" "] {
@@ -55,6 +56,10 @@ fn head(status: RedirectStatus, rules: &RedirectRules) -> Box<[u8]> {
     ] {
         head.extend_from_slice(name);
         head.extend_from_slice(value);
+    }
+    if let Some(hsts) = safety.hsts() {
+        head.extend_from_slice(b"\r\nstrict-transport-security: ");
+        head.extend_from_slice(hsts.as_bytes());
     }
     head.extend_from_slice(b"\r\nlocation: ");
     head.into()

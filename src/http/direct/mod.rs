@@ -100,7 +100,7 @@ where
         Box::pin(async move {
             let http = http.await.map_err(|_| ())?;
             let watch = Rc::new(Watch::new(timeouts));
-            let answers = Answers::new(&worker.rules);
+            let answers = Answers::new(&worker.rules, &worker.safety);
             Watch::start(&watch, stopping);
             Ok(Direct(Rc::new(Shared { worker, http, answers, watch })))
         })
@@ -333,7 +333,8 @@ where
                 Parsed::Partial => return Progress::Wanting,
                 Parsed::Other(request) => return Progress::NotMine(request),
                 Parsed::Refused(refusal) => {
-                    refusal.write(&mut self.output, &worker.new_request_id(), &end.date);
+                    let id = worker.new_request_id();
+                    refusal.write(&mut self.output, &worker.safety, (&id, &end.date));
                     return Progress::Last;
                 }
             };

@@ -6,6 +6,7 @@ use crate::http::direct::watch::HttpDate;
 use crate::http::headers::{nosniff, private_no_store, referrer_policy};
 use crate::http::pages::{problem_body, status_of};
 use crate::http::problem::ProblemCode;
+use crate::http::safety::{Safety, nothing_loads};
 
 /// Longest head that could be answered otherwise: target, headers, and room for the method.
 pub(super) const HEAD_BYTES_MAX: usize = TARGET_BYTES_MAX + HEADERS_BYTES_MAX + 64;
@@ -26,7 +27,7 @@ impl Refusal {
     }
 
     /// Appends the answer. `id` is a request id: visible ASCII.
-    pub(super) fn write(self, out: &mut Vec<u8>, id: &[u8], date: &HttpDate) {
+    pub(super) fn write(self, out: &mut Vec<u8>, safety: &Safety, (id, date): (&[u8], &HttpDate)) {
         let (code, detail) = match self {
             Self::Malformed => (ProblemCode::InvalidRequest, "This is no HTTP request."),
             Self::TargetTooLong => {
@@ -42,18 +43,21 @@ impl Refusal {
         let status = format!("HTTP/1.1 {} {reason}", code.as_str());
         let length = body.len().to_string();
         let (caching, sniffing, referrer) = (private_no_store(), nosniff(), referrer_policy());
-        let headers: [(&str, &[u8]); 8] = [
+        let policy = nothing_loads();
+        let headers: [(&str, &[u8]); 9] = [
             ("content-length", length.as_bytes()),
             ("connection", b"close"),
             ("cache-control", caching.as_bytes()),
             ("content-type", b"application/problem+json"),
             ("x-content-type-options", sniffing.as_bytes()),
             ("referrer-policy", referrer.as_bytes()),
+            ("content-security-policy", policy.as_bytes()),
             ("x-request-id", id),
             ("date", date),
         ];
         out.extend_from_slice(status.as_bytes());
-        for (name, value) in headers {
+        let hsts = safety.hsts().map(|hsts| ("strict-transport-security", hsts.as_bytes()));
+        for (name, value) in headers.into_iter().chain(hsts) {
             for part in [b"\r\n", name.as_bytes(), b": ", value] {
                 out.extend_from_slice(part);
             }

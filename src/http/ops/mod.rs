@@ -20,6 +20,7 @@ use crate::http::listen::{ListenAddresses, bind_all};
 use crate::http::pages::problem;
 use crate::http::problem::ProblemCode;
 use crate::http::read_only;
+use crate::http::safety::nothing_loads;
 use crate::telemetry::exposition::plain;
 use crate::telemetry::metrics::Metrics;
 
@@ -139,7 +140,8 @@ pub fn serve_ops(config: &OpsConfig, parts: OpsParts) -> io::Result<RunningOps> 
         let headers = middleware::DefaultHeaders::new()
             .add((header::CACHE_CONTROL, "no-store"))
             .add((header::X_CONTENT_TYPE_OPTIONS, nosniff()))
-            .add((header::REFERRER_POLICY, referrer_policy()));
+            .add((header::REFERRER_POLICY, referrer_policy()))
+            .add((header::CONTENT_SECURITY_POLICY, nothing_loads()));
         let parts = parts.clone();
         App::new()
             .wrap(headers)

@@ -20,7 +20,7 @@ use crate::domain::link::{Link, LinkStatus};
 use crate::domain::seal::{SEALED_IDS_MAX, SealKey, Sealer};
 use crate::domain::time::{Clock, Timestamp};
 use crate::http::admin::{self, AdminState};
-use crate::http::{CursorSealer, Site};
+use crate::http::{CursorSealer, Origins, Site};
 use crate::service::bootstrap::bootstrap;
 use crate::service::codes::{CodeMaker, CodesConfig};
 use crate::service::ids::IdSource;
@@ -195,7 +195,9 @@ impl Setup {
     /// Sends `body` under the idempotency key `once`; answers status, whether it was a replay, and
     /// what came back.
     async fn post(&self, path: &str, body: &Value) -> (u16, bool, Value) {
-        let app = App::new().app_data(self.state.clone()).configure(admin::configure);
+        let origins = Origins::new(&"https://go.example".parse().unwrap(), &[]);
+        let routes = |app: &mut web::ServiceConfig| admin::configure(app, &origins);
+        let app = App::new().app_data(self.state.clone()).configure(routes);
         let app = test::init_service(app).await;
         let request = test::TestRequest::post()
             .uri(&format!("/api/v1{path}"))
