@@ -25,7 +25,7 @@ use crate::domain::time::Clock;
 use crate::domain::units::Span;
 use crate::http::application;
 use crate::http::client::TrustedProxies;
-use crate::http::direct::{DirectFactory, Handover, Timeouts};
+use crate::http::direct::{Crowd, DirectFactory, Handover, Timeouts};
 use crate::http::front::FrontFactory;
 use crate::http::listen::{ListenAddresses, Listeners, parse_public_url};
 use crate::http::ops::Readiness;
@@ -61,6 +61,9 @@ pub struct HttpConfig {
     pub backlog: u32,
     /// Connections that one worker serves at a time, 1 to 1,000,000; more wait in the backlog.
     pub max_connections: usize,
+    /// Connections that one client may have open, an address or an IPv6 network of 64 bits, up to
+    /// 1,000,000; more are closed at once. 0 is no bound. Trusted proxies have none.
+    pub max_connections_per_client: u32,
     /// How long a stop waits for requests under way, 1s to 1h.
     pub shutdown_timeout: Span,
     /// Pages of which other origins may use the API from a browser, written like
@@ -82,6 +85,7 @@ impl Default for HttpConfig {
             keep_alive: Span::from_secs(15),
             backlog: 2_048,
             max_connections: 25_600,
+            max_connections_per_client: 1_000,
             shutdown_timeout: Span::from_secs(30),
             cors_origins: Vec::new(),
             hsts_max_age: Span::from_secs(365 * DAY_SECS),
@@ -110,6 +114,11 @@ impl HttpConfig {
         problems.range("http.keep_alive", self.keep_alive, second..=hour);
         problems.range("http.backlog", self.backlog, 1..=65_535);
         problems.range("http.max_connections", self.max_connections, 1..=1_000_000);
+        problems.range(
+            "http.max_connections_per_client",
+            self.max_connections_per_client,
+            0..=1_000_000,
+        );
         problems.range("http.shutdown_timeout", self.shutdown_timeout, second..=hour);
         if let Some(sentence) = origins::problem_of(&self.cors_origins) {
             problems.add(sentence);
@@ -169,6 +178,7 @@ where
         .shutdown_timeout(config.shutdown_timeout.0.as_secs())
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
+    let refused = parts.metrics.connections_refused.clone();
     let shared = WorkerParts {
         links: parts.links,
         clicks: parts.clicks,
@@ -179,6 +189,7 @@ where
         rules: Arc::new(RedirectRules::new(parts.redirect)),
         pages: Arc::new(parts.pages),
         safety: Arc::new(Safety::new(&config, &listeners.public_url)),
+        crowd: Arc::new(Crowd::new(config.max_connections_per_client, refused)),
         stopping: stopping.clone(),
         alive: alive.downgrade(),
     };
@@ -288,6 +299,7 @@ mod tests {
             ("keep_alive = '0s'", "http.keep_alive"),
             ("backlog = 0", "http.backlog"),
             ("max_connections = 0", "http.max_connections"),
+            ("max_connections_per_client = 1000001", "http.max_connections_per_client"),
             ("shutdown_timeout = '2h'", "http.shutdown_timeout"),
             ("cors_origins = ['null']", "http.cors_origins"),
             ("cors_origins = ['*', 'https://app.example']", "http.cors_origins"),

@@ -20,7 +20,7 @@ use crate::domain::decide::{Decision, Target, decide};
 use crate::domain::limits::CLICK_FIELD_BYTES_MAX;
 use crate::domain::time::Clock;
 use crate::http::client::TrustedProxies;
-use crate::http::direct::PlainVisit;
+use crate::http::direct::{Crowd, PlainVisit};
 use crate::http::hosts::Hosts;
 use crate::http::pages::Pages;
 use crate::http::redirect::RedirectRules;
@@ -46,6 +46,7 @@ pub(crate) struct WorkerParts {
     pub rules: Arc<RedirectRules>,
     pub pages: Arc<Pages>,
     pub safety: Arc<Safety>,
+    pub crowd: Arc<Crowd>,
     pub stopping: GracefulShutdownSignal,
     /// Held by every living worker: when all are gone, no click can come any more.
     pub alive: WeakSender<()>,
@@ -61,6 +62,7 @@ pub(crate) struct Worker {
     pub rules: Arc<RedirectRules>,
     pub pages: Arc<Pages>,
     pub safety: Arc<Safety>,
+    pub crowd: Arc<Crowd>,
     /// Tells answers without an end that the server stops.
     pub stopping: GracefulShutdownSignal,
     clicks: Option<ClickLane>,
@@ -88,6 +90,7 @@ impl Worker {
             rules: Arc::clone(&parts.rules),
             pages: Arc::clone(&parts.pages),
             safety: Arc::clone(&parts.safety),
+            crowd: Arc::clone(&parts.crowd),
             stopping: parts.stopping.clone(),
             proxies: Arc::clone(&parts.proxies),
             arena: Arena::default(),

@@ -221,6 +221,8 @@ macro_rules! catalogue {
 catalogue! {
     /// API and page requests by route, method and status
     http_requests: Family<HttpLabels, Counter> = "http_requests", Family::default();
+    /// Connections closed at once because their client had as many as one may have
+    connections_refused: Counter = "connections_refused", Counter::default();
     /// Visits to links whose stored row is damaged or leads where no link may lead now
     unservable_visits: Counter = "unservable_visits", Counter::default();
     /// Store operations by store, operation and outcome

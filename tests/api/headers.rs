@@ -1,13 +1,14 @@
 //! What every answer carries, whatever it answers: one of each kind.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Answer, TestApp};
+use crate::harness::{Answer, SOON, TestApp};
 
 const YEAR: &str = "max-age=31536000";
 
@@ -194,6 +195,35 @@ async fn without_tls_nobody_is_told_to_keep_to_it() {
     app.create(json!({"destination": "https://shop.example/x", "alias": "spring"})).await;
     for path in ["/spring", "/spring?a=b", "/nowhere", "/api/v1/links"] {
         assert_eq!(app.get(path).await.header("strict-transport-security"), None, "{path}");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_client_with_too_many_connections_gets_no_more_and_others_do() {
+    let app = TestApp::builder().set("SHUNT_HTTP__MAX_CONNECTIONS_PER_CLIENT", "3").start().await;
+    let address = app.url.trim_start_matches("http://").to_owned();
+    let ask = format!("GET /health HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let answered = async |stream: &mut TcpStream| {
+        let mut start = [0; 12];
+        // A connection that is refused may end before all is sent.
+        let sent = stream.write_all(ask.as_bytes()).await;
+        sent.is_ok() && stream.read_exact(&mut start).await.is_ok() && start == *b"HTTP/1.1 200"
+    };
+    let connect = async || TcpStream::connect(&address).await.expect("a connection");
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut stream = connect().await;
+        assert!(answered(&mut stream).await);
+        held.push(stream);
+    }
+    assert!(!answered(&mut connect().await).await, "the fourth is closed at once");
+    assert_eq!(app.metric("shunt_connections_refused_total").await, 1.0);
+    // One that ends makes room, as soon as the server knows.
+    drop(held.pop());
+    let deadline = Instant::now() + SOON;
+    while !answered(&mut connect().await).await {
+        assert!(Instant::now() < deadline, "the place of one that ended stays taken");
     }
     app.finish().await;
 }

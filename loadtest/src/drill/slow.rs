@@ -76,6 +76,9 @@ pub fn run(arguments: &SlowArgs) -> Result<ExitCode> {
     spec.workers = WORKERS;
     let keep_alive = if arguments.canary { 3_600 } else { arguments.keep_alive };
     spec.environment.push(("SHUNT_HTTP__KEEP_ALIVE".to_owned(), format!("{keep_alive}s")));
+    // Everybody comes from one address.
+    let unbounded = ("SHUNT_HTTP__MAX_CONNECTIONS_PER_CLIENT".to_owned(), "0".to_owned());
+    spec.environment.push(unbounded);
 
     // The server has to help itself to more descriptors than a shell gives it.
     let few = "ulimit -S -n 512 && exec \"$0\" \"$@\"";

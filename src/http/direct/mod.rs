@@ -8,6 +8,7 @@
 //! say "not mine", and never has to be lenient.
 
 mod answer;
+mod crowd;
 mod framing;
 mod handover;
 mod proxied;
@@ -30,11 +31,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::http::direct::answer::{Answers, Ending};
+use crate::http::direct::crowd::Place;
 use crate::http::direct::handover::{Ended, cut_off};
 use crate::http::direct::proxied::{Opening, read_opening};
 use crate::http::direct::watch::{Phase, Watch};
 use crate::http::worker::Worker;
 
+pub(crate) use crowd::Crowd;
 pub use framing::{Body, Extent};
 pub(crate) use handover::Handover;
 pub use refusal::Refusal;
@@ -122,8 +125,10 @@ where
     fn call(&self, stream: TcpStream) -> Self::Future {
         let shared = Rc::clone(&self.0);
         Box::pin(async move {
-            let life = shared.watch.enter();
-            if let Ok(connection) = Connection::new(&shared, stream) {
+            if let Ok(connection) = Connection::new(&shared, stream)
+                && let Some(_place) = connection.place()
+            {
+                let life = shared.watch.enter();
                 // A connection that breaks is the client's business.
                 let _ = connection.serve(&life).await;
             }
@@ -166,6 +171,14 @@ impl<'a, H> Connection<'a, H> {
         let proxy = shared.worker.trusts(peer);
         let input = BytesMut::with_capacity(READ_BYTES);
         Ok(Self { shared, stream, peer, proxy, input, output: Vec::new() })
+    }
+
+    /// Its place among those of its client, if there is one left. A proxy speaks for many.
+    fn place(&self) -> Option<Place> {
+        match self.proxy {
+            true => Some(Crowd::uncounted()),
+            false => self.shared.worker.crowd.enter(self.peer.ip()),
+        }
     }
 }
 
