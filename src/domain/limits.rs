@@ -66,6 +66,12 @@ pub const ID_BLOCK_SIZE: u64 = 65_536;
 pub const CODE_COLLISIONS_MAX: u32 = 5;
 /// Codes tried for one link before giving up: enough for a random code to grow three times.
 pub const CODE_ATTEMPTS_MAX: u32 = 16;
+/// Token buckets that one node keeps, about 35 MiB; a shard of so many fills its hash table.
+pub const BUCKETS_MAX: usize = BUCKET_SHARDS * 14_336;
+/// Locks that the buckets of a node are spread over.
+pub const BUCKET_SHARDS: usize = 64;
+/// Largest number of tokens that a limit may be set to.
+pub const QUOTA_MAX: u32 = 1_000_000;
 
 // An alias must fit into a code, and a bulk body must be able to hold its links.
 const _: () = assert!(ALIAS_BYTES_MIN <= CODE_BYTES_MAX);

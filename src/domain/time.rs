@@ -34,3 +34,9 @@ impl Timestamp {
 pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }
+
+/// Tells how much time has passed, whatever happens to the wall clock.
+pub trait SteadyClock: Send + Sync + 'static {
+    /// Milliseconds since some moment that stays the same while the process runs.
+    fn elapsed_ms(&self) -> u64;
+}
