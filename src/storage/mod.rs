@@ -1,12 +1,14 @@
 //! The ports: what Shunt needs from a store, by use case. Backends implement them, wrappers in
 //! `layers` add metering and the like, one suite in `tests/stores` runs on all of them.
 
+pub mod buckets;
 pub mod config;
 pub mod embedded;
 pub mod error;
 pub mod layers;
 pub mod lock;
 pub mod memory;
+pub mod memory_buckets;
 pub mod people;
 mod private;
 pub mod secrets;
