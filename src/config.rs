@@ -19,10 +19,11 @@ use crate::http::{HttpConfig, OpsConfig, PagesConfig, RedirectConfig};
 use crate::service::bootstrap::AuthConfig;
 use crate::service::codes::CodesConfig;
 use crate::service::destinations::DestinationsConfig;
+use crate::service::limits::LimitsConfig;
 use crate::service::mail::MailConfig;
 use crate::service::node::NodeConfig;
 use crate::service::passwords::PasswordsConfig;
-use crate::service::planned::{AnonymousConfig, LimitsConfig, RedisConfig};
+use crate::service::planned::{AnonymousConfig, RedisConfig};
 use crate::service::tokens::TokensConfig;
 use crate::storage::config::StorageConfig;
 use crate::telemetry::logging::LogConfig;
@@ -87,7 +88,7 @@ sections! {
     passwords: PasswordsConfig,
     /// Mail.
     mail: MailConfig,
-    /// Default limits.
+    /// Limits.
     limits: LimitsConfig,
     /// Anonymous links.
     anonymous: AnonymousConfig,

@@ -1,5 +1,5 @@
-//! Operations that touch two or more ports: links, keys, ids, codes, statistics, passwords, mail,
-//! the first start.
+//! Operations that touch two or more ports: links, keys, limits, ids, codes, statistics, people,
+//! passwords, tokens, mail, the first start.
 
 pub mod access;
 pub mod bootstrap;
@@ -9,6 +9,7 @@ pub mod draft;
 pub mod ids;
 pub mod import;
 pub mod keys;
+pub mod limits;
 pub mod links;
 pub mod mail;
 pub mod node;

@@ -23,21 +23,6 @@ pub struct AnonymousConfig {
     pub enabled: bool,
 }
 
-/// `[limits]`: default limits of workspaces. The workspace of the first start is the operator's
-/// own and has none of them; in this version there is no other.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LimitsConfig {
-    /// Links that an account may create per hour; 0 is unlimited.
-    pub link_creates_per_hour: u32,
-    /// Requests per hour and API key; 0 is unlimited.
-    pub key_requests_per_hour: u32,
-    /// Requests per minute and workspace; 0 is unlimited.
-    pub workspace_requests_per_minute: u32,
-    /// Unknown codes per minute and client network; 0 is unlimited, and must be given.
-    pub unknown_codes_per_minute: u32,
-}
-
 impl RedisConfig {
     /// Adds a line for a value that this version cannot honour.
     pub fn check(&self, problems: &mut Problems) {
@@ -56,27 +41,6 @@ impl AnonymousConfig {
     }
 }
 
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        Self {
-            link_creates_per_hour: 100,
-            key_requests_per_hour: 1_000,
-            workspace_requests_per_minute: 600,
-            unknown_codes_per_minute: 0,
-        }
-    }
-}
-
-impl LimitsConfig {
-    /// Adds a line for a value that this version cannot honour.
-    pub fn check(&self, problems: &mut Problems) {
-        if self.unknown_codes_per_minute != 0 {
-            problems
-                .add("`limits.unknown_codes_per_minute` is not 0; this version has no such limit");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,15 +50,12 @@ mod tests {
         let mut problems = Problems::default();
         RedisConfig::default().check(&mut problems);
         AnonymousConfig::default().check(&mut problems);
-        LimitsConfig::default().check(&mut problems);
         assert!(problems.is_empty(), "{problems}");
 
         RedisConfig { url: Some(Secret("redis://127.0.0.1/".to_owned())) }.check(&mut problems);
         AnonymousConfig { enabled: true }.check(&mut problems);
-        LimitsConfig { unknown_codes_per_minute: 5, ..LimitsConfig::default() }
-            .check(&mut problems);
         let text = problems.to_string();
-        for key in ["redis.url", "anonymous.enabled", "limits.unknown_codes_per_minute"] {
+        for key in ["redis.url", "anonymous.enabled"] {
             assert!(text.contains(key), "{key} is not named in {text}");
         }
     }

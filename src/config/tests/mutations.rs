@@ -98,7 +98,16 @@ timeout = "20s"
 link_creates_per_hour = 1
 key_requests_per_hour = 2
 workspace_requests_per_minute = 3
-unknown_codes_per_minute = 0
+unauthenticated_requests_per_minute = 4
+unknown_codes_per_minute = 5
+redirects_per_minute = 6
+login_failures_per_15_minutes = 7
+login_failures_per_client = 8
+login_failures_per_account = 9
+password_guesses_per_15_minutes = 10
+registrations_per_hour_per_client = 11
+mails_per_hour_per_address = 12
+workspaces = [{ name = "theirs", link_creates_per_hour = 13 }]
 
 [anonymous]
 enabled = false
