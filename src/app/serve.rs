@@ -24,8 +24,10 @@ use crate::http::{
 };
 use crate::service::codes::CodeMaker;
 use crate::service::keys::KeyRing;
+use crate::service::limits::{Limiter, LimiterParts, SinceStart};
 use crate::service::links::{LinkService, LinkServiceParts};
 use crate::service::validate::Rules;
+use crate::storage::memory_buckets::MemoryBuckets;
 use crate::telemetry::logging;
 
 /// Readiness waits no longer for a journal to be counted again. A spool of 2 GiB takes some
@@ -121,6 +123,8 @@ impl Node {
         let keys = Arc::new(keys.await.context("reading the API keys")?);
         actix_rt::spawn(Arc::clone(&keys).follow());
 
+        let limits = open_limits(settings, &opened).await.context("reading the workspaces")?;
+
         let readiness = Readiness::default();
         let parts = OpsParts {
             metrics: Arc::clone(&opened.metrics),
@@ -134,7 +138,7 @@ impl Node {
             settings,
             &opened,
             &listeners,
-            &Actors { links: &links, clicks: &clicks, keys: &keys },
+            &Actors { links: &links, clicks: &clicks, keys: &keys, limits: &limits },
             policy,
         );
         let origins = Origins::new(listeners.public_url(), &settings.http.cors_origins);
@@ -144,6 +148,7 @@ impl Node {
             listeners,
             pages: Pages::load(&settings.pages)
                 .map_err(|problems| anyhow!("rendering the pages:\n{problems}"))?,
+            limits: limits.visits(),
             links: links.clone(),
             clicks: settings.clicks.enabled.then(|| clicks.clone()),
             metrics: Arc::clone(&opened.metrics),
@@ -251,11 +256,33 @@ fn start_links(
     })
 }
 
+async fn open_limits(settings: &Settings, opened: &Opened) -> Result<Arc<Limiter>> {
+    let metrics = &opened.metrics;
+    let buckets = Arc::new(MemoryBuckets::new(metrics.rate_limit_unkept.clone()));
+    let (kept, gauge) = (Arc::clone(&buckets), metrics.rate_limit_buckets.clone());
+    metrics.before_scrape(move || {
+        gauge.set(i64::try_from(kept.len()).unwrap_or(i64::MAX));
+    });
+    let limits = Limiter::open(LimiterParts {
+        config: settings.limits.clone(),
+        secret: opened.secrets.api_keys,
+        local: Arc::clone(&buckets) as _,
+        buckets,
+        accounts: Arc::clone(&opened.stores.accounts),
+        clock: Arc::new(SinceStart::default()),
+        metrics: Arc::clone(metrics),
+    });
+    let limits = Arc::new(limits.await?);
+    actix_rt::spawn(Arc::clone(&limits).follow());
+    Ok(limits)
+}
+
 /// Handles that the API needs.
 struct Actors<'a> {
     links: &'a LinkTable,
     clicks: &'a ClickSink,
     keys: &'a Arc<KeyRing>,
+    limits: &'a Arc<Limiter>,
 }
 
 fn admin_state(
@@ -279,6 +306,7 @@ fn admin_state(
     web::Data::new(AdminState {
         links: service,
         keys: Arc::clone(actors.keys),
+        limits: Arc::clone(actors.limits),
         stores: opened.stores.clone(),
         clicks: actors.clicks.clone(),
         cursors: CursorSealer::new(&opened.secrets.cursors),

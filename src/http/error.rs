@@ -13,6 +13,7 @@ use super::wire::{FaultView, ProblemView};
 use crate::actors::links::LoadError;
 use crate::service::draft::{FieldCode, FieldError};
 use crate::service::keys::KeyError;
+use crate::service::limits::Allowance;
 use crate::service::links::LinkError;
 use crate::storage::{StorageError, StorageErrorKind};
 
@@ -30,11 +31,14 @@ pub(crate) struct ApiError {
     faults: Vec<FieldError>,
     /// Methods that a path takes, for 405.
     allow: &'static [&'static str],
+    /// Seconds after which to try again, for 429.
+    retry_after_secs: u64,
 }
 
 impl ApiError {
     pub(crate) fn new(code: ProblemCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), faults: Vec::new(), allow: &[] }
+        let (faults, allow) = (Vec::new(), [].as_slice());
+        Self { code, detail: detail.into(), faults, allow, retry_after_secs: 1 }
     }
 
     pub(crate) fn code(&self) -> ProblemCode {
@@ -58,6 +62,20 @@ impl ApiError {
         error
     }
 
+    /// A limit refused `cost` at once; which one, `RateLimit` tells.
+    pub(crate) fn rate_limited(refused: &Allowance, cost: u32) -> Self {
+        let too_much = refused.0.iter().find(|one| !one.verdict.allowed);
+        let detail = match too_much {
+            // It would be refused at any other time too.
+            Some(one) if cost > one.quota.n => {
+                Cow::Owned(format!("at most {} at once are taken from you", one.quota.n))
+            }
+            _ => Cow::Borrowed("`RateLimit` tells the limits, `Retry-After` when to try again"),
+        };
+        let error = Self::new(ProblemCode::RateLimited, detail);
+        Self { retry_after_secs: refused.retry_after_secs(), ..error }
+    }
+
     pub(crate) fn unavailable() -> Self {
         Self::new(ProblemCode::Unavailable, "try again in a moment")
     }
@@ -79,7 +97,7 @@ impl ApiError {
             _ => Cow::Borrowed("`errors` names each field that is not acceptable"),
         };
         faults.truncate(FAULTS_MAX);
-        Self { code, detail, faults, allow: &[] }
+        Self { faults, ..Self::new(code, detail) }
     }
 
     /// The problem as JSON has it.
@@ -122,6 +140,9 @@ impl ResponseError for ApiError {
             }
             ProblemCode::Unavailable => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECS.to_string()));
+            }
+            ProblemCode::RateLimited => {
+                response.insert_header((header::RETRY_AFTER, self.retry_after_secs.to_string()));
             }
             // What is still coming would be taken for the next request.
             ProblemCode::BodyTooLarge => {
@@ -267,7 +288,7 @@ mod tests {
             assert_eq!(response.status().as_u16(), code.status());
             let has = |name| headers.contains_key(name);
             assert_eq!(has(header::WWW_AUTHENTICATE), code.status() == 401, "{code:?}");
-            assert_eq!(has(header::RETRY_AFTER), code.status() == 503, "{code:?}");
+            assert_eq!(has(header::RETRY_AFTER), matches!(code.status(), 429 | 503), "{code:?}");
             assert_eq!(has(header::ALLOW), code.status() == 405, "{code:?}");
             let view = serde_json::to_value(error.view()).unwrap_or_default();
             assert_eq!(view["type"], format!("/problems/{}", code.as_str()));

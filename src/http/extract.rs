@@ -1,7 +1,6 @@
 //! What handlers take from a request: who asks, the body, the parameters.
 
 use std::collections::BTreeSet;
-use std::future::{Ready, ready};
 use std::time::Duration;
 
 use actix_web::dev::Payload;
@@ -10,11 +9,12 @@ use actix_web::http::header;
 use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use futures_util::StreamExt;
-use futures_util::future::{Either, LocalBoxFuture};
+use futures_util::future::LocalBoxFuture;
 use percent_encoding::percent_decode_str;
 
 use super::admin::AdminState;
 use super::error::{ApiError, ProblemCode};
+use super::rates::{Charges, ClientAddress};
 use super::wire::parse_time;
 use crate::domain::api_key::Scope;
 use crate::domain::id::Id;
@@ -22,6 +22,7 @@ use crate::domain::limits::{BULK_BODY_BYTES_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MA
 use crate::domain::time::Timestamp;
 use crate::service::access::Grant;
 use crate::service::draft::{FieldCode, FieldError};
+use crate::service::limits::Subject;
 use crate::service::links::Precondition;
 
 /// Longest time for a body to arrive.
@@ -64,11 +65,45 @@ impl Caller {
         &self.0
     }
 
-    /// `Err` holds the text of a key that is not known here, if there is one.
-    fn known(request: &HttpRequest) -> Result<Result<Self, String>, ApiError> {
-        let text = credential(request)?;
-        Ok(state(request)?.keys.authenticate(text).map(Self).ok_or_else(|| text.to_owned()))
+    async fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+        let state = state(request)?;
+        let text = credential(request);
+        let known = text.as_ref().ok().and_then(|text| state.keys.authenticate(text));
+        let grant = match known {
+            Some(grant) => grant,
+            None => unknown(request, state, text).await?,
+        };
+        let allowance = state.limits.request(&Subject::of(&grant)).await;
+        Charges::of(request).note(&allowance);
+        if allowance.allowed() {
+            Ok(Self(grant))
+        } else {
+            Err(ApiError::rate_limited(&allowance, 1))
+        }
     }
+}
+
+/// Asks the store for a key that is not known here, unless the client asked for too many such.
+async fn unknown(
+    request: &HttpRequest,
+    state: &AdminState,
+    text: Result<&str, ApiError>,
+) -> Result<Grant, ApiError> {
+    let client = ClientAddress::of(request);
+    let allowance = state.limits.unauthenticated(client).await;
+    if !allowance.allowed() {
+        Charges::of(request).note(&allowance);
+        return Err(ApiError::rate_limited(&allowance, 1));
+    }
+    let found = match text {
+        Ok(text) => state.keys.authenticate_fresh(text).await.ok_or_else(invalid_key),
+        Err(error) => Err(error),
+    };
+    match &found {
+        Ok(_) => state.limits.was_authenticated(client).await,
+        Err(_) => Charges::of(request).note(&allowance),
+    }
+    found
 }
 
 fn state(request: &HttpRequest) -> Result<&web::Data<AdminState>, ApiError> {
@@ -77,20 +112,11 @@ fn state(request: &HttpRequest) -> Result<&web::Data<AdminState>, ApiError> {
 
 impl FromRequest for Caller {
     type Error = ApiError;
-    type Future =
-        Either<Ready<Result<Self, ApiError>>, LocalBoxFuture<'static, Result<Self, ApiError>>>;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        let text = match Self::known(request) {
-            Ok(Ok(caller)) => return Either::Left(ready(Ok(caller))),
-            Ok(Err(text)) => text,
-            Err(error) => return Either::Left(ready(Err(error))),
-        };
         let request = request.clone();
-        Either::Right(Box::pin(async move {
-            let grant = state(&request)?.keys.authenticate_fresh(&text).await;
-            grant.map(Self).ok_or_else(invalid_key)
-        }))
+        Box::pin(async move { Self::of(&request).await })
     }
 }
 

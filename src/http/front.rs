@@ -23,6 +23,7 @@ use crate::http::direct::Life;
 use crate::http::headers::{
     VisitHeaders, X_REQUEST_ID, X_ROBOTS_TAG, given_request_id, noindex, nosniff, referrer_policy,
 };
+use crate::http::rates;
 use crate::http::redirect::status_code;
 use crate::http::worker::Worker;
 
@@ -109,8 +110,9 @@ fn hit(worker: &Worker, request: &Request) -> Option<Response<BoxBody>> {
     let given = headers.has_request_id.then_some(&head.headers).and_then(given_request_id);
 
     let started = worker.sample();
-    let click = counts.then(|| headers.click(worker.client(request.peer_addr(), &head.headers)));
-    let response = worker.hit(domain, code, click, |target| {
+    let client = || worker.client(request.peer_addr(), &head.headers);
+    let click = counts.then(|| headers.click(client()));
+    let response = worker.hit(domain, code, click, client, |target, measured| {
         let location = worker.header_value(&target.location.parts())?;
         let mut response = Response::with_body(status_code(target.status), BoxBody::new(()));
         let headers = response.headers_mut();
@@ -123,6 +125,9 @@ fn hit(worker: &Worker, request: &Request) -> Option<Response<BoxBody>> {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         headers.insert(X_REQUEST_ID, given.unwrap_or_else(|| worker.request_id()));
+        if let Some(measured) = measured {
+            rates::write(headers, &[*measured]);
+        }
         Some(response)
     })?;
     if let Some(started) = started {

@@ -19,6 +19,7 @@ use crate::http::direct::{Life, Serving};
 use crate::http::headers::{given_request_id, total_bytes};
 use crate::http::pages::{method_not_allowed, problem};
 use crate::http::problem::ProblemCode;
+use crate::http::rates::ClientAddress;
 use crate::http::worker::Worker;
 use crate::telemetry::metrics::HttpLabels;
 
@@ -58,7 +59,9 @@ pub(crate) async fn envelope<B: MessageBody + 'static>(
         return Ok(response);
     }
     if of_api {
+        let client = worker.client(request.peer_addr(), request.headers());
         request.extensions_mut().insert(RequestId(id.clone()));
+        request.extensions_mut().insert(ClientAddress(client));
     }
     match next.call(request).await {
         Ok(response) => {

@@ -30,6 +30,7 @@ mod ops;
 mod origins;
 mod pages;
 mod problem;
+mod rates;
 mod redirect;
 mod safety;
 mod server;

@@ -40,6 +40,7 @@ problems! {
     401 "No key, or none in force",
     403 "The key may not do this",
     414 "The request target is too long",
+    429 "Too many requests, or links, of the key, its workspace or its account",
     431 "The request headers are too large",
     503 "Try again in a moment",
 }
@@ -81,7 +82,7 @@ fn problem(status: u16, why: &str) -> Response {
     match status {
         401 => response.header("WWW-Authenticate", text()),
         405 => response.header("Allow", text()),
-        503 => response.header("Retry-After", text()),
+        429 | 503 => response.header("Retry-After", text()),
         _ => response,
     }
     .build()
@@ -152,6 +153,7 @@ fn complete(path: &str, operation: &mut Operation) {
     let answers = &mut operation.responses.responses;
     let refused = || RefOr::T(problem(405, "The path does not take this method"));
     answers.entry("405".to_owned()).or_insert_with(refused);
+    let is_limited = answers.contains_key("429");
     let replays = operation.operation_id.as_deref();
     let replays = matches!(replays, Some("create_link" | "create_links"));
     for (status, answer) in answers {
@@ -159,6 +161,12 @@ fn complete(path: &str, operation: &mut Operation) {
         // A plain visit is answered before anything else is read of it.
         if !path.starts_with("/{") {
             answer.headers.insert("X-Request-Id".to_owned(), text("Yours, or one that was made"));
+        }
+        if is_limited && status != "405" {
+            let policy = "The limits that applied: `q` requests, or links, per `w` seconds";
+            let limit = "Of each limit, how many are left, and seconds until all are";
+            answer.headers.insert("RateLimit-Policy".to_owned(), text(policy));
+            answer.headers.insert("RateLimit".to_owned(), text(limit));
         }
         if replays && ["200", "201", "400", "409"].contains(&status.as_str()) {
             let why = "`true`: the answer to the first request with this key, again";

@@ -54,6 +54,7 @@ problem_codes! {
     UriTooLong = 414, "uri_too_long", "The request target is too long";
     UnsupportedMediaType = 415, "unsupported_media_type", "The type of the body is not taken here";
     IdempotencyMismatch = 422, "idempotency_mismatch", "The key belongs to another request";
+    RateLimited = 429, "rate_limited", "Too many requests";
     HeadersTooLarge = 431, "headers_too_large", "The request headers are too large";
     Unavailable = 503, "unavailable", "The service is not available right now";
 }

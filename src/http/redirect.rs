@@ -3,6 +3,8 @@
 //! Known codes cost what they cost in `front.rs` plus the router. Only a code that this node has
 //! not seen waits, and then at most as long as the link table lets a load take.
 
+use std::cell::Cell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -24,7 +26,9 @@ use crate::domain::units::Span;
 use crate::http::headers::{VisitHeaders, X_ROBOTS_TAG, noindex, prefers_json, private_no_store};
 use crate::http::hosts::requested_host;
 use crate::http::pages::{Page, method_not_allowed};
+use crate::http::rates;
 use crate::http::worker::{Worker, nanos_since};
+use crate::service::limits::{Allowance, Measured, VisitLimit};
 use crate::telemetry::metrics::Outcome;
 
 /// Longest time a permanent redirect may be kept by a browser, in seconds: beyond a day, edits
@@ -111,15 +115,18 @@ pub(crate) async fn visit(request: HttpRequest, worker: web::ThinData<Rc<Worker>
     let started = Instant::now();
     let visit = Visit::new(&worker, &request, counts);
     let (outcome, response) = visit.answer().await;
-    worker.stats.count(outcome);
-    worker.stats.observe(nanos_since(started), 1);
-    response
+    if let Some(outcome) = outcome {
+        worker.stats.count(outcome);
+        worker.stats.observe(nanos_since(started), 1);
+    }
+    visit.tell_limit(response)
 }
 
 /// What `look` finds out while it may look at the link.
 enum Verdict {
     Answer(HttpResponse),
     Refused(Refusal),
+    TooMany,
 }
 
 /// One visit on the slow path.
@@ -131,6 +138,8 @@ struct Visit<'a> {
     /// The visit is a click if the link lets it pass.
     counts: bool,
     now: Timestamp,
+    /// What a limit said of the visit, if one applied.
+    measured: Cell<Option<Measured>>,
 }
 
 impl<'a> Visit<'a> {
@@ -143,10 +152,12 @@ impl<'a> Visit<'a> {
         let untracked =
             !query.is_empty() && has_parameter(query, &worker.rules.config.no_track_param);
         let counts = is_get && !untracked;
-        Self { worker, request, headers, query, counts, now: worker.clock.now() }
+        let (now, measured) = (worker.clock.now(), Cell::new(None));
+        Self { worker, request, headers, query, counts, now, measured }
     }
 
-    async fn answer(&self) -> (Outcome, HttpResponse) {
+    /// `None` for a visit that was neither let pass nor refused for what the link is.
+    async fn answer(&self) -> (Option<Outcome>, HttpResponse) {
         let Some(key) = self.key() else { return self.page(Outcome::Unknown, Page::NotFound) };
         let links = &self.worker.links;
         let in_memory = links.read(key.domain, key.code.as_bytes(), |link| self.look(link));
@@ -155,7 +166,7 @@ impl<'a> Visit<'a> {
         }
         match links.load(key, |link| self.look(link)).await {
             Ok(Some(verdict)) => self.settle(Outcome::Loaded, verdict),
-            Ok(None) => self.page(Outcome::Unknown, Page::NotFound),
+            Ok(None) => self.unknown(),
             // Something is there that must not be served, and asking again will not change it.
             Err(error) if error.is_damage() => self.settle(Outcome::Loaded, self.unservable()),
             Err(error) => {
@@ -175,7 +186,13 @@ impl<'a> Visit<'a> {
     }
 
     fn look(&self, link: &HotLink) -> Verdict {
-        let decision = match decide(link, self.now) {
+        let decision = decide(link, self.now);
+        if matches!(decision, Decision::Go(_))
+            && !self.passes(self.worker.limits.redirects.as_ref())
+        {
+            return Verdict::TooMany;
+        }
+        let decision = match decision {
             Decision::Go(target) if target.counts && !self.draws(link) => exhausted(link),
             decision => decision,
         };
@@ -228,9 +245,36 @@ impl<'a> Visit<'a> {
         Verdict::Answer(answer)
     }
 
+    /// Charges the visit to a limit, if there is one. False: it is too much.
+    fn passes(&self, limit: Option<&VisitLimit>) -> bool {
+        let Some(limit) = limit else { return true };
+        let measured = limit.take(self.client());
+        self.measured.set(Some(measured));
+        if !measured.verdict.allowed {
+            limit.count_refusal();
+        }
+        measured.verdict.allowed
+    }
+
+    /// Adds what a limit said.
+    fn tell_limit(&self, mut response: HttpResponse) -> HttpResponse {
+        if let Some(measured) = self.measured.get() {
+            let headers = response.headers_mut();
+            rates::write(headers, &[measured]);
+            if !measured.verdict.allowed {
+                let seconds = Allowance(vec![measured]).retry_after_secs();
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
+        }
+        response
+    }
+
+    fn client(&self) -> IpAddr {
+        self.worker.client(self.request.peer_addr(), self.request.headers())
+    }
+
     fn record(&self, link: &HotLink) {
-        let peer = self.request.peer_addr();
-        let address = self.worker.client(peer, self.request.headers());
+        let address = self.client();
         let (link, version, query) = (link.id(), link.version(), self.query.as_bytes());
         let click = self.headers.click(address);
         self.worker.record(&mut RawClick { at: self.now, link, version, query, ..click });
@@ -248,13 +292,14 @@ impl<'a> Visit<'a> {
         Some(merge_query(location, &others.join("&"), no_track))
     }
 
-    fn settle(&self, outcome: Outcome, verdict: Verdict) -> (Outcome, HttpResponse) {
+    fn settle(&self, outcome: Outcome, verdict: Verdict) -> (Option<Outcome>, HttpResponse) {
         let refusal = match verdict {
-            Verdict::Answer(response) => return (outcome, response),
+            Verdict::Answer(response) => return (Some(outcome), response),
             Verdict::Refused(refusal) => refusal,
+            Verdict::TooMany => return (None, self.page(outcome, Page::TooMany).1),
         };
         match refusal {
-            Refusal::Unknown => self.page(Outcome::Unknown, Page::NotFound),
+            Refusal::Unknown => self.unknown(),
             Refusal::Expired => self.page(Outcome::Gone, Page::Expired),
             Refusal::Exhausted => self.page(Outcome::Gone, Page::Exhausted),
             Refusal::Disabled => self.page(Outcome::Gone, Page::Disabled),
@@ -264,9 +309,15 @@ impl<'a> Visit<'a> {
         }
     }
 
-    fn page(&self, outcome: Outcome, page: Page) -> (Outcome, HttpResponse) {
+    /// Nothing at what could have been a code: a guess, perhaps.
+    fn unknown(&self) -> (Option<Outcome>, HttpResponse) {
+        let passes = self.passes(self.worker.limits.unknown_codes.as_ref());
+        self.page(Outcome::Unknown, if passes { Page::NotFound } else { Page::TooMany })
+    }
+
+    fn page(&self, outcome: Outcome, page: Page) -> (Option<Outcome>, HttpResponse) {
         let as_json = prefers_json(self.request.headers());
-        (outcome, self.worker.pages.answer(page, as_json))
+        (Some(outcome), self.worker.pages.answer(page, as_json))
     }
 }
 

@@ -34,6 +34,7 @@ use crate::http::pages::Pages;
 use crate::http::redirect::{RedirectConfig, RedirectRules};
 use crate::http::safety::Safety;
 use crate::http::worker::{Worker, WorkerParts};
+use crate::service::limits::VisitLimits;
 use crate::telemetry::metrics::Metrics;
 
 /// Threads of workers end this long after their last connection, at most.
@@ -145,6 +146,7 @@ pub struct HttpParts<A> {
     pub redirect: RedirectConfig,
     pub listeners: Listeners,
     pub pages: Pages,
+    pub limits: VisitLimits,
     pub links: LinkTable,
     /// `None`: clicks are not recorded.
     pub clicks: Option<ClickSink>,
@@ -188,6 +190,7 @@ where
         proxies: Arc::new(TrustedProxies::new(config.networks())),
         rules: Arc::new(RedirectRules::new(parts.redirect)),
         pages: Arc::new(parts.pages),
+        limits: parts.limits,
         safety: Arc::new(Safety::new(&config, &listeners.public_url)),
         crowd: Arc::new(Crowd::new(config.max_connections_per_client, refused)),
         stopping: stopping.clone(),

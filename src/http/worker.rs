@@ -25,6 +25,7 @@ use crate::http::hosts::Hosts;
 use crate::http::pages::Pages;
 use crate::http::redirect::RedirectRules;
 use crate::http::safety::Safety;
+use crate::service::limits::{Measured, VisitLimits};
 use crate::telemetry::metrics::{Metrics, Outcome, WorkerStats};
 
 /// One hit in this many is timed; its time weighs as many.
@@ -45,6 +46,7 @@ pub(crate) struct WorkerParts {
     pub proxies: Arc<TrustedProxies>,
     pub rules: Arc<RedirectRules>,
     pub pages: Arc<Pages>,
+    pub limits: VisitLimits,
     pub safety: Arc<Safety>,
     pub crowd: Arc<Crowd>,
     pub stopping: GracefulShutdownSignal,
@@ -61,6 +63,8 @@ pub(crate) struct Worker {
     pub hosts: Arc<Hosts>,
     pub rules: Arc<RedirectRules>,
     pub pages: Arc<Pages>,
+    /// None, unless the operator sets any.
+    pub limits: VisitLimits,
     pub safety: Arc<Safety>,
     pub crowd: Arc<Crowd>,
     /// Tells answers without an end that the server stops.
@@ -89,6 +93,7 @@ impl Worker {
             hosts: Arc::clone(&parts.hosts),
             rules: Arc::clone(&parts.rules),
             pages: Arc::clone(&parts.pages),
+            limits: parts.limits.clone(),
             safety: Arc::clone(&parts.safety),
             crowd: Arc::clone(&parts.crowd),
             stopping: parts.stopping.clone(),
@@ -115,15 +120,16 @@ impl Worker {
         self.request_ids.next()
     }
 
-    /// A visit of a link in memory, decided and recorded: what `render` makes of where it leads.
-    /// `None` when there is more to it: no such link here, a refusal, a click limit, or a target
-    /// that cannot be rendered.
+    /// A visit of a link in memory, decided and recorded: what `render` makes of where it leads and
+    /// of a limit on redirects, if there is one. `None` when there is more to it: no such link
+    /// here, a refusal, a click limit, too many redirects, or a target that cannot be rendered.
     pub(crate) fn hit<R>(
         &self,
         domain: DomainId,
         code: &[u8],
         mut click: Option<RawClick<'_>>,
-        render: impl FnOnce(&Target<'_>) -> Option<R>,
+        client: impl FnOnce() -> IpAddr,
+        render: impl FnOnce(&Target<'_>, Option<&Measured>) -> Option<R>,
     ) -> Option<R> {
         let now = self.clock.now();
         self.links.read(domain, code, |link| {
@@ -131,7 +137,11 @@ impl Worker {
             if link.rare().is_some_and(|rare| rare.allowance.is_some()) {
                 return None;
             }
-            let answer = render(&target)?;
+            let measured = match &self.limits.redirects {
+                None => None,
+                Some(limit) => Some(limit.take(client())).filter(|one| one.verdict.allowed)?.into(),
+            };
+            let answer = render(&target, measured.as_ref())?;
             // Completed where it is: every copy of it is a dozen instructions of each hit.
             if target.counts
                 && let Some(click) = &mut click

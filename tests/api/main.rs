@@ -18,6 +18,7 @@ mod headers;
 mod hostile;
 mod imports;
 mod keys;
+mod limits;
 mod links;
 mod live;
 mod mail;

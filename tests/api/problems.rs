@@ -50,6 +50,7 @@ async fn every_code_that_is_described_can_be_met() {
     let document = app.get("/api/v1/openapi.json").await.json();
     app.finish().await;
     full_store(&mut seen).await;
+    limited(&mut seen).await;
 
     let listed = &document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
     let listed = listed.as_array().expect("codes").iter();
@@ -179,6 +180,15 @@ async fn fill_keys(stores: &Stores) {
     for added in futures_util::future::join_all(keys).await {
         added.expect("the store writes");
     }
+}
+
+/// A caller who has used up what there was.
+async fn limited(seen: &mut Seen) {
+    let limits = "[{ name = 'operator', key_requests_per_hour = 1 }]";
+    let app = TestApp::builder().set("SHUNT_LIMITS__WORKSPACES", limits).start().await;
+    app.api(Method::GET, "/links", None).await.assert_status(200);
+    seen.meets(&app, call(&app, Method::GET, "/links"), 429, "rate_limited").await;
+    app.finish().await;
 }
 
 /// A store that has reached its bound serves what it has and takes no more.

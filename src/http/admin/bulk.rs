@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::AdminState;
 use super::answer::{self, Idempotency, Worked, once, to_the_end};
+use super::budget::Budget;
 use crate::domain::api_key::Scope;
 use crate::domain::id::Id;
 use crate::domain::limits::{BULK_BODY_BYTES_MAX, BULK_LINKS_MAX};
@@ -42,16 +43,23 @@ pub(in crate::http) async fn create(
     let author =
         Author { workspace: caller.workspace(), actor: caller.actor(), via: CreatedVia::Bulk };
 
+    let budget = Budget::of(&caller, &request, &state);
+
     to_the_end(async move {
         let n_links = drafts.as_ref().map_or(0, Vec::len);
         let work = async |ids: CreateIds| {
             let drafts = drafts?;
-            let results = state.links.create_many(author, drafts, &ids).await?;
-            let now = state.clock.now();
+            budget.charge(n_links).await?;
+            let results = state.links.create_many(author, drafts, &ids).await;
+            let is_new =
+                |result: &&Result<Made, LinkError>| result.as_ref().is_ok_and(|made| !made.found);
+            let n_created = results.iter().flatten().filter(is_new).count();
+            budget.settle(n_links, n_created).await;
+            let (results, now) = (results?, state.clock.now());
             let count = |what: fn(&Result<Made, LinkError>) -> bool| {
                 results.iter().filter(|result| what(result)).count() as u64
             };
-            let created = count(|result| result.as_ref().is_ok_and(|made| !made.found));
+            let created = n_created as u64;
             let failed = count(Result::is_err);
             // Only a link that was there before can have clicks.
             let found = results.iter().flatten().filter(|made| made.found);

@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::AdminState;
 use super::answer::{self, idempotency_key, send, to_the_end};
+use super::budget::Budget;
 use crate::domain::api_key::Scope;
 use crate::domain::limits::BULK_BODY_BYTES_MAX;
 use crate::domain::link::CreatedVia;
@@ -58,11 +59,18 @@ pub(in crate::http) async fn import(
         Author { workspace: caller.workspace(), actor: caller.actor(), via: CreatedVia::Import };
     let lines = read_lines(&body)?;
     let numbers: Vec<u64> = lines.iter().map(|(number, _)| *number).collect();
+    let n_rows = lines.iter().filter(|(_, row)| row.is_ok()).count();
     let rows = lines.into_iter().map(|(_, row)| row).collect();
+    let budget = Budget::of(&caller, &request, &state);
 
     to_the_end(async move {
         let Settled { outcomes, replayed } = match digest {
-            Some(digest) => state.links.import(author, &digest, rows).await?,
+            Some(digest) => {
+                budget.charge(n_rows).await?;
+                let settled = state.links.import(author, &digest, rows).await;
+                budget.settle(n_rows, settled.as_ref().map_or(0, n_created)).await;
+                settled?
+            }
             None => {
                 let outcomes = state.links.try_import(author, rows).await?;
                 Settled { outcomes, replayed: false }
@@ -74,6 +82,12 @@ pub(in crate::http) async fn import(
         answer::json(200, &view).map(send)
     })
     .await
+}
+
+/// Links that this request made, and no earlier one.
+fn n_created(settled: &Settled) -> usize {
+    let created = |outcome: &&RowOutcome| **outcome == RowOutcome::Created;
+    if settled.replayed { 0 } else { settled.outcomes.iter().filter(created).count() }
 }
 
 fn batch_digest(request: &HttpRequest) -> Result<BatchDigest, ApiError> {

@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::AdminState;
 use super::answer::{self, Idempotency, no_content, once, send, to_the_end};
+use super::budget::Budget;
 use crate::domain::api_key::Scope;
 use crate::domain::code::{Code, DomainId, LinkKey};
 use crate::domain::limits::BODY_BYTES_MAX;
@@ -52,14 +53,29 @@ pub(in crate::http) async fn create(
     let author =
         Author { workspace: caller.workspace(), actor: caller.actor(), via: CreatedVia::Api };
 
+    let budget = Budget::of(&caller, &request, &state);
+
     to_the_end(async move {
         let work = async |ids: CreateIds| {
             let draft = link_draft(json::parse(&body)?, "");
-            let Made { link, found } = if find_if_exists {
-                state.links.find_or_create(author, draft, &ids).await?
-            } else {
-                state.links.create(author, draft, &ids).await?
+            let made = match budget.charge(1).await {
+                // What is there already needs no budget.
+                Err(refusal) if find_if_exists => {
+                    let found = state.links.find_existing(author.workspace, &draft).await?;
+                    Made { link: found.ok_or(refusal)?, found: true }
+                }
+                Err(refusal) => return Err(refusal),
+                Ok(()) => {
+                    let made = match find_if_exists {
+                        true => state.links.find_or_create(author, draft, &ids).await,
+                        false => state.links.create(author, draft, &ids).await,
+                    };
+                    let created = made.as_ref().is_ok_and(|made| !made.found);
+                    budget.settle(1, usize::from(created)).await;
+                    made?
+                }
             };
+            let Made { link, found } = made;
             let mut answer = show(&state, if found { 200 } else { 201 }, &link, found).await?;
             answer.location = (!found).then(|| format!("/api/v1/links/{}", link.code));
             Ok(answer)

@@ -1,6 +1,7 @@
 //! The admin API under `/api/v1`: every route in one table.
 
 mod answer;
+mod budget;
 pub(super) mod bulk;
 pub(super) mod clicks;
 mod csv_lines;
@@ -31,11 +32,13 @@ use super::error::ApiError;
 use super::headers::trace_id;
 use super::limits::RequestId;
 use super::origins::Origins;
+use super::rates::Charges;
 use super::wire::Site;
 use crate::actors::clicks::ClickSink;
 use crate::domain::time::Clock;
 use crate::service::access::{Credential, Grant};
 use crate::service::keys::KeyRing;
+use crate::service::limits::Limiter;
 use crate::service::links::LinkService;
 use crate::storage::Stores;
 
@@ -43,6 +46,7 @@ use crate::storage::Stores;
 pub struct AdminState {
     pub links: LinkService,
     pub keys: Arc<KeyRing>,
+    pub limits: Arc<Limiter>,
     pub stores: Stores,
     pub clicks: ClickSink,
     pub cursors: CursorSealer,
@@ -131,7 +135,8 @@ fn methods() -> Vec<Method> {
     named.filter_map(|name| name.parse().ok()).chain([Method::HEAD]).collect()
 }
 
-/// Gives what is logged on behalf of a request its id and its trace, and says when it failed.
+/// Gives what is logged on behalf of a request its id and its trace, and says when it failed. The
+/// answer tells of the limits that applied.
 async fn traced(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
@@ -144,7 +149,11 @@ async fn traced(
         span.record("trace_id", id);
     }
     async move {
-        let response = next.call(request).await?;
+        let mut response = next.call(request).await?;
+        let charges = response.request().extensions().get::<Charges>().cloned();
+        if let Some(charges) = charges {
+            charges.write(response.headers_mut());
+        }
         if response.status().is_server_error() {
             let route = response.request().match_pattern().unwrap_or_default();
             let method = response.request().method().as_str();

@@ -4,8 +4,10 @@ use crate::domain::decide::Target;
 use crate::domain::link::RedirectStatus;
 use crate::http::direct::watch::HttpDate;
 use crate::http::headers::{noindex, nosniff, referrer_policy};
+use crate::http::rates::lines;
 use crate::http::redirect::{RedirectRules, status_code};
 use crate::http::safety::Safety;
+use crate::service::limits::Measured;
 
 /// Everything up to the value of `Location`, per redirect status.
 pub(super) struct Answers([Box<[u8]>; RedirectStatus::ALL.len()]);
@@ -23,8 +25,16 @@ impl Answers {
         Self(std::array::from_fn(|_| heads.next().unwrap_or_default()))
     }
 
-    /// Appends the redirect to `target`. `id` is a request id: visible ASCII.
-    pub(super) fn write(&self, out: &mut Vec<u8>, target: &Target<'_>, id: &[u8], end: &Ending) {
+    /// Appends the redirect to `target`, which tells of a limit if one applied. `id` is a request
+    /// id: visible ASCII.
+    pub(super) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        target: &Target<'_>,
+        measured: Option<&Measured>,
+        id: &[u8],
+        end: &Ending,
+    ) {
         const ID: &[u8] = b"\r\nx-request-id: ";
         const DATE: &[u8] = b"\r\ndate: ";
         const END: &[u8] = b"\r\n\r\n";
@@ -32,7 +42,8 @@ impl Answers {
         let head = &self.0[target.status as usize];
         let last = if end.last { LAST } else { END };
         let [prefix, rest] = target.location.parts();
-        let parts = [head, prefix, rest, ID, id, DATE, &end.date, last];
+        let rates = measured.map(lines).unwrap_or_default();
+        let parts = [head, prefix, rest, &rates, ID, id, DATE, &end.date, last];
         out.reserve(parts.iter().map(|part| part.len()).sum());
         for part in parts {
             out.extend_from_slice(part);

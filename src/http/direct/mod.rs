@@ -360,18 +360,25 @@ where
                 true => worker.client_of(self.peer, &visit),
             };
             let output = &mut self.output;
-            let hit = worker.hit(domain, visit.code, visit.click(address), |target| {
-                let made;
-                let id = match visit.request_id {
-                    Some(id) => id,
-                    None => {
-                        made = worker.new_request_id();
-                        &made
-                    }
-                };
-                answers.write(output, target, id, &end);
-                Some(())
-            });
+            let click = visit.click(address);
+            let hit = worker.hit(
+                domain,
+                visit.code,
+                click,
+                || address,
+                |target, measured| {
+                    let made;
+                    let id = match visit.request_id {
+                        Some(id) => id,
+                        None => {
+                            made = worker.new_request_id();
+                            &made
+                        }
+                    };
+                    answers.write(output, target, measured, id, &end);
+                    Some(())
+                },
+            );
             if hit.is_none() {
                 return Progress::NotMine(visit.extent);
             }

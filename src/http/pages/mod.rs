@@ -46,10 +46,10 @@ pub struct PagesConfig {
     /// Where `/` leads, and a button on the built-in pages: an http or https URL. Unset: a small
     /// page that says what this is.
     pub home_url: Option<String>,
-    /// A folder with own pages: `404.html`, `410.html`, `403.html`, `503.html`, `home.html`; the
-    /// built-in ones stand in for missing files. `{{title}}`, `{{reason}}`, `{{advice}}` and
-    /// `{{status}}` are filled in. Styles go into `<style>` elements, scripts do not run, files up
-    /// to 256 KiB, read at start; see `docs/pages.md`.
+    /// A folder with own pages: `404.html`, `410.html`, `403.html`, `429.html`, `503.html`,
+    /// `home.html`; the built-in ones stand in for missing files. `{{title}}`, `{{reason}}`,
+    /// `{{advice}}` and `{{status}}` are filled in. Styles go into `<style>` elements, scripts do
+    /// not run, files up to 256 KiB, read at start; see `docs/pages.md`.
     pub templates: Option<PathBuf>,
 }
 
@@ -174,7 +174,7 @@ fn render_built_in(page: Page, home_url: Option<&str>) -> String {
     let (text, look) = (page.text(), page.look());
     let action = match (page, home_url) {
         // An empty address is the one that was asked for, query and all.
-        (Page::Unavailable, _) => "<a href=\"\">Try again</a>\n".to_owned(),
+        (Page::Unavailable | Page::TooMany, _) => "<a href=\"\">Try again</a>\n".to_owned(),
         (_, Some(url)) => format!("<a href=\"{}\">Go to our website</a>\n", escaped(url)),
         (_, None) => String::new(),
     };

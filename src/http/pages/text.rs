@@ -42,6 +42,11 @@ const UNAVAILABLE: [&str; 3] = [
     "Something on our side kept us from looking up this link. The link itself is probably fine.",
     "Wait a few seconds, then open it again.",
 ];
+const TOO_MANY: [&str; 3] = [
+    "Please wait a moment",
+    "More links were opened from your network than this service lets pass at a time.",
+    "Wait a little, then open it again.",
+];
 const HOME: [&str; 3] = [
     "Short links live here",
     "Every address on this site is a short one that leads to a longer one elsewhere.",
@@ -76,6 +81,7 @@ pub(crate) enum Page {
     Archived,
     Blocked,
     Unavailable,
+    TooMany,
     Home,
 }
 
@@ -98,7 +104,7 @@ pub(super) struct Look {
 }
 
 impl Page {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::NotFound,
         Self::Expired,
         Self::Exhausted,
@@ -106,6 +112,7 @@ impl Page {
         Self::Archived,
         Self::Blocked,
         Self::Unavailable,
+        Self::TooMany,
         Self::Home,
     ];
 
@@ -118,6 +125,7 @@ impl Page {
             Self::Archived => (Some(ProblemCode::LinkArchived), ARCHIVED),
             Self::Blocked => (Some(ProblemCode::LinkBlocked), BLOCKED),
             Self::Unavailable => (Some(ProblemCode::Unavailable), UNAVAILABLE),
+            Self::TooMany => (Some(ProblemCode::RateLimited), TOO_MANY),
             Self::Home => (None, HOME),
         };
         Text { code, title, reason, advice }
@@ -130,7 +138,7 @@ impl Page {
     pub(super) const fn look(self) -> Look {
         match self {
             Self::NotFound => BROKEN,
-            Self::Expired => CLOCK,
+            Self::Expired | Self::TooMany => CLOCK,
             Self::Exhausted | Self::Disabled | Self::Archived => STOPPED,
             Self::Blocked => SHIELD,
             Self::Unavailable => AGAIN,
@@ -145,6 +153,7 @@ impl Page {
             Self::Expired | Self::Exhausted | Self::Disabled | Self::Archived => "410.html",
             Self::Blocked => "403.html",
             Self::Unavailable => "503.html",
+            Self::TooMany => "429.html",
             Self::Home => "home.html",
         }
     }

@@ -8,6 +8,7 @@ use actix_rt::Arbiter;
 use actix_web::dev::{Service, ServiceResponse};
 use actix_web::{App, Error, test, web};
 use async_trait::async_trait;
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 
 use crate::actors::clicks::{ClickSink, ClickSinkParts, ClicksConfig};
@@ -25,9 +26,11 @@ use crate::service::bootstrap::bootstrap;
 use crate::service::codes::{CodeMaker, CodesConfig};
 use crate::service::ids::IdSource;
 use crate::service::keys::KeyRing;
+use crate::service::limits::{Limiter, LimiterParts, LimitsConfig, SinceStart};
 use crate::service::links::{LinkService, LinkServiceParts};
 use crate::service::validate::Rules;
 use crate::storage::memory::MemoryStore;
+use crate::storage::memory_buckets::MemoryBuckets;
 use crate::storage::{
     KeptAnswer, NodeStore, Replay, ReplayKey, ReplayStore, StorageError, StorageErrorKind,
     StorageResult, Stores,
@@ -139,6 +142,16 @@ impl Setup {
         let accounts = Arc::clone(&stores.accounts);
         let owner = bootstrap(accounts.as_ref(), &ids, clock.as_ref(), &SECRET, None).await;
         let key = owner.unwrap().unwrap().as_str().to_owned();
+        let buckets = Arc::new(MemoryBuckets::new(Counter::default()));
+        let limits = Limiter::open(LimiterParts {
+            config: LimitsConfig::unlimited(),
+            secret: SECRET,
+            local: Arc::clone(&buckets) as _,
+            buckets,
+            accounts: Arc::clone(&accounts),
+            clock: Arc::new(SinceStart::default()),
+            metrics: Metrics::new(),
+        });
         let keys = KeyRing::open(SECRET, accounts, Arc::clone(&ids), Arc::clone(&clock) as _);
         let sealer = Sealer::new(vec![SealKey { version: 1, secret: [7; 32] }]);
         let clicks = ClickSink::start(ClickSinkParts {
@@ -179,6 +192,7 @@ impl Setup {
         let state = web::Data::new(AdminState {
             links,
             keys: Arc::new(keys.await.unwrap()),
+            limits: Arc::new(limits.await.unwrap()),
             stores,
             clicks,
             cursors: CursorSealer::new(&SECRET),

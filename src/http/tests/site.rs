@@ -18,6 +18,7 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::http::listen::Listeners;
 use crate::http::server::{HttpConfig, HttpParts, RunningServer, serve};
 use crate::http::{Pages, PagesConfig, Readiness, RedirectConfig};
+use crate::service::limits::VisitLimits;
 use crate::storage::memory::MemoryStore;
 use crate::telemetry::metrics::{HttpLabels, Metrics, Outcome};
 
@@ -98,6 +99,7 @@ impl Site {
             config,
             redirect: RedirectConfig::default(),
             pages: Pages::load(&PagesConfig::default()).unwrap(),
+            limits: VisitLimits::default(),
             links: table.clone(),
             clicks: Some(clicks.clone()),
             metrics: Arc::clone(&metrics),

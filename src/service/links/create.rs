@@ -87,6 +87,18 @@ impl LinkService {
         }
     }
 
+    /// The workspace's newest active link to the draft's destination, if there is one.
+    pub async fn find_existing(
+        &self,
+        workspace: Id,
+        draft: &LinkDraft,
+    ) -> Result<Option<Link>, LinkError> {
+        let now = self.parts.clock.now();
+        let judged = judge_new(draft.clone(), &self.parts.rules, now);
+        let (destination, ..) = judged.map_err(LinkError::Invalid)?;
+        self.find_active(workspace, &destination, now).await
+    }
+
     /// The newest link of `workspace` to `destination` whose state is active, as far as the newest
     /// ones tell.
     async fn find_active(
