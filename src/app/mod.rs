@@ -5,6 +5,7 @@ mod descriptors;
 mod disk;
 mod health;
 mod open;
+mod people;
 mod serve;
 mod stop;
 

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use crate::actors::clicks::{ClickSink, ClickSinkParts, keep_house};
 use crate::actors::links::{LinkTable, LinkTableParts};
 use crate::app::open::JOURNAL_FOLDER;
+use crate::app::people::{self, People};
 use crate::app::stop::{blocking, within};
 use crate::app::{Opened, Sharing, descriptors, disk, health, open};
 use crate::config::Settings;
@@ -26,6 +27,7 @@ use crate::service::codes::CodeMaker;
 use crate::service::keys::KeyRing;
 use crate::service::limits::{Limiter, LimiterParts, SinceStart};
 use crate::service::links::{LinkService, LinkServiceParts};
+use crate::service::mail::Outbox;
 use crate::service::validate::Rules;
 use crate::storage::memory_buckets::MemoryBuckets;
 use crate::telemetry::logging;
@@ -38,6 +40,8 @@ const RECOVERY_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Beyond `http.shutdown_timeout`, which is what requests may take.
 const SERVER_STOP_MARGIN: Duration = Duration::from_secs(15);
 const LINKS_STOP_MAX: Duration = Duration::from_secs(10);
+/// Of mails that a server does not take by then, people have to ask for another.
+const MAILS_DRAIN_MAX: Duration = Duration::from_secs(5);
 const KEYS_FLUSH_MAX: Duration = Duration::from_secs(5);
 /// More than a drain waits for a store that answers.
 const CLICKS_DRAIN_MAX: Duration = Duration::from_secs(20);
@@ -80,6 +84,7 @@ struct Node {
     clicks: ClickSink,
     links: LinkTable,
     keys: Arc<KeyRing>,
+    outbox: Outbox,
     server: RunningServer,
     ops: RunningOps,
     readiness: Readiness,
@@ -134,13 +139,11 @@ impl Node {
         };
         let ops = serve_ops(&settings.ops, parts)
             .context("taking `ops.listen`; choose a free address there, or stop what has it")?;
-        let state = admin_state(
-            settings,
-            &opened,
-            &listeners,
-            &Actors { links: &links, clicks: &clicks, keys: &keys, limits: &limits },
-            policy,
-        );
+        let site = Site::of(listeners.public_url());
+        let people = people::start(settings, &opened, &site, &links, &keys, &limits).await?;
+        let outbox = people.outbox.clone();
+        let actors = Actors { links: &links, clicks: &clicks, keys: &keys, limits: &limits };
+        let state = admin_state(settings, &opened, site, &actors, people, policy);
         let origins = Origins::new(listeners.public_url(), &settings.http.cors_origins);
         let server = serve_http(HttpParts {
             config: settings.http.clone(),
@@ -161,7 +164,7 @@ impl Node {
         })
         .context("starting the public listener")?;
         let requests_max = settings.http.shutdown_timeout.0;
-        Ok(Self { opened, clicks, links, keys, server, ops, readiness, requests_max })
+        Ok(Self { opened, clicks, links, keys, outbox, server, ops, readiness, requests_max })
     }
 
     /// Redirects are served from the first moment; readiness waits for the hottest links and for
@@ -200,6 +203,9 @@ impl Node {
         let flushed = within("uses of API keys are stored", KEYS_FLUSH_MAX, self.keys.flush());
         if let Err(error) = flushed.await {
             warn!(%error, "the last uses of API keys were not stored");
+        }
+        if !self.outbox.drain(MAILS_DRAIN_MAX).await {
+            warn!("mails that were on their way are lost");
         }
         within("clicks are stored", CLICKS_DRAIN_MAX, self.clicks.drain()).await;
         within("the operations listener closes", OPS_STOP_MAX, self.ops.stop()).await;
@@ -288,11 +294,11 @@ struct Actors<'a> {
 fn admin_state(
     settings: &Settings,
     opened: &Opened,
-    listeners: &Listeners,
+    site: Site,
     actors: &Actors<'_>,
+    people: People,
     policy: DestinationPolicy,
 ) -> web::Data<AdminState> {
-    let site = Site::of(listeners.public_url());
     let rules = Rules { policy, codes: settings.codes.clone(), domain: site.domain.clone() };
     let service = LinkService::new(LinkServiceParts {
         table: actors.links.clone(),
@@ -306,6 +312,8 @@ fn admin_state(
     web::Data::new(AdminState {
         links: service,
         keys: Arc::clone(actors.keys),
+        access: people.access,
+        accounts: people.accounts,
         limits: Arc::clone(actors.limits),
         stores: opened.stores.clone(),
         clicks: actors.clicks.clone(),

@@ -11,6 +11,8 @@ use tracing::{error, warn};
 pub(crate) use super::problem::ProblemCode;
 use super::wire::{FaultView, ProblemView};
 use crate::actors::links::LoadError;
+use crate::domain::password::Weakness;
+use crate::service::accounts::AccountError;
 use crate::service::draft::{FieldCode, FieldError};
 use crate::service::keys::KeyError;
 use crate::service::limits::Allowance;
@@ -87,6 +89,8 @@ impl ApiError {
             ProblemCode::InvalidRequest
         } else if all(FieldCode::InvalidUrl) {
             ProblemCode::InvalidUrl
+        } else if all(FieldCode::WeakPassword) {
+            ProblemCode::WeakPassword
         } else if all(FieldCode::InvalidAlias) {
             ProblemCode::InvalidAlias
         } else {
@@ -131,7 +135,10 @@ impl ResponseError for ApiError {
             ProblemCode::Unauthenticated => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"shunt\""));
             }
-            ProblemCode::InvalidApiKey => {
+            ProblemCode::InvalidApiKey
+            | ProblemCode::InvalidToken
+            | ProblemCode::TokenExpired
+            | ProblemCode::InvalidCredentials => {
                 let challenge = "Bearer realm=\"shunt\", error=\"invalid_token\"";
                 response.insert_header((header::WWW_AUTHENTICATE, challenge));
             }
@@ -214,6 +221,45 @@ impl From<LinkError> for ApiError {
             | LinkError::Id(_)
             | LinkError::Naming(_) => {
                 warn!(error = %cause, "no code or id was made");
+                Self::unavailable()
+            }
+        }
+    }
+}
+
+impl From<AccountError> for ApiError {
+    fn from(cause: AccountError) -> Self {
+        use ProblemCode as Code;
+        let text = cause.to_string();
+        match cause {
+            AccountError::Invalid(faults) => Self::fields(faults),
+            AccountError::Weak(weaknesses) => {
+                let fault = |weakness: Weakness| {
+                    FieldError::new("/password", FieldCode::WeakPassword, weakness.to_string())
+                };
+                Self::fields(weaknesses.into_iter().map(fault).collect())
+            }
+            AccountError::WrongCredentials => Self::new(Code::InvalidCredentials, text),
+            AccountError::Disabled => Self::new(Code::AccountDisabled, text),
+            AccountError::EmailTaken => Self::taken(Code::EmailTaken, "/email", "this is taken"),
+            AccountError::RegistrationClosed
+            | AccountError::InvitationNeeded
+            | AccountError::NotMember
+            | AccountError::Nobody
+            | AccountError::Forbidden(_) => Self::new(Code::Forbidden, text),
+            AccountError::InvalidTicket => Self::new(Code::InvalidRequest, text),
+            AccountError::InvalidToken => Self::new(Code::InvalidToken, text),
+            AccountError::SessionExpired => Self::new(Code::TokenExpired, text),
+            AccountError::NotFound => Self::not_found(),
+            AccountError::LastOwner => Self::new(Code::Conflict, text),
+            AccountError::QuotaReached(_) => Self::new(Code::QuotaExceeded, text),
+            AccountError::TooMany { retry_after_secs, shown } => {
+                Self { retry_after_secs, ..Self::rate_limited(&shown, 1) }
+            }
+            AccountError::Busy => Self::unavailable(),
+            AccountError::Storage(cause) => cause.into(),
+            AccountError::Entropy(_) | AccountError::Passwords(_) | AccountError::Id(_) => {
+                warn!(error = %cause, "an account could not be served");
                 Self::unavailable()
             }
         }

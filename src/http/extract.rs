@@ -13,6 +13,7 @@ use futures_util::future::LocalBoxFuture;
 use percent_encoding::percent_decode_str;
 
 use super::admin::AdminState;
+use super::cookies::SessionCookie;
 use super::error::{ApiError, ProblemCode};
 use super::rates::{Charges, ClientAddress};
 use super::wire::parse_time;
@@ -24,6 +25,7 @@ use crate::service::access::Grant;
 use crate::service::draft::{FieldCode, FieldError};
 use crate::service::limits::Subject;
 use crate::service::links::Precondition;
+use crate::service::tokens::TokenFault;
 
 /// Longest time for a body to arrive.
 const BODY_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -68,7 +70,7 @@ impl Caller {
     async fn of(request: &HttpRequest) -> Result<Self, ApiError> {
         let state = state(request)?;
         let text = credential(request);
-        let known = text.as_ref().ok().and_then(|text| state.keys.authenticate(text));
+        let known = text.as_ref().ok().and_then(|text| known(state, text));
         let grant = match known {
             Some(grant) => grant,
             None => unknown(request, state, text).await?,
@@ -83,7 +85,20 @@ impl Caller {
     }
 }
 
-/// Asks the store for a key that is not known here, unless the client asked for too many such.
+/// Whoever shows this, without asking any store.
+fn known(state: &AdminState, text: &str) -> Option<Grant> {
+    match is_token(text) {
+        true => state.access.token(text).ok(),
+        false => state.keys.authenticate(text),
+    }
+}
+
+/// No key has a dot in it, and every token has.
+fn is_token(text: &str) -> bool {
+    text.contains('.')
+}
+
+/// Asks the store for what is not known here, unless the client asked for too much of it.
 async fn unknown(
     request: &HttpRequest,
     state: &AdminState,
@@ -96,6 +111,7 @@ async fn unknown(
         return Err(ApiError::rate_limited(&allowance, 1));
     }
     let found = match text {
+        Ok(text) if is_token(text) => state.access.token_fresh(text).await.map_err(token_refused),
         Ok(text) => state.keys.authenticate_fresh(text).await.ok_or_else(invalid_key),
         Err(error) => Err(error),
     };
@@ -120,6 +136,17 @@ impl FromRequest for Caller {
     }
 }
 
+fn token_refused(fault: TokenFault) -> ApiError {
+    match fault {
+        TokenFault::Expired => {
+            ApiError::new(ProblemCode::TokenExpired, "the token has expired, or its session ended")
+        }
+        _ => {
+            ApiError::new(ProblemCode::InvalidToken, "the token is malformed or not of this server")
+        }
+    }
+}
+
 fn invalid_key() -> ApiError {
     ApiError::new(ProblemCode::InvalidApiKey, "the API key is malformed, unknown or not in force")
 }
@@ -138,8 +165,11 @@ fn credential(request: &HttpRequest) -> Result<&str, ApiError> {
     for value in request.headers().get_all("x-api-key") {
         agree(&mut found, value.to_str().map_err(|_| invalid_key())?.trim())?;
     }
+    // A browser adds its cookie by itself; what somebody wrote down counts before it.
+    let found = found.or_else(|| SessionCookie::Access.read(request.headers()));
     found.ok_or_else(|| {
-        let detail = "send an API key as `Authorization: Bearer …` or `X-API-Key: …`";
+        let detail =
+            "send an API key or an access token as `Authorization: Bearer …` or `X-API-Key: …`";
         ApiError::new(ProblemCode::Unauthenticated, detail)
     })
 }

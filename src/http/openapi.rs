@@ -68,6 +68,16 @@ problems! {
     412 "The link has another version",
 }
 problems! {
+    /// What changing people may answer.
+    TakenProblems:
+    409 "The address is taken, or a workspace would be left without an owner",
+}
+problems! {
+    /// What may be tried so many times only.
+    ThrottleProblems:
+    429 "Too many tries; `Retry-After` says when to go on",
+}
+problems! {
     /// What naming one thing may answer.
     AbsenceProblems:
     404 "It is not there, or not yours",
@@ -101,7 +111,17 @@ fn problem(status: u16, why: &str) -> Response {
         admin::links::change, admin::links::remove, admin::links::reset_clicks, admin::tags::list,
         admin::stats::of_link, admin::stats::of_workspace,
         admin::clicks::list, admin::live::watch,
-        admin::keys::list, admin::keys::create, admin::keys::revoke, admin::meta::openapi,
+        admin::keys::list, admin::keys::create, admin::keys::revoke, admin::meta::openapi, admin::meta::jwks,
+        admin::auth::register, admin::auth::log_in, admin::auth::refresh, admin::auth::log_out,
+        admin::auth::log_out_everywhere,
+        admin::passwords::change, admin::passwords::forgot, admin::passwords::reset,
+        admin::passwords::verify, admin::passwords::send_verification,
+        admin::me::show, admin::me::change, admin::me::erase,
+        admin::members::workspaces, admin::members::create_workspace,
+        admin::members::rename_workspace, admin::members::list, admin::members::change,
+        admin::members::remove,
+        admin::invitations::list, admin::invitations::create, admin::invitations::withdraw,
+        admin::invitations::accept,
         shapes::health, shapes::redirect,
     ),
     components(schemas(
@@ -112,6 +132,26 @@ fn problem(status: u16, why: &str) -> Response {
     modifiers(&Details),
 )]
 struct Description;
+
+/// Bodies that take no other fields than those that they have.
+const CLOSED: [&str; 16] = [
+    "CreateLink",
+    "ChangeLink",
+    "CreateLinks",
+    "CreateApiKey",
+    "Register",
+    "LogIn",
+    "Refresh",
+    "ChangePassword",
+    "ForgotPassword",
+    "ResetPassword",
+    "MailedToken",
+    "ChangeMe",
+    "Confirm",
+    "Named",
+    "ChangeMember",
+    "Invite",
+];
 
 /// What the macros cannot say.
 struct Details;
@@ -138,7 +178,7 @@ impl Modify for Details {
                 complete(path, operation);
             }
         }
-        for name in ["CreateLink", "ChangeLink", "CreateLinks", "CreateApiKey"] {
+        for name in CLOSED {
             if let Some(RefOr::T(schema::Schema::Object(object))) = components.schemas.get_mut(name)
             {
                 let closed = schema::AdditionalProperties::FreeForm(false);
@@ -260,7 +300,7 @@ mod tests {
     #[test]
     fn requests_take_no_unknown_fields() {
         let document = parsed();
-        for name in ["CreateLink", "ChangeLink", "CreateLinks", "CreateApiKey"] {
+        for name in CLOSED {
             let schema = &document["components"]["schemas"][name];
             assert_eq!(schema["additionalProperties"], false, "{name}");
         }

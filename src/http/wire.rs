@@ -1,6 +1,7 @@
 //! What crosses the wire: JSON in and out, one type per shape. Everything here is in
 //! `openapi.json`.
 
+pub(crate) mod people;
 mod stats;
 
 use chrono::{DateTime, SecondsFormat, Utc};

@@ -139,7 +139,11 @@ impl Worker {
             }
             let measured = match &self.limits.redirects {
                 None => None,
-                Some(limit) => Some(limit.take(client())).filter(|one| one.verdict.allowed)?.into(),
+                Some(limit) => match limit.take(client()) {
+                    measured if measured.verdict.allowed => Some(measured),
+                    // The slow path says so.
+                    _ => return None,
+                },
             };
             let answer = render(&target, measured.as_ref())?;
             // Completed where it is: every copy of it is a dozen instructions of each hit.

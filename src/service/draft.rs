@@ -54,6 +54,7 @@ pub enum FieldCode {
     NotAvailable,
     Contradiction,
     Taken,
+    WeakPassword,
 }
 
 impl FieldCode {
@@ -72,6 +73,7 @@ impl FieldCode {
         Self::NotAvailable,
         Self::Contradiction,
         Self::Taken,
+        Self::WeakPassword,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -90,6 +92,7 @@ impl FieldCode {
             Self::NotAvailable => "not_available",
             Self::Contradiction => "contradiction",
             Self::Taken => "taken",
+            Self::WeakPassword => "weak_password",
         }
     }
 }

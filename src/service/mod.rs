@@ -2,6 +2,7 @@
 //! passwords, tokens, mail, the first start.
 
 pub mod access;
+pub mod accounts;
 pub mod bootstrap;
 pub mod codes;
 pub mod destinations;

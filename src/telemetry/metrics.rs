@@ -226,14 +226,14 @@ macro_rules! catalogue {
 catalogue! {
     /// API and page requests by route, method and status
     http_requests: Family<HttpLabels, Counter> = "http_requests", Family::default();
-    /// Connections closed at once because their client had as many as one may have
-    connections_refused: Counter = "connections_refused", Counter::default();
     /// Requests and visits that a limit refused, by limit
     rate_limited: Family<LimitLabel, Counter> = "rate_limited", Family::default();
     /// Token buckets in memory
     rate_limit_buckets: Gauge = "rate_limit_buckets", Gauge::default();
     /// Requests that a limit did not count, because there were too many buckets or none to be had
     rate_limit_unkept: Counter = "rate_limit_unkept", Counter::default();
+    /// Connections closed at once because their client had as many as one may have
+    connections_refused: Counter = "connections_refused", Counter::default();
     /// Visits to links whose stored row is damaged or leads where no link may lead now
     unservable_visits: Counter = "unservable_visits", Counter::default();
     /// Store operations by store, operation and outcome

@@ -1,6 +1,8 @@
 //! The contract, checked on the real server: one process per test, free ports, a store of its own.
 
 mod harness;
+
+mod accounts;
 #[path = "../support/smtp.rs"]
 mod smtp;
 

@@ -15,6 +15,7 @@ mod links;
 mod listing;
 mod make;
 mod model;
+mod people;
 mod pruned;
 mod restores;
 mod signing;
@@ -75,6 +76,22 @@ macro_rules! suite {
 }
 
 suite! {
+    people {
+        an_address_is_one_account_whatever_its_case,
+        of_many_registrations_of_one_address_one_wins,
+        names_and_addresses_change_and_another_address_is_not_proven,
+        a_password_is_changed_from_the_one_that_is_and_sessions_end,
+        a_token_is_exchanged_once_however_many_try,
+        the_oldest_of_too_many_sessions_end,
+        a_disabled_user_has_nothing_in_force,
+        invitations_are_used_once_and_in_time,
+        a_workspace_keeps_an_owner,
+        whoever_leaves_leaves_no_key_behind,
+        an_erased_user_leaves_ids_only,
+        a_subject_of_a_provider_is_one_user,
+        a_ticket_works_once_for_what_it_is_for,
+        what_is_over_is_pruned_and_nothing_else,
+    }
     links {
         a_claimed_link_comes_back_field_by_field,
         a_code_is_claimed_once,

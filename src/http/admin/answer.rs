@@ -46,6 +46,11 @@ pub(super) fn no_content() -> HttpResponse {
     HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).finish()
 }
 
+/// 202: it will be done, or there was nothing to do.
+pub(super) fn accepted() -> HttpResponse {
+    HttpResponse::Accepted().insert_header((header::CACHE_CONTROL, "no-store")).finish()
+}
+
 /// Runs `work` to its end even if the client goes away meanwhile: a change that started is not
 /// left half done.
 pub(super) async fn to_the_end<T: 'static>(

@@ -188,7 +188,7 @@ impl Live {
     }
 
     async fn may_go_on(&mut self) -> bool {
-        if !self.state.is_in_force(&self.grant) {
+        if !self.state.access.is_in_force(&self.grant) {
             return false;
         }
         self.n_ticks = self.n_ticks.wrapping_add(1);

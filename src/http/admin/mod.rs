@@ -1,16 +1,21 @@
 //! The admin API under `/api/v1`: every route in one table.
 
 mod answer;
+pub(super) mod auth;
 mod budget;
 pub(super) mod bulk;
 pub(super) mod clicks;
 mod csv_lines;
 pub(super) mod import;
+pub(super) mod invitations;
 pub(super) mod keys;
 pub(super) mod links;
 pub(super) mod lists;
 pub(super) mod live;
+pub(super) mod me;
+pub(super) mod members;
 pub(super) mod meta;
+pub(super) mod passwords;
 pub(super) mod stats;
 mod streams;
 pub(super) mod tags;
@@ -36,7 +41,7 @@ use super::rates::Charges;
 use super::wire::Site;
 use crate::actors::clicks::ClickSink;
 use crate::domain::time::Clock;
-use crate::service::access::{Credential, Grant};
+use crate::service::accounts::{Access, Accounts};
 use crate::service::keys::KeyRing;
 use crate::service::limits::Limiter;
 use crate::service::links::LinkService;
@@ -46,6 +51,8 @@ use crate::storage::Stores;
 pub struct AdminState {
     pub links: LinkService,
     pub keys: Arc<KeyRing>,
+    pub access: Arc<Access>,
+    pub accounts: Accounts,
     pub limits: Arc<Limiter>,
     pub stores: Stores,
     pub clicks: ClickSink,
@@ -54,18 +61,11 @@ pub struct AdminState {
     pub clock: Arc<dyn Clock>,
 }
 
-impl AdminState {
-    /// Whether what somebody showed is still good, for answers that go on for long.
-    pub(super) fn is_in_force(&self, grant: &Grant) -> bool {
-        match grant.credential {
-            Credential::Key(id) => self.keys.is_in_force(id),
-            Credential::Session(_) => false,
-        }
-    }
-}
-
 /// Where all of this is mounted.
 pub const PREFIX: &str = "/api/v1";
+
+/// Where the keys are that access tokens are signed with.
+const JWKS: &str = "/.well-known/jwks.json";
 
 /// One path and the methods it takes.
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +112,24 @@ routes! {
     "/tags" => GET tags::list;
     "/api-keys" => GET keys::list, POST keys::create;
     "/api-keys/{id}" => DELETE keys::revoke;
+    "/auth/register" => POST auth::register;
+    "/auth/login" => POST auth::log_in;
+    "/auth/refresh" => POST auth::refresh;
+    "/auth/logout" => POST auth::log_out;
+    "/auth/logout-all" => POST auth::log_out_everywhere;
+    "/auth/password" => POST passwords::change;
+    "/auth/password/forgot" => POST passwords::forgot;
+    "/auth/password/reset" => POST passwords::reset;
+    "/auth/verify" => POST passwords::verify;
+    "/auth/verify/send" => POST passwords::send_verification;
+    "/me" => GET me::show, PATCH me::change, DELETE me::erase;
+    "/workspaces" => GET members::workspaces, POST members::create_workspace;
+    "/workspace" => PATCH members::rename_workspace;
+    "/members" => GET members::list;
+    "/members/{id}" => PATCH members::change, DELETE members::remove;
+    "/invitations" => GET invitations::list, POST invitations::create;
+    "/invitations/accept" => POST invitations::accept;
+    "/invitations/{id}" => DELETE invitations::withdraw;
     "/openapi.json" => GET meta::openapi;
 }
 
@@ -126,7 +144,7 @@ pub fn configure(cfg: &mut web::ServiceConfig, origins: &Origins) {
         .wrap(cors::rules(origins, methods()))
         .wrap(from_fn(explained))
         .wrap(from_fn(traced));
-    cfg.service(scope);
+    cfg.service(scope).service(web::resource(JWKS).route(web::get().to(meta::jwks)));
 }
 
 /// Every method that some route takes.

@@ -3,6 +3,7 @@
 
 #![expect(dead_code, reason = "the description is made from the types, not from values of them")]
 
+pub(crate) mod people;
 mod stats;
 
 use utoipa::openapi::{RefOr, schema};
@@ -10,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::http::wire::ProblemView;
 
+pub(crate) use people::*;
 pub(crate) use stats::{
     BotsWord, ClickListParameters, ClickRangeParameters, FormatWord, IntervalWord,
     SelectionParameters, StatsParameters,

@@ -4,5 +4,6 @@
 
 mod answers;
 mod once;
+mod people;
 mod site;
 mod visits;

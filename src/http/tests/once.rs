@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 
+use super::people::{Parts, people};
 use crate::actors::clicks::{ClickSink, ClickSinkParts, ClicksConfig};
 use crate::actors::links::{LinkTable, LinkTableParts, LinksConfig};
 use crate::domain::api_key::KeyDigest;
@@ -176,6 +177,18 @@ impl Setup {
             &Arbiter::current(),
         );
         let site = Site { public_url: "http://sho.rt".into(), domain: "sho.rt".into() };
+        let (keys, limits) = (Arc::new(keys.await.unwrap()), Arc::new(limits.await.unwrap()));
+        let (access, accounts) = people(Parts {
+            stores: &stores,
+            ids: &ids,
+            clock: Arc::clone(&clock) as _,
+            keys: &keys,
+            limits: &limits,
+            table: table.clone(),
+            site: &site,
+            secret: SECRET,
+        })
+        .await;
         let links = LinkService::new(LinkServiceParts {
             table,
             store: Arc::clone(&stores.links),
@@ -191,8 +204,10 @@ impl Setup {
         });
         let state = web::Data::new(AdminState {
             links,
-            keys: Arc::new(keys.await.unwrap()),
-            limits: Arc::new(limits.await.unwrap()),
+            keys,
+            access,
+            accounts,
+            limits,
             stores,
             clicks,
             cursors: CursorSealer::new(&SECRET),

@@ -36,7 +36,12 @@ impl LinkStore for Embedded {
     }
 
     async fn replace(&self, link: Link) -> StorageResult<Replace> {
-        self.write("replace_link", move |conn| replace(conn, &link)).await
+        let erases = link.status == LinkStatus::Deleted;
+        let work = move |conn: &_| replace(conn, &link);
+        match erases {
+            true => self.write_erasing("replace_link", work).await,
+            false => self.write("replace_link", work).await,
+        }
     }
 
     async fn relocate(

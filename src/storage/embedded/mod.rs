@@ -47,7 +47,7 @@ pub mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -215,6 +215,24 @@ impl Embedded {
             StorageError::new(StorageErrorKind::Invalid, op, why)
         };
         self.inner.writer.as_ref().ok_or_else(refused)?.run(op, work).await
+    }
+
+    /// Like `write`, for what must leave no trace: freed pages are overwritten as well, whatever
+    /// that costs, and the log is cut off when there is time.
+    async fn write_erasing<T, F>(&self, op: Op, work: F) -> StorageResult<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+    {
+        let erasing = move |conn: &Connection| {
+            conn.execute_batch("PRAGMA secure_delete = ON")?;
+            let done = work(conn);
+            conn.execute_batch("PRAGMA secure_delete = FAST")?;
+            done
+        };
+        let done = self.write(op, erasing).await?;
+        self.inner.cut_log.store(true, Ordering::Relaxed);
+        Ok(done)
     }
 
     async fn read<T, F>(&self, op: Op, lane: Lane, work: F) -> StorageResult<T>

@@ -18,12 +18,25 @@ impl Answer {
         Self { status, headers, body }
     }
 
+    /// The head of an answer, whose body may have no end.
+    pub(crate) async fn head_of(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.expect("the server answers");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, body: Vec::new() }
+    }
+
     pub(crate) fn status(&self) -> u16 {
         self.status
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Every value of a header that may come several times.
+    pub(crate) fn all(&self, name: &str) -> Vec<String> {
+        let values = self.headers.get_all(name).iter();
+        values.filter_map(|value| value.to_str().ok().map(str::to_owned)).collect()
     }
 
     pub(crate) fn body(&self) -> &[u8] {

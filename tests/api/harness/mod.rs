@@ -1,6 +1,7 @@
 //! A running `shunt` with a store of its own, and a client that follows no redirect.
 
 mod answer;
+mod person;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use shunt::storage::embedded::{Embedded, Mode};
 use tempfile::TempDir;
 
 pub(crate) use answer::Answer;
+pub(crate) use person::{PASSWORD, Person};
 
 /// How long a server may take to start or to stop.
 const START_MAX: Duration = Duration::from_secs(60);

@@ -5,8 +5,6 @@
 mod sessions;
 mod teams;
 
-use std::sync::atomic::Ordering;
-
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
@@ -62,7 +60,7 @@ impl UserStore for Embedded {
         change: UserChange,
         at: Timestamp,
     ) -> StorageResult<UserChanged> {
-        self.write_of_people("change_user", move |conn| change_user(conn, id, &change, at)).await
+        self.write_erasing("change_user", move |conn| change_user(conn, id, &change, at)).await
     }
 
     async fn verify_email(&self, id: Id, at: Timestamp) -> StorageResult<bool> {
@@ -123,7 +121,7 @@ impl UserStore for Embedded {
     }
 
     async fn erase_user(&self, id: Id, at: Timestamp) -> StorageResult<Erasure> {
-        self.write_of_people("erase_user", move |conn| erase(conn, id, at)).await
+        self.write_erasing("erase_user", move |conn| erase(conn, id, at)).await
     }
 
     async fn user_by_identity(&self, issuer: &str, subject: &str) -> StorageResult<Option<User>> {
@@ -148,27 +146,6 @@ impl UserStore for Embedded {
         let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
         self.write("add_identity", move |conn| add_identity(conn, user, &issuer, &subject, at))
             .await
-    }
-}
-
-impl Embedded {
-    /// Like `write`, for what removes something of a person: freed pages are overwritten as well,
-    /// and the log is cut off when there is time.
-    async fn write_of_people<T, F>(&self, op: crate::storage::Op, work: F) -> StorageResult<T>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
-    {
-        let done = self
-            .write(op, move |conn| {
-                conn.execute_batch("PRAGMA secure_delete = ON")?;
-                let done = work(conn);
-                conn.execute_batch("PRAGMA secure_delete = FAST")?;
-                done
-            })
-            .await?;
-        self.inner.cut_log.store(true, Ordering::Relaxed);
-        Ok(done)
     }
 }
 

@@ -124,7 +124,7 @@ impl SessionStore for Embedded {
     }
 
     async fn prune_access(&self, now: Timestamp, changes_before: Timestamp) -> StorageResult<()> {
-        self.write_of_people("prune_access", move |conn| {
+        self.write_erasing("prune_access", move |conn| {
             for sql in [
                 "DELETE FROM sessions WHERE expires_at <= ?1",
                 "DELETE FROM tickets WHERE expires_at <= ?1",

@@ -138,7 +138,7 @@ impl TeamStore for Embedded {
     }
 
     async fn remove_invitation(&self, workspace: Id, id: Id) -> StorageResult<bool> {
-        self.write_of_people("remove_invitation", move |conn| {
+        self.write_erasing("remove_invitation", move |conn| {
             let sql = "DELETE FROM invitations WHERE workspace = ?1 AND id = ?2";
             Ok(conn.prepare_cached(sql)?.execute((signed(workspace), signed(id)))? == 1)
         })
@@ -152,8 +152,7 @@ impl TeamStore for Embedded {
         now: Timestamp,
     ) -> StorageResult<Option<Member>> {
         let digest = *digest;
-        self.write_of_people("accept_invitation", move |conn| accept(conn, &digest, user, now))
-            .await
+        self.write_erasing("accept_invitation", move |conn| accept(conn, &digest, user, now)).await
     }
 
     async fn closed_workspaces(&self) -> StorageResult<Vec<Id>> {
@@ -168,7 +167,7 @@ impl TeamStore for Embedded {
     }
 
     async fn finish_closing(&self, workspace: Id) -> StorageResult<()> {
-        self.write_of_people("finish_closing", move |conn| {
+        self.write_erasing("finish_closing", move |conn| {
             for sql in [
                 "DELETE FROM replays WHERE workspace = ?1",
                 "DELETE FROM link_destinations WHERE link IN \

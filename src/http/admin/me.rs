@@ -1,0 +1,79 @@
+//! `/me`: the caller's own account.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::AdminState;
+use super::answer::{self, no_content, send, to_the_end};
+use super::auth::{explain, forget};
+use crate::domain::limits::BODY_BYTES_MAX;
+use crate::http::error::ApiError;
+use crate::http::extract::{Caller, read_body};
+use crate::http::json;
+use crate::http::openapi::{BodyProblems, CommonProblems, TakenProblems, ThrottleProblems, shapes};
+use crate::http::rates::{Charges, ClientAddress};
+use crate::http::wire::people::{ProfileView, password, profile_draft, read};
+
+/// Read your profile
+#[utoipa::path(
+    get, path = "/api/v1/me", tag = "me", operation_id = "me",
+    responses((status = 200, description = "You", body = ProfileView), CommonProblems),
+)]
+pub(in crate::http) async fn show(
+    caller: Caller,
+    state: web::Data<AdminState>,
+) -> Result<HttpResponse, ApiError> {
+    let profile = state.accounts.profile(caller.grant()).await?;
+    answer::json(200, &ProfileView::from(&profile)).map(send)
+}
+
+/// Change your name or your address
+#[utoipa::path(
+    patch, path = "/api/v1/me", tag = "me", operation_id = "change_me",
+    request_body = shapes::ChangeMe,
+    responses(
+        (status = 200, description = "You as you are now", body = ProfileView),
+        CommonProblems, BodyProblems, TakenProblems, ThrottleProblems,
+    ),
+)]
+pub(in crate::http) async fn change(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<AdminState>,
+) -> Result<HttpResponse, ApiError> {
+    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
+    let draft = profile_draft(json::parse(&body)?).map_err(ApiError::fields)?;
+    let (client, charges) = (ClientAddress::of(&request), Charges::of(&request));
+    to_the_end(async move {
+        let changed = state.accounts.change_profile(caller.grant(), draft, client).await;
+        let profile = explain(&charges, changed)?;
+        answer::json(200, &ProfileView::from(&profile)).map(send)
+    })
+    .await
+}
+
+/// Erase your account; links of workspaces that nobody else belongs to stop
+#[utoipa::path(
+    delete, path = "/api/v1/me", tag = "me", operation_id = "erase_me",
+    request_body = shapes::Confirm,
+    responses(
+        (status = 204, description = "Nothing names you any more"),
+        CommonProblems, BodyProblems, TakenProblems, ThrottleProblems,
+    ),
+)]
+pub(in crate::http) async fn erase(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<AdminState>,
+) -> Result<HttpResponse, ApiError> {
+    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
+    let password = read(json::parse(&body)?, |reader| password(reader, "password"));
+    let password = password.map_err(ApiError::fields)?;
+    let (client, charges) = (ClientAddress::of(&request), Charges::of(&request));
+    to_the_end(async move {
+        explain(&charges, state.accounts.erase(caller.grant(), password, client).await)?;
+        Ok(forget(no_content()))
+    })
+    .await
+}

@@ -1,0 +1,129 @@
+//! Passwords of accounts: signing in with one, changing it, having it checked once more.
+
+use std::net::IpAddr;
+
+use tracing::warn;
+
+use super::{AccountError, Accounts, SignedIn};
+use crate::domain::account::User;
+use crate::domain::email::Email;
+use crate::domain::id::Id;
+use crate::domain::password::Password;
+use crate::service::access::{Credential, Grant};
+use crate::service::limits::Allowance;
+use crate::service::mail::texts;
+
+/// What somebody signs in with, and where to.
+pub struct Login {
+    pub email: String,
+    pub password: Password,
+    pub workspace: Option<Id>,
+}
+
+impl Accounts {
+    /// Signs in with address and password. What is wrong with them, and whether there is such an
+    /// account, neither the refusal nor the time tells. `told` is what the answer says of limits.
+    pub async fn log_in(
+        &self,
+        login: Login,
+        client: IpAddr,
+        told: &mut Allowance,
+    ) -> Result<SignedIn, AccountError> {
+        let Login { email, password, workspace } = login;
+        let found = match Email::parse(email.trim()) {
+            Ok(email) => self.parts.stores.users.user_by_email(&email).await?,
+            Err(_) => None,
+        };
+        let id = found.as_ref().map(|user| user.id).unwrap_or_default();
+        let known = self.parts.stores.sessions.knows_client(id, &self.client(id, client)).await?;
+        let user = self.check(&email, found, password, known, client, told).await?;
+        if user.disabled_at.is_some() {
+            return Err(AccountError::Disabled);
+        }
+        self.open_session(user, workspace, client).await
+    }
+
+    /// Changes the caller's password. Other sessions end, this one goes on.
+    pub async fn change_password(
+        &self,
+        by: &Grant,
+        current: Password,
+        new: Password,
+        client: IpAddr,
+    ) -> Result<(), AccountError> {
+        let user = self.confirm(by, current, client).await?;
+        let own = vec![user.email.as_str().to_owned(), user.name.clone()];
+        let hash = self.parts.passwords.hash_new(new, own).await?;
+        let keep = match by.credential {
+            Credential::Session(session) => Some(session),
+            Credential::Key(_) => None,
+        };
+        let now = self.now();
+        let users = &self.parts.stores.users;
+        let ended = users.set_password(user.id, user.password.clone(), hash, keep, now).await?;
+        // Somebody changed it at the same time: what was given is not the current one any more.
+        self.parts.access.end(now, ended.ok_or(AccountError::WrongCredentials)?);
+        self.send(texts::password_changed(&self.parts.site, user.email.as_str()));
+        Ok(())
+    }
+
+    /// The caller, once the password was given again.
+    pub(super) async fn confirm(
+        &self,
+        by: &Grant,
+        password: Password,
+        client: IpAddr,
+    ) -> Result<User, AccountError> {
+        let user = self.caller(by).await?;
+        let email = user.email.as_str().to_owned();
+        let told = &mut Allowance::default();
+        self.check(&email, Some(user), password, true, client, told).await
+    }
+
+    /// The account that the caller is.
+    pub(super) async fn caller(&self, by: &Grant) -> Result<User, AccountError> {
+        let id = by.user.ok_or(AccountError::Nobody)?;
+        self.parts.stores.users.user(id).await?.ok_or(AccountError::NotFound)
+    }
+
+    async fn check(
+        &self,
+        email: &str,
+        user: Option<User>,
+        password: Password,
+        known_client: bool,
+        client: IpAddr,
+        told: &mut Allowance,
+    ) -> Result<User, AccountError> {
+        let account = self.address(email);
+        let attempt = self.parts.limits.login(client, Some(&account), known_client).await?;
+        *told = attempt.shown();
+        let stored = user.as_ref().and_then(|user| user.password.clone());
+        let again = Password::new(password.expose().to_owned());
+        let verdict = match self.parts.passwords.verify(password, stored).await {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                attempt.cancelled().await;
+                return Err(error.into());
+            }
+        };
+        let Some(user) = user.filter(|_| verdict.matches) else {
+            attempt.failed();
+            return Err(AccountError::WrongCredentials);
+        };
+        attempt.succeeded().await;
+        if verdict.rehash {
+            self.rehash(&user, again).await;
+        }
+        Ok(user)
+    }
+
+    /// Stores the same password by the parameters of today. The next time will do as well.
+    async fn rehash(&self, user: &User, password: Password) {
+        let Some(from) = &user.password else { return };
+        let Ok(to) = self.parts.passwords.hash(password).await else { return };
+        if let Err(error) = self.parts.stores.users.rehash_password(user.id, from, &to).await {
+            warn!(%error, "a password was not hashed anew");
+        }
+    }
+}

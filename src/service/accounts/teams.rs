@@ -1,0 +1,113 @@
+//! Workspaces and who belongs to them.
+
+use tracing::warn;
+
+use super::registration::check_name;
+use super::{AccountError, Accounts};
+use crate::domain::account::{Member, Role, User};
+use crate::domain::id::Id;
+use crate::service::access::Grant;
+use crate::storage::Workspace;
+use crate::storage::people::RoleSet;
+
+/// Workspaces that one user belongs to when it makes another.
+const WORKSPACES_PER_USER_MAX: usize = 50;
+
+impl Accounts {
+    /// Makes a workspace that the caller owns.
+    pub async fn add_workspace(&self, by: &Grant, name: &str) -> Result<Workspace, AccountError> {
+        check_name("/name", name, 1).map_err(|fault| AccountError::Invalid(vec![fault]))?;
+        let owner = self.caller(by).await?.id;
+        let workspace = Workspace {
+            id: self.parts.ids.next().await?,
+            name: name.to_owned(),
+            operator: false,
+            created_at: self.now(),
+        };
+        let most = WORKSPACES_PER_USER_MAX;
+        if self.parts.stores.teams.add_workspace(workspace.clone(), owner, most).await? {
+            Ok(workspace)
+        } else {
+            Err(AccountError::QuotaReached("you belong to 50 workspaces already"))
+        }
+    }
+
+    /// Gives the caller's workspace another name.
+    pub async fn rename_workspace(&self, by: &Grant, name: &str) -> Result<(), AccountError> {
+        check_name("/name", name, 1).map_err(|fault| AccountError::Invalid(vec![fault]))?;
+        let renamed = self.parts.stores.teams.rename_workspace(by.workspace, name).await?;
+        if renamed { Ok(()) } else { Err(AccountError::NotFound) }
+    }
+
+    /// Who belongs to the caller's workspace.
+    pub async fn members(&self, by: &Grant) -> Result<Vec<(Member, User)>, AccountError> {
+        Ok(self.parts.stores.teams.members(by.workspace).await?)
+    }
+
+    /// Makes a member of the caller's workspace something else. Only owners make owners, or change
+    /// them.
+    pub async fn set_role(
+        &self,
+        by: &Grant,
+        user: Id,
+        role: Role,
+    ) -> Result<(Member, User), AccountError> {
+        let (before, _) = self.member(by, user).await?;
+        if before.role.max(role) > by.role {
+            return Err(AccountError::Forbidden("only an owner makes owners or changes them"));
+        }
+        self.change_membership(by, user, Some(role)).await?;
+        self.member(by, user).await
+    }
+
+    /// Ends a membership in the caller's workspace: somebody else's, or the caller's own.
+    pub async fn remove_member(&self, by: &Grant, user: Id) -> Result<(), AccountError> {
+        let (before, who) = self.member(by, user).await?;
+        if by.user != Some(user) && by.role < Role::Admin {
+            return Err(AccountError::Forbidden("only admins remove others"));
+        }
+        if before.role > by.role {
+            return Err(AccountError::Forbidden("only an owner removes owners"));
+        }
+        if who.workspace == by.workspace {
+            return Err(AccountError::Forbidden(
+                "nobody leaves the workspace of their own account",
+            ));
+        }
+        self.change_membership(by, user, None).await
+    }
+
+    async fn member(&self, by: &Grant, user: Id) -> Result<(Member, User), AccountError> {
+        let members = self.parts.stores.teams.members(by.workspace).await?;
+        let mut members = members.into_iter();
+        members.find(|(member, _)| member.user == user).ok_or(AccountError::NotFound)
+    }
+
+    async fn change_membership(
+        &self,
+        by: &Grant,
+        user: Id,
+        role: Option<Role>,
+    ) -> Result<(), AccountError> {
+        let teams = &self.parts.stores.teams;
+        match teams.set_role(by.workspace, user, role, self.now()).await? {
+            RoleSet::NotFound => Err(AccountError::NotFound),
+            RoleSet::LastOwner => Err(AccountError::LastOwner),
+            RoleSet::Done => {
+                self.follow_changes().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts into force here what the store says of roles and keys by now. It is done there; what is
+    /// not read here at once is read within a second.
+    pub(super) async fn follow_changes(&self) {
+        let access = &self.parts.access;
+        for outcome in [access.refresh().await, access.keys().refresh().await] {
+            if let Err(error) = outcome {
+                warn!(%error, "a change of access is not in force here yet");
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Accounts of people, through the API.
+
+mod cookies;
+mod erasing;
+mod mails;
+mod matrix;
+mod registering;
+mod sessions;
+mod teams;
