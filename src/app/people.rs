@@ -9,6 +9,7 @@ use crate::app::Opened;
 use crate::config::Settings;
 use crate::http::Site;
 use crate::service::accounts::{Access, AccessParts, AccountParts, Accounts, Undertaker};
+use crate::service::anonymous::{Anonymous, AnonymousParts};
 use crate::service::keys::KeyRing;
 use crate::service::limits::Limiter;
 use crate::service::mail::texts::MailSite;
@@ -20,6 +21,7 @@ use crate::service::tokens::{ChainParts, KeyChain};
 pub(super) struct People {
     pub(super) access: Arc<Access>,
     pub(super) accounts: Accounts,
+    pub(super) anonymous: Anonymous,
     pub(super) outbox: Outbox,
 }
 
@@ -76,5 +78,15 @@ pub(super) async fn start(
         registration: settings.auth.registration,
         session_ttl: settings.tokens.refresh_ttl.0,
     });
-    Ok(People { access, accounts, outbox })
+    let anonymous = Anonymous::open(AnonymousParts {
+        config: settings.anonymous.clone(),
+        accounts: Arc::clone(&stores.accounts),
+        links: Arc::clone(&stores.links),
+        limits: Arc::clone(limits),
+        ids: Arc::clone(&opened.ids),
+        clock: Arc::clone(clock),
+        secret: opened.secrets.api_keys,
+    });
+    let anonymous = anonymous.await.context("looking up links without an account")?;
+    Ok(People { access, accounts, anonymous, outbox })
 }

@@ -314,6 +314,7 @@ fn admin_state(
         keys: Arc::clone(actors.keys),
         access: people.access,
         accounts: people.accounts,
+        anonymous: people.anonymous,
         limits: Arc::clone(actors.limits),
         stores: opened.stores.clone(),
         clicks: actors.clicks.clone(),

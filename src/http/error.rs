@@ -13,6 +13,7 @@ use super::wire::{FaultView, ProblemView};
 use crate::actors::links::LoadError;
 use crate::domain::password::Weakness;
 use crate::service::accounts::AccountError;
+use crate::service::anonymous::AnonymousError;
 use crate::service::draft::{FieldCode, FieldError};
 use crate::service::keys::KeyError;
 use crate::service::limits::Allowance;
@@ -260,6 +261,24 @@ impl From<AccountError> for ApiError {
             AccountError::Storage(cause) => cause.into(),
             AccountError::Entropy(_) | AccountError::Passwords(_) | AccountError::Id(_) => {
                 warn!(error = %cause, "an account could not be served");
+                Self::unavailable()
+            }
+        }
+    }
+}
+
+impl From<AnonymousError> for ApiError {
+    fn from(cause: AnonymousError) -> Self {
+        match cause {
+            AnonymousError::Off => Self::not_found(),
+            AnonymousError::MalformedToken => {
+                Self::new(ProblemCode::InvalidRequest, cause.to_string())
+            }
+            AnonymousError::TooMany(refused) => Self::rate_limited(&refused.shown, 1),
+            AnonymousError::Link(cause) => cause.into(),
+            AnonymousError::Storage(cause) => cause.into(),
+            AnonymousError::Entropy(_) | AnonymousError::Id(_) => {
+                warn!(error = %cause, "no link was made without an account");
                 Self::unavailable()
             }
         }

@@ -11,6 +11,7 @@
 //! The operations listener has its own table in `ops`.
 
 pub mod admin;
+mod caller;
 mod client;
 mod cookies;
 mod cors;

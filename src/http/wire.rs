@@ -184,6 +184,26 @@ impl LinkView {
     }
 }
 
+/// A link that was made without an account.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = AnonymousLink)]
+pub(crate) struct AnonymousLinkView {
+    #[serde(flatten)]
+    pub(crate) link: LinkView,
+    /// What to send as `X-Anonymous-Token` to list it, to make more, and to take it over.
+    #[schema(pattern = "^shunta_[0-9A-Za-z_-]{43}$")]
+    pub(crate) anonymous_token: String,
+    /// Links that may still be made now; null: any number.
+    pub(crate) remaining: Option<u32>,
+}
+
+/// How many links were taken over.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Claimed)]
+pub(crate) struct ClaimedView {
+    pub(crate) claimed: u64,
+}
+
 /// Strong tag of a link: its version.
 pub(crate) fn etag(link: &Link) -> String {
     format!("\"{}\"", link.version)

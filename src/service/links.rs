@@ -29,6 +29,8 @@ use crate::storage::{LinkStore, Replace, StorageError};
 /// Times a change without `If-Match` is made again. Changes of this service take turns: only a
 /// write whose answer was lost can still come between.
 const LOST_RACES_MAX: u32 = 5;
+/// Links without an account that are taken over before more are looked for.
+const ADOPTED_AT_ONCE: u32 = 100;
 
 /// Everything the service needs.
 pub struct LinkServiceParts {
@@ -56,6 +58,8 @@ pub struct Author {
     /// The user that asks, or the API key that is nobody's.
     pub actor: Id,
     pub via: CreatedVia,
+    /// No link of it lives longer; `None`: for ever.
+    pub ends: Option<Timestamp>,
 }
 
 /// What `If-Match` demands of the version.
@@ -272,6 +276,31 @@ impl LinkService {
             self.parts.table.refill(link.id);
         }
         Ok(())
+    }
+
+    /// Makes the links that were made with the anonymous token `from` those of the caller, for good;
+    /// answers how many. What others took over meanwhile is theirs.
+    pub async fn adopt(&self, by: &Grant, from: Id) -> Result<u64, LinkError> {
+        let mut n_adopted = 0;
+        loop {
+            let (links, _) = self.parts.store.anonymous(from, None, ADOPTED_AT_ONCE).await?;
+            let mut n_done = 0;
+            for link in links {
+                let _turn = self.turns.turn(&link.key()).await;
+                let mut link = Link {
+                    workspace: by.workspace,
+                    created_by: Some(by.actor()),
+                    expires_at: None,
+                    ..link
+                };
+                count_up(&mut link, self.parts.clock.now());
+                n_done += u64::from(self.parts.table.replace(link).await? == Replace::Done);
+            }
+            n_adopted += n_done;
+            if n_done == 0 {
+                return Ok(n_adopted);
+            }
+        }
     }
 
     async fn find_for_change(

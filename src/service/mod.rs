@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod accounts;
+pub mod anonymous;
 pub mod bootstrap;
 pub mod codes;
 pub mod destinations;

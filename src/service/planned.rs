@@ -15,28 +15,11 @@ pub struct RedisConfig {
     pub url: Option<Secret>,
 }
 
-/// `[anonymous]`: links without an account. Not in this version.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AnonymousConfig {
-    /// Must be false.
-    pub enabled: bool,
-}
-
 impl RedisConfig {
     /// Adds a line for a value that this version cannot honour.
     pub fn check(&self, problems: &mut Problems) {
         if self.url.is_some() {
             problems.add("`redis.url` is set; this version runs one node and has no use for Redis");
-        }
-    }
-}
-
-impl AnonymousConfig {
-    /// Adds a line for a value that this version cannot honour.
-    pub fn check(&self, problems: &mut Problems) {
-        if self.enabled {
-            problems.add("`anonymous.enabled` is true; this version has no anonymous links");
         }
     }
 }
@@ -49,14 +32,10 @@ mod tests {
     fn what_cannot_be_honoured_is_named_and_defaults_are_fine() {
         let mut problems = Problems::default();
         RedisConfig::default().check(&mut problems);
-        AnonymousConfig::default().check(&mut problems);
         assert!(problems.is_empty(), "{problems}");
 
         RedisConfig { url: Some(Secret("redis://127.0.0.1/".to_owned())) }.check(&mut problems);
-        AnonymousConfig { enabled: true }.check(&mut problems);
         let text = problems.to_string();
-        for key in ["redis.url", "anonymous.enabled"] {
-            assert!(text.contains(key), "{key} is not named in {text}");
-        }
+        assert!(text.contains("redis.url"), "{text}");
     }
 }

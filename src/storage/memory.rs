@@ -21,7 +21,7 @@ use crate::domain::api_key::{ApiKey, KeyDigest};
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
 use crate::domain::limits::CODE_ATTEMPTS_MAX;
-use crate::domain::link::{Link, LinkStatus};
+use crate::domain::link::{CreatedVia, Link, LinkStatus};
 use crate::domain::scheme::CodeSeries;
 use crate::domain::time::Timestamp;
 
@@ -42,6 +42,7 @@ struct State {
     keys: BTreeMap<Id, ApiKey>,
     keys_epoch: u64,
     people: people::People,
+    anonymous_workspace: Option<Id>,
     blocks: HashMap<String, u64>,
     marks: HashMap<u16, Timestamp>,
     replays: HashMap<ReplayKey, replays::Kept>,
@@ -331,6 +332,23 @@ impl LinkStore for MemoryStore {
         Ok(BatchAnswer::New(rows))
     }
 
+    async fn anonymous(
+        &self,
+        creator: Id,
+        before: Option<Id>,
+        limit: u32,
+    ) -> StorageResult<(Vec<Link>, u64)> {
+        let state = self.lock();
+        let is_theirs = |link: &&Link| {
+            link.created_via == CreatedVia::Anonymous
+                && link.created_by == Some(creator)
+                && !matches!(link.status, LinkStatus::Deleted | LinkStatus::Blocked)
+        };
+        let theirs = || state.links.values().rev().filter(is_theirs);
+        let page = theirs().filter(|link| before.is_none_or(|before| link.id < before));
+        Ok((page.take(limit as usize).cloned().collect(), theirs().count() as u64))
+    }
+
     async fn has_foreign_sealed(&self, domain: DomainId) -> StorageResult<bool> {
         Ok(self.lock().foreign_sealed.contains(&domain))
     }
@@ -347,6 +365,13 @@ impl AccountStore for MemoryStore {
         state.keys.insert(key.id, key);
         state.keys_epoch += 1;
         Ok(true)
+    }
+
+    async fn anonymous_workspace(&self, new: Workspace) -> StorageResult<Id> {
+        let mut state = self.lock();
+        let id = *state.anonymous_workspace.get_or_insert(new.id);
+        state.workspaces.entry(id).or_insert(new);
+        Ok(id)
     }
 
     async fn workspaces(&self) -> StorageResult<Vec<Workspace>> {

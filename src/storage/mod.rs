@@ -119,6 +119,15 @@ pub trait LinkStore: Send + Sync + 'static {
         batch: Vec<ImportedLink>,
     ) -> StorageResult<BatchAnswer>;
 
+    /// Links made with the anonymous token `creator` that nobody took over, deleted and blocked ones
+    /// left out, the newest first: at most `limit` with an id below `before`, and how many in all.
+    async fn anonymous(
+        &self,
+        creator: Id,
+        before: Option<Id>,
+        limit: u32,
+    ) -> StorageResult<(Vec<Link>, u64)>;
+
     /// True when `domain` has taken in a code of sealed shape that no sealing key made.
     async fn has_foreign_sealed(&self, domain: DomainId) -> StorageResult<bool>;
 }
@@ -336,6 +345,9 @@ pub trait AccountStore: Send + Sync + 'static {
     /// On an empty store: makes the first workspace and its owner key and answers true. Else
     /// changes nothing and answers false. Exactly one of several racing callers gets true.
     async fn bootstrap(&self, workspace: Workspace, key: ApiKey) -> StorageResult<bool>;
+
+    /// The workspace that links without an account belong to: the one there is, or else `new`.
+    async fn anonymous_workspace(&self, new: Workspace) -> StorageResult<Id>;
 
     /// All workspaces, by id.
     async fn workspaces(&self) -> StorageResult<Vec<Workspace>>;

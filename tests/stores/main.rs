@@ -139,6 +139,7 @@ suite! {
     }
     workspaces {
         a_workspace_is_the_sum_of_its_links,
+        a_link_that_changes_hands_takes_its_clicks_along,
         tags_and_domains_choose_links_deleted_ones_too,
         buckets_of_a_workspace_tell_its_visitors,
         a_later_click_on_an_old_day_is_in_the_next_answer,

@@ -6,7 +6,7 @@ use shunt::domain::day::{Counts, Dimension};
 use shunt::domain::id::Id;
 use shunt::domain::link::{Link, LinkStatus};
 use shunt::domain::stats::BucketStats;
-use shunt::storage::{StatsOf, Stores};
+use shunt::storage::{Replace, StatsOf, Stores};
 
 use crate::clicks::flush;
 use crate::make::{Flush, HOME, at, click, clicked, id, link, next, url};
@@ -172,4 +172,33 @@ pub(crate) async fn past_destinations_tell_where_earlier_versions_led(stores: St
     let counts = Counts { people: 1, bots: 0 };
     flush(&stores, vec![clicked(1, 0, 1, &[(first.id, MINUTE, 1)])]).await.unwrap();
     assert_eq!(ask(&stores, home(), BEGIN, END).await.links, [(first.id, 1, counts)]);
+}
+
+/// A link that somebody takes over.
+pub(crate) async fn a_link_that_changes_hands_takes_its_clicks_along(stores: Stores) {
+    let links = four_links(&stores).await;
+    let mut more = Flush::default();
+    for link in &links {
+        more.add(link.id, MINUTE, 1).add(link.id, MINUTE + 1_440, 2);
+    }
+    flush(&stores, vec![more.of(1, 0, 12)]).await.unwrap();
+    let there = StatsOf::Workspace { id: Id(78), tag: None, domain: None };
+    let clicks = async |of: &StatsOf| {
+        let told = ask(&stores, of.clone(), BEGIN, END).await;
+        let again = ask(&stores, of.clone(), BEGIN, END).await;
+        assert_eq!(told, again);
+        told.hours()
+    };
+    assert_eq!(clicks(&home()).await, [(DAY, 0, people(3)), (DAY + 1, 0, people(6))]);
+    assert_eq!(clicks(&there).await, [(DAY, 0, people(1)), (DAY + 1, 0, people(2))]);
+    for (link, to) in [(&links[0], Id(78)), (&links[3], HOME)] {
+        let moved = Link { workspace: to, ..next(link) };
+        assert_eq!(stores.links.replace(moved).await.unwrap(), Replace::Done);
+    }
+    let moved = Link { workspace: Id(78), ..next(&links[1]) };
+    assert_eq!(stores.links.replace(moved).await.unwrap(), Replace::Done);
+    assert_eq!(clicks(&home()).await, [(DAY, 0, people(2)), (DAY + 1, 0, people(4))]);
+    assert_eq!(clicks(&there).await, [(DAY, 0, people(2)), (DAY + 1, 0, people(4))]);
+    let tags = stores.links.tags(HOME).await.unwrap();
+    assert_eq!(tags, [("red".to_owned(), 1)]);
 }

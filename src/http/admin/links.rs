@@ -1,16 +1,16 @@
 //! `/links` and `/links/{code}`: create, read, change, delete.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest as _, HttpRequest, HttpResponse, web};
 
-use super::AdminState;
 use super::answer::{self, Idempotency, no_content, once, send, to_the_end};
 use super::budget::Budget;
+use super::{AdminState, anonymous};
 use crate::domain::api_key::Scope;
 use crate::domain::code::{Code, DomainId, LinkKey};
 use crate::domain::limits::BODY_BYTES_MAX;
-use crate::domain::link::{CreatedVia, Link};
+use crate::domain::link::Link;
 use crate::http::error::ApiError;
-use crate::http::extract::{Caller, Parameters, if_match, read_body};
+use crate::http::extract::{Caller, Parameters, if_match, read_body, shows_nothing};
 use crate::http::json;
 use crate::http::openapi::shapes;
 use crate::http::openapi::{
@@ -39,19 +39,26 @@ use crate::storage::KeptAnswer;
     ),
 )]
 pub(in crate::http) async fn create(
-    caller: Caller,
     request: HttpRequest,
     payload: web::Payload,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
+    if state.anonymous.is_on() && shows_nothing(&request) {
+        return anonymous::create(request, payload, state).await;
+    }
+    let caller = Caller::extract(&request).await?;
     caller.require(Scope::LinksWrite)?;
     let mut parameters = Parameters::of(&request)?;
     let find_if_exists = parameters.flag("find_if_exists");
     parameters.check()?;
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
     let idempotency = Idempotency::of(&request, caller.workspace(), &body)?;
-    let author =
-        Author { workspace: caller.workspace(), actor: caller.actor(), via: CreatedVia::Api };
+    let author = Author {
+        workspace: caller.workspace(),
+        actor: caller.actor(),
+        via: caller.via(),
+        ends: None,
+    };
 
     let budget = Budget::of(&caller, &request, &state);
 
@@ -189,7 +196,7 @@ pub(in crate::http) async fn reset_clicks(
 }
 
 /// A link as the answer shows it. A link made this moment has no clicks to ask for.
-async fn show(
+pub(super) async fn show(
     state: &AdminState,
     status: u16,
     link: &Link,

@@ -1,5 +1,6 @@
 //! The admin API under `/api/v1`: every route in one table.
 
+pub(super) mod anonymous;
 mod answer;
 pub(super) mod auth;
 mod budget;
@@ -42,6 +43,7 @@ use super::wire::Site;
 use crate::actors::clicks::ClickSink;
 use crate::domain::time::Clock;
 use crate::service::accounts::{Access, Accounts};
+use crate::service::anonymous::Anonymous;
 use crate::service::keys::KeyRing;
 use crate::service::limits::Limiter;
 use crate::service::links::LinkService;
@@ -53,6 +55,7 @@ pub struct AdminState {
     pub keys: Arc<KeyRing>,
     pub access: Arc<Access>,
     pub accounts: Accounts,
+    pub anonymous: Anonymous,
     pub limits: Arc<Limiter>,
     pub stores: Stores,
     pub clicks: ClickSink,
@@ -103,6 +106,7 @@ routes! {
     "/links" => GET lists::list, POST links::create;
     "/links/bulk" => POST bulk::create;
     "/links/import" => POST import::import;
+    "/links/claim" => POST anonymous::claim;
     "/links/{code}" => GET links::fetch, PATCH links::change, DELETE links::remove;
     "/links/{code}/reset-clicks" => POST links::reset_clicks;
     "/links/{code}/stats" => GET stats::of_link;
@@ -112,6 +116,7 @@ routes! {
     "/tags" => GET tags::list;
     "/api-keys" => GET keys::list, POST keys::create;
     "/api-keys/{id}" => DELETE keys::revoke;
+    "/anonymous/links" => GET anonymous::list;
     "/auth/register" => POST auth::register;
     "/auth/login" => POST auth::log_in;
     "/auth/refresh" => POST auth::refresh;

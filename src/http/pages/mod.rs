@@ -47,9 +47,9 @@ pub struct PagesConfig {
     /// page that says what this is.
     pub home_url: Option<String>,
     /// A folder with own pages: `404.html`, `410.html`, `403.html`, `429.html`, `503.html`,
-    /// `home.html`; the built-in ones stand in for missing files. `{{title}}`, `{{reason}}`, `{{advice}}` and
-    /// `{{status}}` are filled in. Styles go into `<style>` elements, scripts do not run, files up
-    /// to 256 KiB, read at start; see `docs/pages.md`.
+    /// `home.html`; the built-in ones stand in for missing files. `{{title}}`, `{{reason}}`,
+    /// `{{advice}}` and `{{status}}` are filled in. Styles go into `<style>` elements, scripts do
+    /// not run, files up to 256 KiB, read at start; see `docs/pages.md`.
     pub templates: Option<PathBuf>,
 }
 

@@ -178,7 +178,7 @@ impl Setup {
         );
         let site = Site { public_url: "http://sho.rt".into(), domain: "sho.rt".into() };
         let (keys, limits) = (Arc::new(keys.await.unwrap()), Arc::new(limits.await.unwrap()));
-        let (access, accounts) = people(Parts {
+        let (access, accounts, anonymous) = people(Parts {
             stores: &stores,
             ids: &ids,
             clock: Arc::clone(&clock) as _,
@@ -207,6 +207,7 @@ impl Setup {
             keys,
             access,
             accounts,
+            anonymous,
             limits,
             stores,
             clicks,

@@ -7,6 +7,7 @@ use crate::domain::time::Clock;
 use crate::domain::units::Size;
 use crate::http::Site;
 use crate::service::accounts::{Access, AccessParts, AccountParts, Accounts, Undertaker};
+use crate::service::anonymous::{Anonymous, AnonymousConfig, AnonymousParts};
 use crate::service::bootstrap::Registration;
 use crate::service::ids::IdSource;
 use crate::service::keys::KeyRing;
@@ -29,7 +30,7 @@ pub(super) struct Parts<'a> {
     pub(super) secret: [u8; 32],
 }
 
-pub(super) async fn people(parts: Parts<'_>) -> (Arc<Access>, Accounts) {
+pub(super) async fn people(parts: Parts<'_>) -> (Arc<Access>, Accounts, Anonymous) {
     let Parts { stores, ids, clock, keys, limits, table, site, secret } = parts;
     let config = TokensConfig::default();
     let tokens = KeyChain::open(ChainParts {
@@ -64,5 +65,14 @@ pub(super) async fn people(parts: Parts<'_>) -> (Arc<Access>, Accounts) {
         registration: Registration::Open,
         session_ttl: config.refresh_ttl.0,
     });
-    (access, accounts)
+    let anonymous = Anonymous::open(AnonymousParts {
+        config: AnonymousConfig::default(),
+        accounts: Arc::clone(&stores.accounts),
+        links: Arc::clone(&stores.links),
+        limits: Arc::clone(limits),
+        ids: Arc::clone(ids),
+        clock,
+        secret,
+    });
+    (access, accounts, anonymous.await.unwrap())
 }

@@ -131,7 +131,7 @@ impl Limiter {
         self.attempt(asked.into_iter().collect()).await
     }
 
-    async fn attempt(self: &Arc<Self>, asked: Vec<Asked>) -> Result<Attempt, Refused> {
+    pub(super) async fn attempt(self: &Arc<Self>, asked: Vec<Asked>) -> Result<Attempt, Refused> {
         match self.try_charge(&asked).await {
             Ok(allowance) if allowance.allowed() => {
                 Ok(Attempt { limiter: Arc::clone(self), asked, allowance })

@@ -4,6 +4,7 @@
 //! away differ when the buckets cannot be had: requests pass, guesses are refused. Time is steady:
 //! a wall clock that jumps neither locks anybody out nor lets anybody in.
 
+mod anonymous;
 mod config;
 mod guesses;
 #[cfg(test)]
@@ -51,6 +52,8 @@ pub enum Limit {
     LinkPassword,
     Registrations,
     Mails,
+    AnonymousToken,
+    AnonymousClient,
 }
 
 impl Limit {
@@ -69,6 +72,8 @@ impl Limit {
             Self::LinkPassword => "link_password",
             Self::Registrations => "registrations",
             Self::Mails => "mails",
+            Self::AnonymousToken => "anonymous_token",
+            Self::AnonymousClient => "anonymous_client",
         }
     }
 
@@ -86,7 +91,9 @@ impl Limit {
             | Self::LoginAccount
             | Self::LinkPassword
             | Self::Registrations
-            | Self::Mails => NoRoom::Refuse,
+            | Self::Mails
+            | Self::AnonymousToken
+            | Self::AnonymousClient => NoRoom::Refuse,
         }
     }
 }

@@ -164,6 +164,9 @@ impl LinkService {
                     };
                     let mut link = blank(id, author, code, destination, now);
                     edit.apply(&mut link);
+                    if let Some(ends) = author.ends {
+                        link.expires_at = Some(link.expires_at.map_or(ends, |at| at.min(ends)));
+                    }
                     waiting.push(Candidate { index, link, plan });
                     results.push(None);
                 }

@@ -54,6 +54,10 @@ impl AccountStore for Accounts {
         self.inner.bootstrap(workspace, key).await
     }
 
+    async fn anonymous_workspace(&self, new: Workspace) -> StorageResult<Id> {
+        self.inner.anonymous_workspace(new).await
+    }
+
     async fn workspaces(&self) -> StorageResult<Vec<Workspace>> {
         self.inner.workspaces().await
     }

@@ -16,6 +16,9 @@ use crate::storage::{AccountStore, KeyRecord, StorageResult, Workspace};
 /// Counter that every change of a key moves, whoever makes it.
 pub(super) const EPOCH: &str = "keys_epoch";
 
+/// Counter that holds the id of the workspace of links without an account.
+const ANONYMOUS: &str = "anonymous_workspace";
+
 #[async_trait]
 impl AccountStore for Embedded {
     async fn bootstrap(&self, workspace: Workspace, key: ApiKey) -> StorageResult<bool> {
@@ -23,16 +26,21 @@ impl AccountStore for Embedded {
             if conn.prepare_cached("SELECT 1 FROM workspaces LIMIT 1")?.exists([])? {
                 return Ok(false);
             }
-            conn.prepare_cached(
-                "INSERT INTO workspaces (id, name, operator, created_at) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute((
-                signed(workspace.id),
-                &workspace.name,
-                workspace.operator,
-                workspace.created_at.as_millis(),
-            ))?;
+            people::add_workspace(conn, &workspace)?;
             add_key(conn, &key)
+        })
+        .await
+    }
+
+    async fn anonymous_workspace(&self, new: Workspace) -> StorageResult<Id> {
+        self.write("anonymous_workspace", move |conn| {
+            let there = counter(conn, ANONYMOUS)?;
+            if there != 0 {
+                return Ok(unsigned(there));
+            }
+            people::add_workspace(conn, &new)?;
+            count_up(conn, ANONYMOUS, signed(new.id))?;
+            Ok(new.id)
         })
         .await
     }

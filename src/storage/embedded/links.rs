@@ -116,6 +116,26 @@ impl LinkStore for Embedded {
         self.write("import_links", work).await
     }
 
+    async fn anonymous(
+        &self,
+        creator: Id,
+        before: Option<Id>,
+        limit: u32,
+    ) -> StorageResult<(Vec<Link>, u64)> {
+        self.read("anonymous_links", Lane::Short, move |conn| {
+            let theirs = "FROM links WHERE created_by = ?1 AND created_via = 2 AND status < 3";
+            let sql = format!(
+                "SELECT {COLUMNS} {theirs} AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3"
+            );
+            let links = select(conn, &sql, (signed(creator), before.map(signed), limit))?;
+            let total: i64 = conn
+                .prepare_cached(&format!("SELECT count(*) {theirs}"))?
+                .query_row([signed(creator)], |row| row.get(0))?;
+            Ok((links, total as u64))
+        })
+        .await
+    }
+
     async fn has_foreign_sealed(&self, domain: DomainId) -> StorageResult<bool> {
         self.read("has_foreign_sealed", Lane::Short, move |conn| {
             let found = conn
@@ -321,6 +341,17 @@ fn settle_change(conn: &Connection, old: &Link, new: &Link) -> Outcome<()> {
         )?
         .execute([signed(new.id)])?;
     }
+    if old.workspace != new.workspace {
+        // Sums of all links of a workspace are kept as if links stayed where they are; those that
+        // are being made now have not seen these counters.
+        count_up(conn, &moves_counter(old.workspace), 1)?;
+        count_up(conn, &moves_counter(new.workspace), 1)?;
+        conn.prepare_cached(
+            "DELETE FROM click_rollups WHERE question IN
+             (SELECT id FROM click_questions WHERE workspace IN (?1, ?2))",
+        )?
+        .execute((signed(old.workspace), signed(new.workspace)))?;
+    }
     if old.destination != new.destination {
         // Statistics tell where a click of an earlier version led.
         conn.prepare_cached(
@@ -372,6 +403,11 @@ impl Tally {
 /// Name of the counter of a workspace's links that are not deleted.
 pub(super) fn live_counter(workspace: Id) -> String {
     format!("live:{workspace}")
+}
+
+/// Name of the counter of links that came into a workspace or left it.
+pub(super) fn moves_counter(workspace: Id) -> String {
+    format!("moves:{workspace}")
 }
 
 /// Ids of a query whose only column is an id.

@@ -231,6 +231,7 @@ const STEPS: &[&str] = &[
     "
     ALTER TABLE api_keys ADD COLUMN user INTEGER;
     CREATE INDEX api_keys_by_user ON api_keys (user) WHERE user IS NOT NULL;
+    CREATE INDEX links_anonymous ON links (created_by, id) WHERE created_via = 2 AND status < 3;
     -- Set: its links are being taken down, because its last owner deleted the account.
     ALTER TABLE workspaces ADD COLUMN closed_at INTEGER;
 

@@ -148,6 +148,11 @@ metered_ports! {
             fingerprint: KeyDigest,
             batch: Vec<ImportedLink>,
         ) -> BatchAnswer;
+        "anonymous_links" = anonymous(
+            creator: Id,
+            before: Option<Id>,
+            limit: u32,
+        ) -> (Vec<Link>, u64);
         "has_foreign_sealed" = has_foreign_sealed(domain: DomainId) -> bool;
     }
     Clicks wraps ClickStore {
@@ -168,6 +173,7 @@ metered_ports! {
     }
     Accounts wraps AccountStore {
         "bootstrap" = bootstrap(workspace: Workspace, key: ApiKey) -> bool;
+        "anonymous_workspace" = anonymous_workspace(new: Workspace) -> Id;
         "workspaces" = workspaces() -> Vec<Workspace>;
         "keys" = keys() -> Vec<KeyRecord>;
         "add_key" = add_key(key: ApiKey) -> bool;

@@ -82,6 +82,7 @@ fn rows() -> Vec<Row> {
         row("POST", "/links", Nothing, link(), writers, &[201]),
         row("POST", "/links/bulk", Nothing, json!({"links": [link()]}), writers, &[200]),
         row("POST", "/links/import", Nothing, link(), writers, &[200]),
+        row("POST", "/links/claim", Nothing, Value::Null, writers, &[400]),
         row("GET", "/stats", Nothing, Value::Null, with_stranger, &[200]),
         row("GET", "/tags", Nothing, Value::Null, with_stranger, &[200]),
         row("GET", "/api-keys", Nothing, Value::Null, writers, &[200]),
@@ -136,6 +137,7 @@ const OPEN: &[(&str, &str)] = &[
     ("POST", "/auth/password/forgot"),
     ("POST", "/auth/password/reset"),
     ("POST", "/auth/verify"),
+    ("GET", "/anonymous/links"),
     ("GET", "/openapi.json"),
 ];
 

@@ -1,5 +1,6 @@
 //! Accounts of people, through the API.
 
+mod anonymous;
 mod cookies;
 mod erasing;
 mod mails;

@@ -275,6 +275,15 @@ impl LinkStore for FakeStore {
         self.answered(BatchAnswer::New(rows))
     }
 
+    async fn anonymous(
+        &self,
+        _creator: Id,
+        _before: Option<Id>,
+        _limit: u32,
+    ) -> StorageResult<(Vec<Link>, u64)> {
+        Ok(Default::default())
+    }
+
     async fn has_foreign_sealed(&self, _domain: DomainId) -> StorageResult<bool> {
         self.check("has_foreign_sealed")?;
         self.foreign_asked.fetch_add(1, Ordering::SeqCst);

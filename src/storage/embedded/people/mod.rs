@@ -5,6 +5,8 @@
 mod sessions;
 mod teams;
 
+pub(super) use teams::add_workspace;
+
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 

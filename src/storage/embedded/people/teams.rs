@@ -182,7 +182,10 @@ impl TeamStore for Embedded {
     }
 }
 
-pub(super) fn add_workspace(conn: &Connection, workspace: &Workspace) -> Outcome<()> {
+pub(in crate::storage::embedded) fn add_workspace(
+    conn: &Connection,
+    workspace: &Workspace,
+) -> Outcome<()> {
     let sql = "INSERT INTO workspaces (id, name, operator, created_at) VALUES (?1, ?2, ?3, ?4)";
     conn.prepare_cached(sql)?.execute((
         signed(workspace.id),

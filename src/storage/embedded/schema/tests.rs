@@ -153,6 +153,7 @@ async fn clicks_from_before_chunks_told_their_times_are_listed() {
              DROP TABLE tickets; DROP TABLE invitations; DROP TABLE identities;
              DROP TABLE access_changes; DROP TABLE known_clients; DROP TABLE sessions;
              DROP TABLE members; DROP TABLE users; DROP INDEX api_keys_by_user;
+             DROP INDEX links_anonymous;
              ALTER TABLE api_keys DROP COLUMN user;
              ALTER TABLE workspaces DROP COLUMN closed_at;
              DROP TABLE signing_keys;

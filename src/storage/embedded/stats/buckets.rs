@@ -58,7 +58,7 @@ pub(super) fn ahead(
     shape: &Shape,
 ) -> Outcome<Vec<Leaves>> {
     let members = choice.members(conn)?;
-    let mut shelf = Shelf::new(conn, choice, newest_day(conn)?, true);
+    let mut shelf = Shelf::new(conn, choice, newest_day(conn)?, true)?;
     add_day(conn, &members, &mut shelf, (day, true), Slices::of_shape(day, shape))?;
     Ok(shelf.leaves())
 }
@@ -96,7 +96,7 @@ impl Cut<'_> {
         span: Span,
     ) -> Outcome<Vec<Leaves>> {
         let members = choice.members(conn)?;
-        let mut shelf = Shelf::new(conn, choice, newest_day(conn)?, false);
+        let mut shelf = Shelf::new(conn, choice, newest_day(conn)?, false)?;
         let asked = span.days();
         let mut next = asked.start;
         while let Some(day) = days::next_day_of_chunks(conn, next)?.filter(|d| asked.contains(d)) {

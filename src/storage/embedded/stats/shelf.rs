@@ -21,7 +21,7 @@ use crate::storage::embedded::epochs::{self, Epoch};
 use crate::storage::embedded::fault::{Outcome, or_damaged};
 use crate::storage::embedded::pages::{Reader, damaged, put};
 use crate::storage::embedded::schema::CLICK_SHARDS;
-use crate::storage::embedded::{Embedded, signed};
+use crate::storage::embedded::{Embedded, counter, links, signed};
 
 /// Minutes of a day.
 pub(super) const DAY_MINUTES: u16 = 1_440;
@@ -112,6 +112,8 @@ pub(super) struct Leaves {
 pub(super) struct Shelf<'a> {
     conn: &'a Connection,
     workspace: Id,
+    /// Links that came into the workspace or left it so far. Bodies of before do not hold.
+    moves: i64,
     filter: String,
     /// The newest day that there are clicks of.
     newest: u32,
@@ -206,9 +208,16 @@ impl Cover {
 }
 
 impl<'a> Shelf<'a> {
-    pub(super) fn new(conn: &'a Connection, choice: &Choice, newest: u32, ahead: bool) -> Self {
+    pub(super) fn new(
+        conn: &'a Connection,
+        choice: &Choice,
+        newest: u32,
+        ahead: bool,
+    ) -> Outcome<Self> {
         let (workspace, filter) = (choice.workspace, choice.filter());
-        Self { conn, workspace, filter, newest, ahead, open: BTreeMap::new(), n_fresh: 0 }
+        let moves = counter(conn, &links::moves_counter(workspace))?;
+        let (open, n_fresh) = (BTreeMap::new(), 0);
+        Ok(Self { conn, workspace, moves, filter, newest, ahead, open, n_fresh })
     }
 
     /// What `decode` makes of the body of a day, if there is one that holds as far as it goes; and
@@ -310,6 +319,9 @@ impl<'a> Shelf<'a> {
         crc.update(&[shape.kind as u8]);
         crc.update(&shape.encode());
         crc.update(self.filter.as_bytes());
+        if self.moves > 0 {
+            crc.update(&self.moves.to_le_bytes());
+        }
         (i64::from(crc.finalize()) << 31) ^ i64::from(day)
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn days(
 ) -> Outcome<(RangeStats, Vec<Leaves>)> {
     let members = choice.members(conn)?;
     let mut work = Work { conn, members: &members, lexicon: Lexicon::default() };
-    let mut shelf = Shelf::new(conn, choice, newest_day(conn)?, false);
+    let mut shelf = Shelf::new(conn, choice, newest_day(conn)?, false)?;
     let mut sums = BTreeMap::new();
     let began = Instant::now();
     for day in known_days(conn, 0..CLICK_SHARDS, span)? {
@@ -87,7 +87,7 @@ pub(super) fn ahead(
 ) -> Outcome<Vec<Leaves>> {
     let members = choice.members(conn)?;
     let mut work = Work { conn, members: &members, lexicon: Lexicon::default() };
-    let mut shelf = Shelf::new(conn, choice, newest_day(conn)?, true);
+    let mut shelf = Shelf::new(conn, choice, newest_day(conn)?, true)?;
     work.day(&mut shelf, day, shape.span(day))?;
     Ok(shelf.leaves())
 }

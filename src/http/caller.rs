@@ -1,0 +1,211 @@
+//! Who asks: what a request shows, and what that is good for.
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::{FromRequest, HttpRequest, web};
+use futures_util::future::LocalBoxFuture;
+
+use super::admin::AdminState;
+use super::cookies::SessionCookie;
+use super::error::{ApiError, ProblemCode};
+use super::rates::{Charges, ClientAddress};
+use crate::domain::api_key::Scope;
+use crate::domain::id::Id;
+use crate::domain::link::CreatedVia;
+use crate::service::access::Grant;
+use crate::service::limits::Subject;
+use crate::service::tokens::TokenFault;
+
+/// Whoever sent a key that is in force.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    grant: Grant,
+    /// The credential came in a cookie: somebody sits before a browser.
+    by_cookie: bool,
+}
+
+impl Caller {
+    /// Goes on only if the key may do this.
+    pub(crate) fn require(&self, scope: Scope) -> Result<(), ApiError> {
+        if self.grant.scopes.allow(scope) {
+            return Ok(());
+        }
+        let detail = format!("this needs the scope `{}`", scope.as_str());
+        Err(ApiError::new(ProblemCode::InsufficientScope, detail))
+    }
+
+    pub(crate) fn workspace(&self) -> Id {
+        self.grant.workspace
+    }
+
+    /// Which door a link comes in by that the caller makes one by one.
+    pub(crate) fn via(&self) -> CreatedVia {
+        if self.by_cookie { CreatedVia::Web } else { CreatedVia::Api }
+    }
+
+    /// Who acts: the user, or the key that is nobody's.
+    pub(crate) fn actor(&self) -> Id {
+        self.grant.actor()
+    }
+
+    pub(crate) fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    async fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+        let state = state(request)?;
+        let (text, by_cookie) = match credential(request) {
+            Ok(shown) => (Ok(shown.text), shown.by_cookie),
+            Err(error) => (Err(error), false),
+        };
+        let known = text.as_ref().ok().and_then(|text| known(state, text));
+        let grant = match known {
+            Some(grant) => grant,
+            None => unknown(request, state, text).await?,
+        };
+        let allowance = state.limits.request(&Subject::of(&grant)).await;
+        Charges::of(request).note(&allowance);
+        if allowance.allowed() {
+            Ok(Self { grant, by_cookie })
+        } else {
+            Err(ApiError::rate_limited(&allowance, 1))
+        }
+    }
+}
+
+/// Whoever shows this, without asking any store.
+fn known(state: &AdminState, text: &str) -> Option<Grant> {
+    match is_token(text) {
+        true => state.access.token(text).ok(),
+        false => state.keys.authenticate(text),
+    }
+}
+
+/// No key has a dot in it, and every token has.
+fn is_token(text: &str) -> bool {
+    text.contains('.')
+}
+
+/// Asks the store for what is not known here, unless the client asked for too much of it.
+async fn unknown(
+    request: &HttpRequest,
+    state: &AdminState,
+    text: Result<&str, ApiError>,
+) -> Result<Grant, ApiError> {
+    let client = ClientAddress::of(request);
+    let allowance = state.limits.unauthenticated(client).await;
+    if !allowance.allowed() {
+        Charges::of(request).note(&allowance);
+        return Err(ApiError::rate_limited(&allowance, 1));
+    }
+    let found = match text {
+        Ok(text) if is_token(text) => state.access.token_fresh(text).await.map_err(token_refused),
+        Ok(text) => state.keys.authenticate_fresh(text).await.ok_or_else(invalid_key),
+        Err(error) => Err(error),
+    };
+    match &found {
+        Ok(_) => state.limits.was_authenticated(client).await,
+        Err(_) => Charges::of(request).note(&allowance),
+    }
+    found
+}
+
+fn state(request: &HttpRequest) -> Result<&web::Data<AdminState>, ApiError> {
+    request.app_data::<web::Data<AdminState>>().ok_or_else(ApiError::unavailable)
+}
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move { Self::of(&request).await })
+    }
+}
+
+fn token_refused(fault: TokenFault) -> ApiError {
+    match fault {
+        TokenFault::Expired => {
+            ApiError::new(ProblemCode::TokenExpired, "the token has expired, or its session ended")
+        }
+        _ => {
+            ApiError::new(ProblemCode::InvalidToken, "the token is malformed or not of this server")
+        }
+    }
+}
+
+fn invalid_key() -> ApiError {
+    ApiError::new(ProblemCode::InvalidApiKey, "the API key is malformed, unknown or not in force")
+}
+
+/// What a request shows.
+struct Shown<'a> {
+    text: &'a str,
+    by_cookie: bool,
+}
+
+/// Whether a request shows no credential at all.
+pub(crate) fn shows_nothing(request: &HttpRequest) -> bool {
+    credential(request).is_err_and(|error| error.code() == ProblemCode::Unauthenticated)
+}
+
+/// The one credential of a request. Two that differ are refused: which one counts must not depend
+/// on who reads them.
+fn credential(request: &HttpRequest) -> Result<Shown<'_>, ApiError> {
+    let mut found: Option<&str> = None;
+    for value in request.headers().get_all(header::AUTHORIZATION) {
+        let value = value.to_str().map_err(|_| invalid_key())?;
+        let Some((scheme, text)) = value.trim().split_once(' ') else { continue };
+        if scheme.eq_ignore_ascii_case("Bearer") {
+            agree(&mut found, text.trim())?;
+        }
+    }
+    for value in request.headers().get_all("x-api-key") {
+        agree(&mut found, value.to_str().map_err(|_| invalid_key())?.trim())?;
+    }
+    // A browser adds its cookie by itself; what somebody wrote down counts before it.
+    let by_cookie = found.is_none();
+    let found = found.or_else(|| SessionCookie::Access.read(request.headers()));
+    found.map(|text| Shown { text, by_cookie }).ok_or_else(|| {
+        let detail =
+            "send an API key or an access token as `Authorization: Bearer …` or `X-API-Key: …`";
+        ApiError::new(ProblemCode::Unauthenticated, detail)
+    })
+}
+
+fn agree<'a>(found: &mut Option<&'a str>, text: &'a str) -> Result<(), ApiError> {
+    match found.replace(text) {
+        Some(other) if other != text => Err(invalid_key()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn one_credential_counts_and_two_that_differ_are_refused() {
+        let with = |bearer: Option<&str>, key: Option<&str>| {
+            let mut request = TestRequest::get();
+            if let Some(text) = bearer {
+                request = request.insert_header((header::AUTHORIZATION, text));
+            }
+            if let Some(text) = key {
+                request = request.insert_header(("X-API-Key", text));
+            }
+            let request = request.to_http_request();
+            credential(&request).map(|shown| shown.text.to_owned()).map_err(|error| error.code())
+        };
+        assert_eq!(with(Some("Bearer a"), None), Ok("a".to_owned()));
+        assert_eq!(with(Some("bearer  a "), None), Ok("a".to_owned()));
+        assert_eq!(with(None, Some("a")), Ok("a".to_owned()));
+        assert_eq!(with(Some("Bearer a"), Some("a")), Ok("a".to_owned()));
+        assert_eq!(with(Some("Bearer a"), Some("b")), Err(ProblemCode::InvalidApiKey));
+        assert_eq!(with(Some("Basic a"), None), Err(ProblemCode::Unauthenticated));
+        assert_eq!(with(None, None), Err(ProblemCode::Unauthenticated));
+    }
+}
