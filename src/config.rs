@@ -23,6 +23,7 @@ use crate::service::destinations::DestinationsConfig;
 use crate::service::limits::LimitsConfig;
 use crate::service::mail::MailConfig;
 use crate::service::node::NodeConfig;
+use crate::service::oidc::OidcConfig;
 use crate::service::passwords::PasswordsConfig;
 use crate::service::planned::RedisConfig;
 use crate::service::tokens::TokensConfig;
@@ -89,6 +90,8 @@ sections! {
     passwords: PasswordsConfig,
     /// Mail.
     mail: MailConfig,
+    /// Sign-in with OpenID Connect providers.
+    oidc: OidcConfig,
     /// Limits.
     limits: LimitsConfig,
     /// Anonymous links.

@@ -57,12 +57,29 @@ fn a_file_that_is_not_toml_is_named_with_its_line() {
     assert!(text.contains("bad.toml") && text.contains("line 2"), "{text}");
 }
 
+/// A list of tables, as the environment has it.
+const PROVIDERS: &str = r#"[{ id = "acme", name = "Acme", issuer = "https://login.acme.example",
+    client_id = "somebody", client_secret = "hunter2" }]"#;
+
+#[test]
+fn a_list_of_tables_from_the_environment_is_printed_as_tables_and_loaded_again() {
+    let printed = load(None, environment(&[("SHUNT_OIDC__PROVIDERS", PROVIDERS)])).unwrap();
+    assert_eq!(printed.oidc.providers[0].client_secret, Some(Secret("hunter2".to_owned())));
+    let printed = printed.to_toml();
+    assert!(printed.contains("[[oidc.providers]]\nid = \"acme\""), "{printed}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("printed.toml");
+    std::fs::write(&file, &printed).unwrap();
+    assert_eq!(load(Some(&file), []).unwrap().to_toml(), printed);
+}
+
 #[test]
 fn secrets_are_shown_nowhere() {
     let words = [
         ("SHUNT_STORAGE__CQL_USER", "somebody"),
         ("SHUNT_STORAGE__CQL_PASSWORD", "hunter2"),
         ("SHUNT_REDIS__URL", ""),
+        ("SHUNT_OIDC__PROVIDERS", PROVIDERS),
     ];
     let mut settings = load(None, environment(&words)).unwrap();
     assert_eq!(settings.storage.cql_password, Some(Secret("hunter2".to_owned())));

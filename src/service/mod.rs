@@ -1,5 +1,5 @@
 //! Operations that touch two or more ports: links, keys, limits, ids, codes, statistics, people,
-//! passwords, tokens, mail, the first start.
+//! passwords, tokens, mail, sign-in with providers, the first start.
 
 pub mod access;
 pub mod accounts;
@@ -15,6 +15,7 @@ pub mod limits;
 pub mod links;
 pub mod mail;
 pub mod node;
+pub mod oidc;
 pub mod passwords;
 pub mod planned;
 pub mod stats;

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use shunt::config::Settings;
+use shunt::service::oidc::ProviderConfig;
+use toml::Table;
 
 use crate::sources::root;
 
@@ -76,20 +78,38 @@ fn take_sections(text: &str, sections: &mut BTreeMap<String, Documented>) {
 }
 
 fn render() -> String {
-    let defaults: toml::Table = Settings::default().to_toml().parse().expect("defaults are TOML");
+    let defaults: Table = Settings::default().to_toml().parse().expect("defaults are TOML");
     let documented = documented_sections();
     let mut text = INTRODUCTION.to_owned();
     for (name, section) in &defaults {
         let about = documented.get(name).unwrap_or_else(|| panic!("`[{name}]` is not documented"));
         let _ = write!(text, "\n## `[{name}]`\n\n{}\n\n", about.about);
-        text.push_str("| key | default | meaning |\n|---|---|---|\n");
-        for (key, doc) in &about.fields {
-            assert!(!doc.is_empty(), "`{name}.{key}` has no doc line");
-            let default = section.get(key).map_or("unset".to_owned(), |value| format!("`{value}`"));
-            let _ = writeln!(text, "| `{name}.{key}` | {default} | {} |", doc.replace('|', "\\|"));
+        let section = section.as_table().expect("sections are tables");
+        render_keys(&mut text, &format!("{name}."), &about.fields, section);
+        for (list, defaults) in lists_of_tables().iter().filter(|(list, _)| list.0 == *name) {
+            let list = format!("{}.{}", list.0, list.1);
+            let about = documented.get(&format!("[{list}]"));
+            let about = about.unwrap_or_else(|| panic!("`[[{list}]]` is not documented"));
+            let _ = write!(text, "\n### `[[{list}]]`\n\n{}\n\n", about.about);
+            render_keys(&mut text, "", &about.fields, defaults);
         }
     }
     text
+}
+
+/// Keys whose values are lists of tables, and what a table has where nothing is said.
+fn lists_of_tables() -> Vec<((&'static str, &'static str), Table)> {
+    let provider = Table::try_from(ProviderConfig::default()).expect("defaults are TOML");
+    vec![(("oidc", "providers"), provider)]
+}
+
+fn render_keys(text: &mut String, prefix: &str, fields: &[(String, String)], defaults: &Table) {
+    text.push_str("| key | default | meaning |\n|---|---|---|\n");
+    for (key, doc) in fields {
+        assert!(!doc.is_empty(), "`{prefix}{key}` has no doc line");
+        let default = defaults.get(key).map_or("unset".to_owned(), |value| format!("`{value}`"));
+        let _ = writeln!(text, "| `{prefix}{key}` | {default} | {} |", doc.replace('|', "\\|"));
+    }
 }
 
 #[test]

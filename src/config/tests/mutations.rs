@@ -94,6 +94,11 @@ queue_wait = "4s"
 from = "Links <links@go.example>"
 timeout = "20s"
 
+[oidc]
+providers = [
+    { id = "acme", name = "Acme", issuer = "https://login.acme.example", client_id = "shunt" },
+]
+
 [limits]
 link_creates_per_hour = 1
 key_requests_per_hour = 2
