@@ -14,6 +14,7 @@ use crate::service::keys::KeyRing;
 use crate::service::limits::Limiter;
 use crate::service::mail::texts::MailSite;
 use crate::service::mail::{Outbox, mailer};
+use crate::service::oidc::Oidc;
 use crate::service::passwords::PasswordHasher;
 use crate::service::tokens::{ChainParts, KeyChain};
 
@@ -22,6 +23,7 @@ pub(super) struct People {
     pub(super) access: Arc<Access>,
     pub(super) accounts: Accounts,
     pub(super) anonymous: Anonymous,
+    pub(super) oidc: Oidc,
     pub(super) outbox: Outbox,
 }
 
@@ -88,5 +90,8 @@ pub(super) async fn start(
         secret: opened.secrets.api_keys,
     });
     let anonymous = anonymous.await.context("looking up links without an account")?;
-    Ok(People { access, accounts, anonymous, outbox })
+    let secret = &opened.secrets.api_keys;
+    let oidc = Oidc::new(&settings.oidc, &site.public_url, secret, Arc::clone(clock))
+        .context("getting ready to speak with the providers in `oidc.providers`")?;
+    Ok(People { access, accounts, anonymous, oidc, outbox })
 }

@@ -316,6 +316,7 @@ fn admin_state(
         accounts: people.accounts,
         anonymous: people.anonymous,
         limits: Arc::clone(actors.limits),
+        oidc: people.oidc,
         stores: opened.stores.clone(),
         clicks: actors.clicks.clone(),
         cursors: CursorSealer::new(&opened.secrets.cursors),

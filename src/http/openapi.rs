@@ -78,6 +78,16 @@ problems! {
     429 "Too many tries; `Retry-After` says when to go on",
 }
 problems! {
+    /// What signing in with a provider may answer.
+    SignInProblems:
+    400 "It was not begun in this browser, or too long ago; or it would lead off this site",
+    403 "The provider, or this installation, does not let them in",
+    404 "There is no such provider",
+    414 "The request target is too long",
+    431 "The request headers are too large",
+    503 "The provider cannot be reached",
+}
+problems! {
     /// What naming one thing may answer.
     AbsenceProblems:
     404 "It is not there, or not yours",
@@ -124,6 +134,7 @@ fn problem(status: u16, why: &str) -> Response {
         admin::members::remove,
         admin::invitations::list, admin::invitations::create, admin::invitations::withdraw,
         admin::invitations::accept,
+        admin::oidc::login, admin::oidc::callback,
         shapes::health, shapes::redirect,
     ),
     components(schemas(

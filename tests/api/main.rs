@@ -25,6 +25,7 @@ mod links;
 mod live;
 mod mail;
 mod malformed;
+mod oidc;
 mod operations;
 mod operator;
 mod places;

@@ -16,6 +16,7 @@ pub(super) mod live;
 pub(super) mod me;
 pub(super) mod members;
 pub(super) mod meta;
+pub(super) mod oidc;
 pub(super) mod passwords;
 pub(super) mod stats;
 mod streams;
@@ -47,6 +48,7 @@ use crate::service::anonymous::Anonymous;
 use crate::service::keys::KeyRing;
 use crate::service::limits::Limiter;
 use crate::service::links::LinkService;
+use crate::service::oidc::Oidc;
 use crate::storage::Stores;
 
 /// What the handlers share, in the application's data.
@@ -57,6 +59,7 @@ pub struct AdminState {
     pub accounts: Accounts,
     pub anonymous: Anonymous,
     pub limits: Arc<Limiter>,
+    pub oidc: Oidc,
     pub stores: Stores,
     pub clicks: ClickSink,
     pub cursors: CursorSealer,
@@ -135,6 +138,8 @@ routes! {
     "/invitations" => GET invitations::list, POST invitations::create;
     "/invitations/accept" => POST invitations::accept;
     "/invitations/{id}" => DELETE invitations::withdraw;
+    "/auth/oidc/{provider}/login" => GET oidc::login;
+    "/auth/oidc/{provider}/callback" => GET oidc::callback;
     "/openapi.json" => GET meta::openapi;
 }
 

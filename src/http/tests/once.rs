@@ -29,6 +29,7 @@ use crate::service::ids::IdSource;
 use crate::service::keys::KeyRing;
 use crate::service::limits::{Limiter, LimiterParts, LimitsConfig, SinceStart};
 use crate::service::links::{LinkService, LinkServiceParts};
+use crate::service::oidc::{Oidc, OidcConfig};
 use crate::service::validate::Rules;
 use crate::storage::memory::MemoryStore;
 use crate::storage::memory_buckets::MemoryBuckets;
@@ -202,6 +203,8 @@ impl Setup {
             },
             clock: Arc::clone(&clock) as _,
         });
+        let providers = OidcConfig::default();
+        let oidc = Oidc::new(&providers, "http://sho.rt", &SECRET, Arc::clone(&clock) as _);
         let state = web::Data::new(AdminState {
             links,
             keys,
@@ -209,6 +212,7 @@ impl Setup {
             accounts,
             anonymous,
             limits,
+            oidc: oidc.unwrap(),
             stores,
             clicks,
             cursors: CursorSealer::new(&SECRET),

@@ -7,6 +7,7 @@ mod credentials;
 mod error;
 mod invitations;
 mod profile;
+mod providers;
 mod recovery;
 mod registration;
 mod sessions;

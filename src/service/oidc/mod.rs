@@ -21,8 +21,6 @@ mod verified;
 
 use std::sync::Arc;
 
-use url::Url;
-
 pub use config::{OidcConfig, ProviderConfig, SigningAlgorithm, TokenAuth};
 pub use fault::{OidcFault, TokenFault};
 pub use flow::{Begun, Callback, Finished};
@@ -61,7 +59,7 @@ pub struct ProviderView<'a> {
 /// All providers. Shared by all workers.
 pub struct Oidc {
     providers: Vec<Provider>,
-    /// `http.public_url` without its last slash.
+    /// `http.public_url` without a slash at the end.
     site: String,
     sealer: PendingSealer,
     verified: VerifiedCache,
@@ -73,7 +71,7 @@ impl Oidc {
     /// no certificates to trust.
     pub fn new(
         config: &OidcConfig,
-        public_url: &Url,
+        public_url: &str,
         secret: &[u8; 32],
         clock: Arc<dyn Clock>,
     ) -> Result<Self, reqwest::Error> {
@@ -81,7 +79,7 @@ impl Oidc {
         let providers = providers.map(|provider| Provider::new(provider.clone(), &clock));
         Ok(Self {
             providers: providers.collect::<Result<_, _>>()?,
-            site: public_url.as_str().trim_end_matches('/').to_owned(),
+            site: public_url.trim_end_matches('/').to_owned(),
             sealer: PendingSealer::new(secret),
             verified: VerifiedCache::new(),
             clock,

@@ -1,5 +1,7 @@
 //! What is fetched of a provider, when, how often, and what becomes of failures.
 
+use std::time::Duration;
+
 use super::*;
 use crate::service::oidc::refreshed::{FETCH_EVERY_MS, FRESH_MS};
 
@@ -194,7 +196,11 @@ async fn old_keys_are_fetched_again_behind_the_answer() {
     clock.pass(1);
     // The provider keeps silent, and the token is taken all the same.
     assert!(oidc.verify_bearer(&token).await.is_ok());
-    while fake.asked("/jwks") < 2 {
-        tokio::task::yield_now().await;
-    }
+    let asked = async {
+        while fake.asked("/jwks") < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(10), asked).await;
+    assert!(asked.is_ok(), "nobody asked for newer keys");
 }

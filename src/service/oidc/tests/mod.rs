@@ -20,7 +20,6 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use url::Url;
 
 use super::*;
 use crate::domain::secret::Secret;
@@ -174,8 +173,8 @@ fn json_answer(status: &str, body: &Value) -> String {
 fn oidc(configs: Vec<ProviderConfig>) -> (Oidc, Arc<HandClock>) {
     let clock = Arc::new(HandClock(AtomicI64::new(NOW * 1_000)));
     let config = OidcConfig { providers: configs };
-    let site = Url::parse("https://go.example/").unwrap();
-    (Oidc::new(&config, &site, &[9; 32], Arc::clone(&clock) as _).unwrap(), clock)
+    let oidc = Oidc::new(&config, "https://go.example/", &[9; 32], Arc::clone(&clock) as _);
+    (oidc.unwrap(), clock)
 }
 
 /// As `oidc`, with one provider that publishes `keys`.
