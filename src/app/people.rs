@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use crate::actors::links::LinkTable;
 use crate::app::Opened;
+use crate::app::serve::Actors;
 use crate::config::Settings;
 use crate::http::Site;
 use crate::service::accounts::{Access, AccessParts, AccountParts, Accounts, Undertaker};
 use crate::service::anonymous::{Anonymous, AnonymousParts};
-use crate::service::keys::KeyRing;
-use crate::service::limits::Limiter;
 use crate::service::mail::texts::MailSite;
 use crate::service::mail::{Outbox, mailer};
 use crate::service::oidc::Oidc;
@@ -32,10 +30,9 @@ pub(super) async fn start(
     settings: &Settings,
     opened: &Opened,
     site: &Site,
-    links: &LinkTable,
-    keys: &Arc<KeyRing>,
-    limits: &Arc<Limiter>,
+    actors: &Actors<'_>,
 ) -> Result<People> {
+    let Actors { links, keys, limits, .. } = *actors;
     let (stores, clock) = (&opened.stores, &opened.clock);
     let tokens = KeyChain::open(ChainParts {
         config: &settings.tokens,

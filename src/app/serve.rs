@@ -140,10 +140,11 @@ impl Node {
         let ops = serve_ops(&settings.ops, parts)
             .context("taking `ops.listen`; choose a free address there, or stop what has it")?;
         let site = Site::of(listeners.public_url());
-        let people = people::start(settings, &opened, &site, &links, &keys, &limits).await?;
-        let outbox = people.outbox.clone();
         let actors = Actors { links: &links, clicks: &clicks, keys: &keys, limits: &limits };
-        let state = admin_state(settings, &opened, site, &actors, people, policy);
+        let people = people::start(settings, &opened, &site, &actors).await?;
+        let outbox = people.outbox.clone();
+        let rules = Rules { policy, codes: settings.codes.clone(), domain: site.domain.clone() };
+        let state = admin_state(&opened, site, &actors, people, rules);
         let origins = Origins::new(listeners.public_url(), &settings.http.cors_origins);
         let server = serve_http(HttpParts {
             config: settings.http.clone(),
@@ -284,22 +285,21 @@ async fn open_limits(settings: &Settings, opened: &Opened) -> Result<Arc<Limiter
 }
 
 /// Handles that the API needs.
-struct Actors<'a> {
-    links: &'a LinkTable,
+#[derive(Clone, Copy)]
+pub(super) struct Actors<'a> {
+    pub(super) links: &'a LinkTable,
     clicks: &'a ClickSink,
-    keys: &'a Arc<KeyRing>,
-    limits: &'a Arc<Limiter>,
+    pub(super) keys: &'a Arc<KeyRing>,
+    pub(super) limits: &'a Arc<Limiter>,
 }
 
 fn admin_state(
-    settings: &Settings,
     opened: &Opened,
     site: Site,
     actors: &Actors<'_>,
     people: People,
-    policy: DestinationPolicy,
+    rules: Rules,
 ) -> web::Data<AdminState> {
-    let rules = Rules { policy, codes: settings.codes.clone(), domain: site.domain.clone() };
     let service = LinkService::new(LinkServiceParts {
         table: actors.links.clone(),
         store: Arc::clone(&opened.stores.links),

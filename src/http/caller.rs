@@ -1,5 +1,7 @@
 //! Who asks: what a request shows, and what that is good for.
 
+use std::net::IpAddr;
+
 use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest, web};
@@ -14,6 +16,7 @@ use crate::domain::id::Id;
 use crate::domain::link::CreatedVia;
 use crate::service::access::Grant;
 use crate::service::limits::Subject;
+use crate::service::oidc::{OidcFault, TokenFault as ForeignFault};
 use crate::service::tokens::TokenFault;
 
 /// Whoever sent a key that is in force.
@@ -86,6 +89,34 @@ fn is_token(text: &str) -> bool {
     text.contains('.')
 }
 
+/// A request that needs no credential. It counts as one without, unless something good comes of it.
+pub(crate) struct Door<'a> {
+    state: &'a AdminState,
+    client: IpAddr,
+}
+
+impl<'a> Door<'a> {
+    /// Kinds: 429.
+    pub(crate) async fn knock(
+        request: &HttpRequest,
+        state: &'a AdminState,
+    ) -> Result<Self, ApiError> {
+        let client = ClientAddress::of(request);
+        let allowance = state.limits.unauthenticated(client).await;
+        Charges::of(request).note(&allowance);
+        if allowance.allowed() {
+            Ok(Self { state, client })
+        } else {
+            Err(ApiError::rate_limited(&allowance, 1))
+        }
+    }
+
+    /// Whoever it was may be here.
+    pub(crate) async fn opened(self) {
+        self.state.limits.was_authenticated(self.client).await;
+    }
+}
+
 /// Asks the store for what is not known here, unless the client asked for too much of it.
 async fn unknown(
     request: &HttpRequest,
@@ -99,7 +130,7 @@ async fn unknown(
         return Err(ApiError::rate_limited(&allowance, 1));
     }
     let found = match text {
-        Ok(text) if is_token(text) => state.access.token_fresh(text).await.map_err(token_refused),
+        Ok(text) if is_token(text) => by_token(state, text).await,
         Ok(text) => state.keys.authenticate_fresh(text).await.ok_or_else(invalid_key),
         Err(error) => Err(error),
     };
@@ -121,6 +152,23 @@ impl FromRequest for Caller {
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move { Self::of(&request).await })
+    }
+}
+
+/// Whoever shows this token, of ours or of a provider.
+async fn by_token(state: &AdminState, text: &str) -> Result<Grant, ApiError> {
+    let refused = match state.access.token_fresh(text).await {
+        Ok(grant) => return Ok(grant),
+        Err(fault) => fault,
+    };
+    if !state.oidc.takes_bearers() || refused == TokenFault::Expired {
+        return Err(token_refused(refused));
+    }
+    match state.oidc.verify_bearer(text).await {
+        Ok(identity) => Ok(state.accounts.outsider(&identity).await?),
+        Err(OidcFault::Unavailable) => Err(ApiError::unavailable()),
+        Err(OidcFault::Token(ForeignFault::Expired)) => Err(token_refused(TokenFault::Expired)),
+        Err(_) => Err(token_refused(refused)),
     }
 }
 

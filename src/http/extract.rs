@@ -10,7 +10,7 @@ use actix_web::{HttpMessage, HttpRequest, web};
 use futures_util::StreamExt;
 use percent_encoding::percent_decode_str;
 
-pub(crate) use super::caller::{Caller, shows_nothing};
+pub(crate) use super::caller::{Caller, Door, shows_nothing};
 use super::error::{ApiError, ProblemCode};
 use super::wire::parse_time;
 use crate::domain::limits::{BULK_BODY_BYTES_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};

@@ -112,7 +112,7 @@ fn hit(worker: &Worker, request: &Request) -> Option<Response<BoxBody>> {
     let started = worker.sample();
     let client = || worker.client(request.peer_addr(), &head.headers);
     let click = counts.then(|| headers.click(client()));
-    let response = worker.hit(domain, code, click, client, |target, measured| {
+    let response = worker.hit((domain, code), click, client, |target, measured| {
         let location = worker.header_value(&target.location.parts())?;
         let mut response = Response::with_body(status_code(target.status), BoxBody::new(()));
         let headers = response.headers_mut();

@@ -134,7 +134,7 @@ fn problem(status: u16, why: &str) -> Response {
         admin::members::remove,
         admin::invitations::list, admin::invitations::create, admin::invitations::withdraw,
         admin::invitations::accept,
-        admin::oidc::login, admin::oidc::callback,
+        admin::oidc::login, admin::oidc::callback, admin::oidc::logout,
         shapes::health, shapes::redirect,
     ),
     components(schemas(

@@ -129,6 +129,15 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_refuses_tells_when_it_would_not() {
+        let (quota, mut bucket) = (Quota::per_minute(5), Bucket::default());
+        bucket.take(quota, 5, 0);
+        let verdict = bucket.take(quota, 1, 0);
+        let [_, limit] = fields(&[Measured { limit: Limit::Key, quota, verdict }]);
+        assert_eq!(limit, "\"key\";r=0;t=12");
+    }
+
+    #[test]
     fn where_nothing_is_limited_nothing_is_said() {
         let mut headers = HeaderMap::new();
         write(&mut headers, &[]);

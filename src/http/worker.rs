@@ -125,8 +125,7 @@ impl Worker {
     /// here, a refusal, a click limit, too many redirects, or a target that cannot be rendered.
     pub(crate) fn hit<R>(
         &self,
-        domain: DomainId,
-        code: &[u8],
+        (domain, code): (DomainId, &[u8]),
         mut click: Option<RawClick<'_>>,
         client: impl FnOnce() -> IpAddr,
         render: impl FnOnce(&Target<'_>, Option<&Measured>) -> Option<R>,

@@ -9,6 +9,8 @@ use crate::domain::id::Id;
 pub enum Credential {
     Key(Id),
     Session(Id),
+    /// A token of a provider that vouches for this user.
+    Outside(Id),
 }
 
 /// What an authenticated caller may do, and where.
@@ -28,7 +30,8 @@ pub struct Grant {
 impl Grant {
     /// Who acts: the user, or the key that is nobody's.
     pub fn actor(&self) -> Id {
-        let (Credential::Key(id) | Credential::Session(id)) = self.credential;
+        let (Credential::Key(id) | Credential::Session(id) | Credential::Outside(id)) =
+            self.credential;
         self.user.unwrap_or(id)
     }
 

@@ -227,8 +227,8 @@ impl LinkService {
         Ok((outcome, link))
     }
 
-    /// Deletes a link that `by` may change for ever. With `erase_clicks` its clicks go as well; asking
-    /// for that again, after the link is gone, finishes what an outage interrupted.
+    /// Deletes a link that `by` may change for ever. With `erase_clicks` its clicks go as well;
+    /// asking for that again, after the link is gone, finishes what an outage interrupted.
     pub async fn delete(
         &self,
         by: &Grant,
@@ -278,8 +278,8 @@ impl LinkService {
         Ok(())
     }
 
-    /// Makes the links that were made with the anonymous token `from` those of the caller, for good;
-    /// answers how many. What others took over meanwhile is theirs.
+    /// Makes the links that were made with the anonymous token `from` those of the caller, for
+    /// good; answers how many. What others took over meanwhile is theirs.
     pub async fn adopt(&self, by: &Grant, from: Id) -> Result<u64, LinkError> {
         let mut n_adopted = 0;
         loop {

@@ -3,6 +3,7 @@
 mod clicks;
 mod people;
 mod replays;
+mod sessions;
 mod signing;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -119,8 +119,9 @@ pub trait LinkStore: Send + Sync + 'static {
         batch: Vec<ImportedLink>,
     ) -> StorageResult<BatchAnswer>;
 
-    /// Links made with the anonymous token `creator` that nobody took over, deleted and blocked ones
-    /// left out, the newest first: at most `limit` with an id below `before`, and how many in all.
+    /// Links made with the anonymous token `creator` that nobody took over, deleted and blocked
+    /// ones left out, the newest first: at most `limit` with an id below `before`, and how many in
+    /// all.
     async fn anonymous(
         &self,
         creator: Id,

@@ -33,14 +33,12 @@ pub trait UserStore: Send + Sync + 'static {
     /// Notes that the user proved to have the address. False: no such user.
     async fn verify_email(&self, id: Id, at: Timestamp) -> StorageResult<bool>;
 
-    /// Sets the password, if it is `from` until now, and ends all sessions but `keep`; answers
-    /// those that ended. `None`: it was another, or there is no such user.
+    /// Changes the password and ends sessions; answers those that ended. `None`: it was another
+    /// than `change.from`, or there is no such user.
     async fn set_password(
         &self,
         id: Id,
-        from: Option<String>,
-        to: String,
-        keep: Option<Id>,
+        change: PasswordChange,
         at: Timestamp,
     ) -> StorageResult<Option<Vec<Id>>>;
 
@@ -100,6 +98,16 @@ pub enum UserAdded {
 pub struct UserChange {
     pub name: Option<String>,
     pub email: Option<Email>,
+}
+
+/// A password, as PHC strings.
+#[derive(Clone, Debug)]
+pub struct PasswordChange {
+    /// What it is until now.
+    pub from: Option<String>,
+    pub to: String,
+    /// The session that goes on.
+    pub keep: Option<Id>,
 }
 
 /// Outcome of changing a user.
@@ -237,6 +245,14 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Adds a ticket in place of others of its user and kind.
     async fn add_ticket(&self, ticket: StoredTicket) -> StorageResult<()>;
+
+    /// Whose the ticket with this digest is, if it is in force at `now`.
+    async fn ticket(
+        &self,
+        digest: &[u8; 32],
+        kind: u8,
+        now: Timestamp,
+    ) -> StorageResult<Option<Id>>;
 
     /// Takes the ticket with this digest away: whose it was, if it was in force at `now`.
     async fn take_ticket(

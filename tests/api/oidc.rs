@@ -143,7 +143,7 @@ async fn signing_out_at_the_provider_ends_its_session() {
 async fn serve(provider: &RealProvider) -> (TestApp, Browser) {
     let listed = format!(
         "[{{ id = \"real\", name = \"The real one\", issuer = \"{}\", client_id = \"shunt\", \
-         client_secret = \"a secret: with / signs\" }}]",
+         client_secret = \"a secret: with / signs\", audiences = [\"{API_AUDIENCE}\"] }}]",
         provider.issuer
     );
     let app = TestApp::builder()
@@ -196,6 +196,47 @@ async fn a_browser_goes_to_the_provider_and_comes_back_signed_in() {
     assert_eq!(back.url.as_str(), format!("{SITE}/app"));
     let me = other.open(&format!("{SITE}/api/v1/me"), SITE_OF_NOBODY).await;
     assert_eq!(me_of(&me), first);
+
+    let refresh = other.cookie(SITE, "__Host-shunt_refresh").expect("a session").to_owned();
+    let out = app.post("/auth/oidc/real/logout", serde_json::json!({"refresh_token": refresh}));
+    let out = out.await;
+    let url = out.assert_status(200).json()["logout_url"].as_str().expect("a place").to_owned();
+    assert!(url.starts_with(&provider.issuer), "{url}");
+    let me = other.open(&format!("{SITE}/api/v1/me"), SITE_OF_NOBODY).await;
+    assert_eq!(me.status, 401, "{}", me.text);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_token_of_the_provider_speaks_for_who_is_known_here() {
+    let provider = RealProvider::start(&["real"]);
+    let (app, _) = serve(&provider).await;
+    let token = provider.access_token(API_AUDIENCE).await;
+    let list = async |app: &TestApp, token: &str| {
+        app.send(app.request(reqwest::Method::GET, "/api/v1/links").bearer_auth(token)).await
+    };
+    list(&app, &token).await.assert_problem(401, "invalid_token");
+    let ada = app.register("ada").await;
+    let id: shunt::domain::id::Id = ada.id.parse().expect("an id");
+    let app = app
+        .restart_after(async |stores| {
+            let joined = stores.users.add_identity(id, &provider.issuer, "robot", Timestamp(1));
+            assert!(joined.await.expect("a store"));
+        })
+        .await;
+    let body = serde_json::json!({ "destination": "https://shop.example/" });
+    let made = app.request(reqwest::Method::POST, "/api/v1/links").bearer_auth(&token);
+    let made = app.send(made.json(&body)).await.assert_status(201).json();
+    assert_eq!(made["created_by"], ada.id);
+    let other = provider.access_token("https://elsewhere.example/").await;
+    list(&app, &other).await.assert_problem(401, "invalid_token");
+    let mut forged = token.clone();
+    forged.pop();
+    list(&app, &forged).await.assert_problem(401, "invalid_token");
+
+    let erase = serde_json::json!({ "password": crate::harness::PASSWORD });
+    app.by(&ada, reqwest::Method::DELETE, "/me", Some(erase)).await.assert_status(204);
+    list(&app, &token).await.assert_problem(401, "invalid_token");
     app.finish().await;
 }
 

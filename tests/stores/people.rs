@@ -6,7 +6,8 @@ use shunt::domain::email::Email;
 use shunt::domain::id::Id;
 use shunt::domain::time::Timestamp;
 use shunt::storage::people::{
-    Erasure, Invitation, NewUser, RoleSet, StoredTicket, UserAdded, UserChange, UserChanged,
+    Erasure, Invitation, NewUser, PasswordChange, RoleSet, StoredTicket, UserAdded, UserChange,
+    UserChanged,
 };
 use shunt::storage::{Stores, Workspace};
 
@@ -141,7 +142,7 @@ pub(crate) async fn a_password_is_changed_from_the_one_that_is_and_sessions_end(
     }
     let set = |from: Option<&str>, to: &str, keep| {
         let (from, to) = (from.map(str::to_owned), to.to_owned());
-        stores.users.set_password(ada.id, from, to, keep, NOW)
+        stores.users.set_password(ada.id, PasswordChange { from, to, keep }, NOW)
     };
     assert_eq!(set(Some("wrong"), "$new", None).await.unwrap(), None);
     let before = ada.password.as_deref();
@@ -224,7 +225,10 @@ pub(crate) async fn invitations_are_used_once_and_in_time(stores: Stores) {
     assert!(stores.teams.add_invitation(offer.clone(), 1).await.unwrap());
     let more = invitation(ada.workspace, ada.id, 6, Role::Viewer);
     assert!(!stores.teams.add_invitation(more, 1).await.unwrap(), "one may wait");
-    assert_eq!(stores.teams.invitations(ada.workspace, NOW).await.unwrap(), [offer.clone()]);
+    assert_eq!(
+        stores.teams.invitations(ada.workspace, NOW).await.unwrap(),
+        std::slice::from_ref(&offer)
+    );
     let (digest, late) = (offer.digest, offer.expires_at);
     let accept = |at| stores.teams.accept_invitation(&digest, bob.id, at);
     assert_eq!(accept(late).await.unwrap(), None);
@@ -340,6 +344,14 @@ pub(crate) async fn a_ticket_works_once_for_what_it_is_for(stores: Stores) {
     let sessions = &stores.sessions;
     assert_eq!(sessions.take_ticket(&first.digest, 0, NOW).await.unwrap(), None, "replaced");
     assert_eq!(sessions.take_ticket(&second.digest, 1, NOW).await.unwrap(), None, "other kind");
+    for (digest, kind, at, whose) in [
+        (&second.digest, 0, NOW, Some(ada.id)),
+        (&second.digest, 1, NOW, None),
+        (&second.digest, 0, second.expires_at, None),
+        (&first.digest, 0, NOW, None),
+    ] {
+        assert_eq!(sessions.ticket(digest, kind, at).await.unwrap(), whose);
+    }
     assert_eq!(sessions.take_ticket(&second.digest, 0, NOW).await.unwrap(), Some(ada.id));
     assert_eq!(sessions.take_ticket(&second.digest, 0, NOW).await.unwrap(), None, "used up");
     assert_eq!(sessions.take_ticket(&other.digest, 1, other.expires_at).await.unwrap(), None);

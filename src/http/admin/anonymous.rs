@@ -9,7 +9,7 @@ use crate::domain::api_key::Scope;
 use crate::domain::limits::BODY_BYTES_MAX;
 use crate::http::cursor::CursorScope;
 use crate::http::error::{ApiError, ProblemCode};
-use crate::http::extract::{Caller, Parameters, read_body};
+use crate::http::extract::{Caller, Door, Parameters, read_body};
 use crate::http::json;
 use crate::http::openapi::{CommonProblems, ThrottleProblems, shapes};
 use crate::http::rates::{Charges, ClientAddress};
@@ -32,6 +32,7 @@ pub(super) async fn create(
         let detail = "`Idempotency-Key` needs an account: nobody else's answers may be repeated";
         return Err(ApiError::new(ProblemCode::InvalidRequest, detail));
     }
+    Door::knock(&request, &state).await?;
     let holder = holder(&request, &state, true)?;
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
     let draft = link_draft(json::parse(&body)?, "");
@@ -73,12 +74,7 @@ pub(in crate::http) async fn list(
     request: HttpRequest,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
-    let client = ClientAddress::of(&request);
-    let allowance = state.limits.unauthenticated(client).await;
-    Charges::of(&request).note(&allowance);
-    if !allowance.allowed() {
-        return Err(ApiError::rate_limited(&allowance, 1));
-    }
+    Door::knock(&request, &state).await?;
     let holder = holder(&request, &state, false)?;
     let (rows, cursor) = page(&request)?;
     let scope = CursorScope::new("anonymous", holder.id(), "");

@@ -9,7 +9,7 @@ use super::answer::{self, no_content, send, to_the_end};
 use crate::domain::limits::BODY_BYTES_MAX;
 use crate::http::cookies::SessionCookie;
 use crate::http::error::{ApiError, ProblemCode};
-use crate::http::extract::{Caller, read_body};
+use crate::http::extract::{Caller, Door, read_body};
 use crate::http::json;
 use crate::http::openapi::{BodyProblems, CommonProblems, TakenProblems, ThrottleProblems, shapes};
 use crate::http::rates::{Charges, ClientAddress};
@@ -34,6 +34,7 @@ pub(in crate::http) async fn register(
 ) -> Result<HttpResponse, ApiError> {
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
     let body = register_body(json::parse(&body)?).map_err(ApiError::fields)?;
+    Door::knock(&request, &state).await?;
     let (client, charges) = (ClientAddress::of(&request), Charges::of(&request));
     to_the_end(async move {
         let signed_in = explain(&charges, state.accounts.register(body.draft, client).await)?;
@@ -61,10 +62,13 @@ pub(in crate::http) async fn log_in(
     let body = login_body(json::parse(&body)?).map_err(ApiError::fields)?;
     let client = ClientAddress::of(&request);
     // Not to the end: nobody waits for the password of a client that has gone.
+    let door = Door::knock(&request, &state).await?;
     let mut told = Allowance::default();
     let signed_in = state.accounts.log_in(body.login, client, &mut told).await;
     Charges::of(&request).note(&told);
-    show(200, &explain(&Charges::of(&request), signed_in)?, body.cookies)
+    let signed_in = explain(&Charges::of(&request), signed_in)?;
+    door.opened().await;
+    show(200, &signed_in, body.cookies)
 }
 
 /// Exchange a refresh token; it is spent by that
@@ -86,8 +90,10 @@ pub(in crate::http) async fn refresh(
     let body = refresh_body(json::parse(&body)?).map_err(ApiError::fields)?;
     let (token, by_cookie) = token(&request, body.token)?;
     let client = ClientAddress::of(&request);
+    Door::knock(&request, &state).await?;
     to_the_end(async move {
         let signed_in = state.accounts.refresh(&token, body.workspace, client).await?;
+        state.limits.was_authenticated(client).await;
         show(200, &signed_in, by_cookie)
     })
     .await
@@ -111,6 +117,7 @@ pub(in crate::http) async fn log_out(
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
     let body = refresh_body(json::parse(&body)?).map_err(ApiError::fields)?;
     let (token, by_cookie) = token(&request, body.token)?;
+    Door::knock(&request, &state).await?;
     to_the_end(async move {
         state.accounts.log_out(&token).await?;
         Ok(if by_cookie { forget(no_content()) } else { no_content() })
@@ -146,7 +153,10 @@ pub(super) fn explain<T>(
 }
 
 /// The refresh token of the body, or else of the cookie, and whether it was the cookie's.
-fn token(request: &HttpRequest, given: Option<String>) -> Result<(String, bool), ApiError> {
+pub(super) fn token(
+    request: &HttpRequest,
+    given: Option<String>,
+) -> Result<(String, bool), ApiError> {
     if let Some(token) = given {
         return Ok((token, false));
     }

@@ -140,6 +140,7 @@ routes! {
     "/invitations/{id}" => DELETE invitations::withdraw;
     "/auth/oidc/{provider}/login" => GET oidc::login;
     "/auth/oidc/{provider}/callback" => GET oidc::callback;
+    "/auth/oidc/{provider}/logout" => POST oidc::logout;
     "/openapi.json" => GET meta::openapi;
 }
 

@@ -9,12 +9,15 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 
 use super::AdminState;
-use super::answer::to_the_end;
-use super::auth::remember;
+use super::answer::{self, send, to_the_end};
+use super::auth::{forget, remember, token};
+use crate::domain::limits::BODY_BYTES_MAX;
 use crate::http::error::{ApiError, ProblemCode};
-use crate::http::extract::Parameters;
-use crate::http::openapi::{SignInProblems, TakenProblems, ThrottleProblems};
+use crate::http::extract::{Door, Parameters, read_body};
+use crate::http::json;
+use crate::http::openapi::{BodyProblems, SignInProblems, TakenProblems, ThrottleProblems, shapes};
 use crate::http::rates::ClientAddress;
+use crate::http::wire::people::{LogoutView, refresh_body};
 use crate::service::oidc::{Callback, OidcFault};
 
 /// The prefix makes browsers refuse one that a neighbour, or a listener without TLS, has set.
@@ -43,6 +46,7 @@ pub(in crate::http) async fn login(
     let mut parameters = Parameters::of(&request)?;
     let return_to = parameters.one("return_to").unwrap_or_else(|| "/".to_owned());
     parameters.check()?;
+    Door::knock(&request, &state).await?;
     let begun = state.oidc.begin(provider(&request), &return_to).await?;
     let answer = HttpResponse::Found()
         .insert_header((header::LOCATION, begun.url.as_str()))
@@ -84,6 +88,7 @@ async fn arrive(
     request: &HttpRequest,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
+    Door::knock(request, &state).await?;
     let callback = Callback::parse(request.query_string())?;
     let id = provider(request);
     let finished = state.oidc.finish(id, &callback, brought(request.headers())).await?;
@@ -98,6 +103,39 @@ async fn arrive(
             .finish();
         remember(&mut answer, &signed_in);
         Ok(answer)
+    })
+    .await
+}
+
+/// End a session here, and learn where to end the one at the provider
+#[utoipa::path(
+    post, path = "/api/v1/auth/oidc/{provider}/logout", tag = "auth", operation_id = "oidc_logout",
+    security(()),
+    params(("provider" = String, Path, pattern = "^[a-z0-9-]{1,40}$")),
+    request_body = shapes::Refresh,
+    responses(
+        (status = 200, description = "It is over here", body = LogoutView),
+        SignInProblems, BodyProblems, ThrottleProblems,
+    ),
+)]
+pub(in crate::http) async fn logout(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<AdminState>,
+) -> Result<HttpResponse, ApiError> {
+    Door::knock(&request, &state).await?;
+    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
+    let body = refresh_body(json::parse(&body)?).map_err(ApiError::fields)?;
+    let (token, _) = token(&request, body.token)?;
+    let id = provider(&request).to_owned();
+    to_the_end(async move {
+        state.accounts.log_out(&token).await?;
+        // The session here is over, whether the provider can be asked or not.
+        let home = format!("{}/", state.site.public_url);
+        let url = state.oidc.logout_url(&id, None, Some(&home)).await;
+        let logout_url = url.ok().flatten().map(|url| url.to_string());
+        let answer = answer::json(200, &LogoutView { logout_url }).map(send)?;
+        Ok(forget(answer))
     })
     .await
 }

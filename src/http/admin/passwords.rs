@@ -7,7 +7,7 @@ use super::answer::{accepted, no_content, to_the_end};
 use super::auth::explain;
 use crate::domain::limits::BODY_BYTES_MAX;
 use crate::http::error::ApiError;
-use crate::http::extract::{Caller, read_body};
+use crate::http::extract::{Caller, Door, read_body};
 use crate::http::json;
 use crate::http::openapi::{BodyProblems, CommonProblems, ThrottleProblems, shapes};
 use crate::http::rates::{Charges, ClientAddress};
@@ -58,6 +58,7 @@ pub(in crate::http) async fn forgot(
     payload: web::Payload,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
+    Door::knock(&request, &state).await?;
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
     let email = read(json::parse(&body)?, |reader| required(reader, "email"));
     let email = email.map_err(ApiError::fields)?;
@@ -84,6 +85,7 @@ pub(in crate::http) async fn reset(
     payload: web::Payload,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
+    Door::knock(&request, &state).await?;
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
     let (token, new) = read(json::parse(&body)?, |reader| {
         (required(reader, "token"), password(reader, "new_password"))
@@ -111,6 +113,7 @@ pub(in crate::http) async fn verify(
     payload: web::Payload,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
+    Door::knock(&request, &state).await?;
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
     let token = read(json::parse(&body)?, |reader| required(reader, "token"));
     let token = token.map_err(ApiError::fields)?;

@@ -30,8 +30,7 @@ impl Answers {
     pub(super) fn write(
         &self,
         out: &mut Vec<u8>,
-        target: &Target<'_>,
-        measured: Option<&Measured>,
+        (target, measured): (&Target<'_>, Option<&Measured>),
         id: &[u8],
         end: &Ending,
     ) {

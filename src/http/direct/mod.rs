@@ -362,8 +362,7 @@ where
             let output = &mut self.output;
             let click = visit.click(address);
             let hit = worker.hit(
-                domain,
-                visit.code,
+                (domain, visit.code),
                 click,
                 || address,
                 |target, measured| {
@@ -375,7 +374,7 @@ where
                             &made
                         }
                     };
-                    answers.write(output, target, measured, id, &end);
+                    answers.write(output, (target, measured), id, &end);
                     Some(())
                 },
             );

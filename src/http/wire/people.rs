@@ -138,6 +138,15 @@ pub(crate) struct MembershipView {
     pub(crate) joined_at: String,
 }
 
+/// Where a session at a provider is ended.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Logout)]
+pub(crate) struct LogoutView {
+    /// Where to send the browser; null: the provider has no such place, or cannot be asked.
+    #[schema(format = "uri")]
+    pub(crate) logout_url: Option<String>,
+}
+
 impl From<&User> for UserView {
     fn from(user: &User) -> Self {
         Self {

@@ -89,31 +89,38 @@ impl Access {
     }
 
     fn judge(&self, claims: &AccessClaims) -> Result<Grant, TokenFault> {
-        let place = (claims.workspace, claims.user);
         if self.ended.pin().contains_key(&claims.session) {
             return Err(TokenFault::Expired);
         }
-        let changed = self.roles.pin().get(&place).map(|(_, role)| *role);
-        let role = changed.unwrap_or(Some(claims.role)).ok_or(TokenFault::Expired)?;
+        let role = self.role_now(claims.workspace, claims.user, claims.role);
+        let role = role.ok_or(TokenFault::Expired)?;
         Ok(Grant {
             credential: Credential::Session(claims.session),
             user: Some(claims.user),
             workspace: claims.workspace,
-            operator: self.operators.contains(&claims.workspace),
+            operator: self.is_operators(claims.workspace),
             role,
             scopes: claims.scope.within(role.scopes()),
         })
+    }
+
+    /// What a user is in a workspace now that was `before` a while ago.
+    pub(super) fn role_now(&self, workspace: Id, user: Id, before: Role) -> Option<Role> {
+        self.roles.pin().get(&(workspace, user)).map_or(Some(before), |(_, role)| *role)
+    }
+
+    pub(super) fn is_operators(&self, workspace: Id) -> bool {
+        self.operators.contains(&workspace)
     }
 
     /// Whether what somebody showed a while ago is still good. Counts no use of a key.
     pub fn is_in_force(&self, grant: &Grant) -> bool {
         match (grant.credential, grant.user) {
             (Credential::Key(id), _) => self.parts.keys.is_in_force(id),
-            (Credential::Session(session), user) => {
-                let place = (grant.workspace, user.unwrap_or_default());
-                let ended = self.ended.pin().contains_key(&session);
-                let left = self.roles.pin().get(&place).is_some_and(|(_, role)| role.is_none());
-                !ended && !left
+            (Credential::Session(session), _) if self.ended.pin().contains_key(&session) => false,
+            (_, user) => {
+                let user = user.unwrap_or_default();
+                self.role_now(grant.workspace, user, grant.role).is_some()
             }
         }
     }

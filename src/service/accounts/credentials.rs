@@ -12,12 +12,23 @@ use crate::domain::password::Password;
 use crate::service::access::{Credential, Grant};
 use crate::service::limits::Allowance;
 use crate::service::mail::texts;
+use crate::storage::people::PasswordChange;
 
 /// What somebody signs in with, and where to.
 pub struct Login {
     pub email: String,
     pub password: Password,
     pub workspace: Option<Id>,
+}
+
+/// Who somebody says to be.
+struct Claim<'a> {
+    email: &'a str,
+    /// The account of that address.
+    user: Option<User>,
+    client: IpAddr,
+    /// The account signed in from there before.
+    is_known: bool,
 }
 
 impl Accounts {
@@ -35,8 +46,10 @@ impl Accounts {
             Err(_) => None,
         };
         let id = found.as_ref().map(|user| user.id).unwrap_or_default();
-        let known = self.parts.stores.sessions.knows_client(id, &self.client(id, client)).await?;
-        let user = self.check(&email, found, password, known, client, told).await?;
+        let is_known =
+            self.parts.stores.sessions.knows_client(id, &self.client(id, client)).await?;
+        let claim = Claim { email: &email, user: found, client, is_known };
+        let user = self.check(claim, password, told).await?;
         if user.disabled_at.is_some() {
             return Err(AccountError::Disabled);
         }
@@ -56,11 +69,12 @@ impl Accounts {
         let hash = self.parts.passwords.hash_new(new, own).await?;
         let keep = match by.credential {
             Credential::Session(session) => Some(session),
-            Credential::Key(_) => None,
+            Credential::Key(_) | Credential::Outside(_) => None,
         };
         let now = self.now();
         let users = &self.parts.stores.users;
-        let ended = users.set_password(user.id, user.password.clone(), hash, keep, now).await?;
+        let change = PasswordChange { from: user.password.clone(), to: hash, keep };
+        let ended = users.set_password(user.id, change, now).await?;
         // Somebody changed it at the same time: what was given is not the current one any more.
         self.parts.access.end(now, ended.ok_or(AccountError::WrongCredentials)?);
         self.send(texts::password_changed(&self.parts.site, user.email.as_str()));
@@ -77,7 +91,8 @@ impl Accounts {
         let user = self.caller(by).await?;
         let email = user.email.as_str().to_owned();
         let told = &mut Allowance::default();
-        self.check(&email, Some(user), password, true, client, told).await
+        let claim = Claim { email: &email, user: Some(user), client, is_known: true };
+        self.check(claim, password, told).await
     }
 
     /// The account that the caller is.
@@ -88,15 +103,13 @@ impl Accounts {
 
     async fn check(
         &self,
-        email: &str,
-        user: Option<User>,
+        claim: Claim<'_>,
         password: Password,
-        known_client: bool,
-        client: IpAddr,
         told: &mut Allowance,
     ) -> Result<User, AccountError> {
+        let Claim { email, user, client, is_known } = claim;
         let account = self.address(email);
-        let attempt = self.parts.limits.login(client, Some(&account), known_client).await?;
+        let attempt = self.parts.limits.login(client, Some(&account), is_known).await?;
         *told = attempt.shown();
         let stored = user.as_ref().and_then(|user| user.password.clone());
         let again = Password::new(password.expose().to_owned());

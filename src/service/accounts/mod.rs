@@ -6,6 +6,7 @@ mod closing;
 mod credentials;
 mod error;
 mod invitations;
+mod outsiders;
 mod profile;
 mod providers;
 mod recovery;
@@ -26,6 +27,7 @@ pub use profile::{Profile, ProfileDraft};
 pub use registration::{NewAccount, RegistrationDraft};
 pub use sessions::SignedIn;
 
+use self::outsiders::Outsiders;
 use super::ids::IdSource;
 use super::limits::Limiter;
 use super::mail::Outbox;
@@ -65,6 +67,7 @@ pub struct Accounts {
     parts: AccountParts,
     client_key: [u8; 32],
     address_key: [u8; 32],
+    outsiders: Outsiders,
 }
 
 impl Accounts {
@@ -72,7 +75,7 @@ impl Accounts {
         let derive = |context| blake3::derive_key(context, &parts.secret);
         let client_key = derive("shunt 2026 clients of sessions");
         let address_key = derive("shunt 2026 addresses that somebody signs in with");
-        Self { parts, client_key, address_key }
+        Self { parts, client_key, address_key, outsiders: Outsiders::default() }
     }
 
     fn now(&self) -> Timestamp {

@@ -12,7 +12,7 @@ use crate::domain::ticket::{Ticket, TicketKind};
 use crate::service::access::Grant;
 use crate::service::mail::Enqueued;
 use crate::service::mail::{Mail, texts};
-use crate::storage::people::StoredTicket;
+use crate::storage::people::{PasswordChange, StoredTicket};
 
 const VERIFICATION_TTL: Duration = Duration::from_secs(24 * 3_600);
 const RESET_TTL: Duration = Duration::from_secs(3_600);
@@ -58,14 +58,19 @@ impl Accounts {
     pub async fn reset_password(&self, ticket: &str, new: Password) -> Result<(), AccountError> {
         let kind = TicketKind::PasswordReset;
         let digest = self.digest_of(kind, ticket)?;
-        // Judged before the ticket is used up: a weak one can be followed by a better.
-        let hash = self.parts.passwords.hash_new(new, Vec::new()).await?;
-        let now = self.now();
-        let id = self.parts.stores.sessions.take_ticket(&digest, kind as u8, now).await?;
+        let (now, sessions) = (self.now(), &self.parts.stores.sessions);
+        // Nothing is hashed for who has no ticket, …
+        let id = sessions.ticket(&digest, kind as u8, now).await?;
         let id = id.ok_or(AccountError::InvalidTicket)?;
         let users = &self.parts.stores.users;
         let user = users.user(id).await?.ok_or(AccountError::InvalidTicket)?;
-        let ended = users.set_password(id, user.password.clone(), hash, None, now).await?;
+        // … and it is used up last: a weak password can be followed by a better.
+        let own = vec![user.email.as_str().to_owned(), user.name.clone()];
+        let hash = self.parts.passwords.hash_new(new, own).await?;
+        let taken = sessions.take_ticket(&digest, kind as u8, now).await?;
+        taken.ok_or(AccountError::InvalidTicket)?;
+        let change = PasswordChange { from: user.password.clone(), to: hash, keep: None };
+        let ended = users.set_password(id, change, now).await?;
         self.parts.access.end(now, ended.ok_or(AccountError::InvalidTicket)?);
         users.verify_email(id, now).await?;
         self.send(texts::password_changed(&self.parts.site, user.email.as_str()));

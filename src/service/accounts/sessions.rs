@@ -57,7 +57,7 @@ impl Accounts {
         let added =
             self.parts.stores.sessions.add_session(session.clone(), SESSIONS_PER_USER_MAX).await?;
         self.parts.access.end(now, added.ok_or(AccountError::Disabled)?);
-        Ok(self.signed_in(user, member, &session, token, now))
+        Ok(self.signed_in((user, member), &session, token, now))
     }
 
     /// Exchanges a refresh token for its successor and a new access token, in `workspace` if one is
@@ -98,7 +98,7 @@ impl Accounts {
                 (member, _) => member?,
             };
             if is_lost {
-                return Ok(self.signed_in(user, member, &session, next, now));
+                return Ok(self.signed_in((user, member), &session, next, now));
             }
             let rotated = Session {
                 workspace: member.workspace,
@@ -109,7 +109,7 @@ impl Accounts {
                 ..session
             };
             if self.parts.stores.sessions.rotate_session(rotated.clone()).await? {
-                return Ok(self.signed_in(user, member, &rotated, next, now));
+                return Ok(self.signed_in((user, member), &rotated, next, now));
             }
         }
         Err(AccountError::InvalidToken)
@@ -170,8 +170,7 @@ impl Accounts {
 
     fn signed_in(
         &self,
-        user: User,
-        member: Member,
+        (user, member): (User, Member),
         session: &Session,
         refresh_token: RefreshToken,
         now: Timestamp,

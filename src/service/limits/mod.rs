@@ -115,7 +115,7 @@ impl Subject {
     pub fn of(grant: &Grant) -> Self {
         let key = match grant.credential {
             Credential::Key(key) => Some(key),
-            Credential::Session(_) => None,
+            Credential::Session(_) | Credential::Outside(_) => None,
         };
         let (workspace, operator) = (grant.workspace, grant.operator);
         Self { workspace, operator, key, account: grant.actor() }

@@ -1,8 +1,8 @@
 //! Signing in with OpenID Connect providers, and bearer tokens that they issue.
 //!
 //! Nothing is asked of a provider before somebody needs it, so one that is away holds up no start.
-//! What it publishes is kept ([`Refreshed`](refreshed::Refreshed)); a sign-in under way is kept by
-//! the browser ([`Pending`](pending::Pending)).
+//! What it publishes is kept (`refreshed`); a sign-in under way is kept by
+//! the browser (`pending`).
 
 mod config;
 mod discovery;

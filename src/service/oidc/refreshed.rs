@@ -1,6 +1,6 @@
 //! A document of a provider that is fetched when somebody needs it, and kept.
 //!
-//! Whoever asks, and however often: one fetch at a time, and none within [`FETCH_EVERY`] of the
+//! Whoever asks, and however often: one fetch at a time, and none within [`FETCH_EVERY_MS`] of the
 //! last, failed or not. What was fetched last is kept when fetching again fails.
 
 use std::sync::Arc;

@@ -131,7 +131,8 @@ fn add_key(conn: &Connection, key: &ApiKey) -> Outcome<bool> {
         .prepare_cached(
             "INSERT INTO api_keys (id, workspace, name, prefix, digest, scopes, created_at, \
              expires_at, last_used_at, uses, revoked_at, user) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (digest) DO NOTHING",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
+             ON CONFLICT (digest) DO NOTHING",
         )?
         .execute(rusqlite::params![
             signed(key.id),

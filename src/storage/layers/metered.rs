@@ -23,8 +23,8 @@ use crate::domain::stats::{BucketStats, RangeStats};
 use crate::domain::time::Timestamp;
 use crate::domain::visitor::VisitorKey;
 use crate::storage::people::{
-    Erasure, Invitation, NewUser, RoleSet, SessionStore, StoredTicket, TeamStore, UserAdded,
-    UserChange, UserChanged, UserStore,
+    Erasure, Invitation, NewUser, PasswordChange, RoleSet, SessionStore, StoredTicket, TeamStore,
+    UserAdded, UserChange, UserChanged, UserStore,
 };
 use crate::storage::signing::{SigningKeyStore, StoredSigningKey};
 use crate::storage::{
@@ -195,9 +195,7 @@ metered_ports! {
         "verify_email" = verify_email(id: Id, at: Timestamp) -> bool;
         "set_password" = set_password(
             id: Id,
-            from: Option<String>,
-            to: String,
-            keep: Option<Id>,
+            change: PasswordChange,
             at: Timestamp,
         ) -> Option<Vec<Id>>;
         "rehash_password" = rehash_password(id: Id, from: &str, to: &str) -> ();
@@ -243,6 +241,7 @@ metered_ports! {
         "knows_client" = knows_client(user: Id, client: &ClientDigest) -> bool;
         "access_changes" = access_changes(after: u64) -> Vec<(u64, Timestamp, AccessChange)>;
         "add_ticket" = add_ticket(ticket: StoredTicket) -> ();
+        "ticket" = ticket(digest: &[u8; 32], kind: u8, now: Timestamp) -> Option<Id>;
         "take_ticket" = take_ticket(
             digest: &[u8; 32],
             kind: u8,

@@ -10,7 +10,7 @@ use crate::domain::email::Email;
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
 use crate::storage::people::{
-    Erasure, Invitation, NewUser, RoleSet, SessionStore, StoredTicket, TeamStore, UserAdded,
+    Erasure, Invitation, NewUser, PasswordChange, RoleSet, StoredTicket, TeamStore, UserAdded,
     UserChange, UserChanged, UserStore,
 };
 use crate::storage::{StorageResult, Workspace};
@@ -20,15 +20,15 @@ const KNOWN_CLIENTS_MAX: usize = 50;
 
 #[derive(Clone, Default)]
 pub(super) struct People {
-    users: BTreeMap<Id, User>,
+    pub(super) users: BTreeMap<Id, User>,
     /// By workspace and user.
     pub(super) members: BTreeMap<(Id, Id), Member>,
     identities: HashMap<(String, String), Id>,
-    sessions: BTreeMap<Id, Session>,
-    clients: HashMap<(Id, ClientDigest), Timestamp>,
-    tickets: HashMap<[u8; 32], StoredTicket>,
-    invitations: BTreeMap<Id, Invitation>,
-    changes: Vec<(u64, Timestamp, AccessChange)>,
+    pub(super) sessions: BTreeMap<Id, Session>,
+    pub(super) clients: HashMap<(Id, ClientDigest), Timestamp>,
+    pub(super) tickets: HashMap<[u8; 32], StoredTicket>,
+    pub(super) invitations: BTreeMap<Id, Invitation>,
+    pub(super) changes: Vec<(u64, Timestamp, AccessChange)>,
     n_changes: u64,
     closed: Vec<Id>,
 }
@@ -51,7 +51,7 @@ impl People {
         self.changes.push((self.n_changes, at, change));
     }
 
-    fn end(&mut self, id: Id, at: Timestamp) -> bool {
+    pub(super) fn end(&mut self, id: Id, at: Timestamp) -> bool {
         let ended = self.sessions.remove(&id).is_some();
         if ended {
             self.note(AccessChange::SessionEnded { session: id }, at);
@@ -59,7 +59,7 @@ impl People {
         ended
     }
 
-    fn end_all(&mut self, user: Id, keep: Option<Id>, at: Timestamp) -> Vec<Id> {
+    pub(super) fn end_all(&mut self, user: Id, keep: Option<Id>, at: Timestamp) -> Vec<Id> {
         let of_user = |session: &&Session| session.user == user && Some(session.id) != keep;
         let ended: Vec<Id> =
             self.sessions.values().filter(of_user).map(|session| session.id).collect();
@@ -93,7 +93,7 @@ impl People {
         Some(member)
     }
 
-    fn know(&mut self, user: Id, client: ClientDigest, at: Timestamp) {
+    pub(super) fn know(&mut self, user: Id, client: ClientDigest, at: Timestamp) {
         self.clients.insert((user, client), at);
         let of_user = self.clients.iter().filter(|((owner, _), _)| *owner == user);
         let oldest = of_user.clone().min_by_key(|(_, at)| **at).map(|(key, _)| *key);
@@ -179,11 +179,10 @@ impl UserStore for MemoryStore {
     async fn set_password(
         &self,
         id: Id,
-        from: Option<String>,
-        to: String,
-        keep: Option<Id>,
+        change: PasswordChange,
         at: Timestamp,
     ) -> StorageResult<Option<Vec<Id>>> {
+        let PasswordChange { from, to, keep } = change;
         let people = &mut self.lock().people;
         let Some(user) = people.users.get_mut(&id).filter(|user| user.password == from) else {
             return Ok(None);
@@ -404,96 +403,6 @@ impl TeamStore for MemoryStore {
         replays.retain(|key, _| key.workspace != workspace);
         destinations
             .retain(|(link, _), _| links.get(link).is_none_or(|link| link.workspace != workspace));
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl SessionStore for MemoryStore {
-    async fn add_session(&self, session: Session, most: usize) -> StorageResult<Option<Vec<Id>>> {
-        let people = &mut self.lock().people;
-        let (user, at) = (session.user, session.created_at);
-        if people.users.get(&user).is_none_or(|user| user.disabled_at.is_some()) {
-            return Ok(None);
-        }
-        people.know(user, session.client, at);
-        people.sessions.insert(session.id, session);
-        let of_user = people.sessions.values().filter(|session| session.user == user);
-        let mut by_age: Vec<_> = of_user.map(|one| (one.rotated_at, one.id)).collect();
-        by_age.sort_unstable_by(|one, other| other.cmp(one));
-        let oldest: Vec<Id> = by_age.into_iter().skip(most).map(|(_, id)| id).collect();
-        for id in &oldest {
-            people.end(*id, at);
-        }
-        Ok(Some(oldest))
-    }
-
-    async fn session(&self, id: Id) -> StorageResult<Option<Session>> {
-        Ok(self.lock().people.sessions.get(&id).cloned())
-    }
-
-    async fn rotate_session(&self, next: Session) -> StorageResult<bool> {
-        let people = &mut self.lock().people;
-        let Some(session) = people.sessions.get_mut(&next.id) else { return Ok(false) };
-        if session.generation + 1 != next.generation || session.expires_at <= next.rotated_at {
-            return Ok(false);
-        }
-        let Session { user, created_at, expires_at, .. } = *session;
-        let (client, at) = (next.client, next.rotated_at);
-        *session = Session { user, created_at, expires_at, ..next };
-        people.know(user, client, at);
-        Ok(true)
-    }
-
-    async fn end_session(&self, id: Id, at: Timestamp) -> StorageResult<bool> {
-        Ok(self.lock().people.end(id, at))
-    }
-
-    async fn end_sessions(&self, user: Id, at: Timestamp) -> StorageResult<Vec<Id>> {
-        Ok(self.lock().people.end_all(user, None, at))
-    }
-
-    async fn knows_client(&self, user: Id, client: &ClientDigest) -> StorageResult<bool> {
-        Ok(self.lock().people.clients.contains_key(&(user, *client)))
-    }
-
-    async fn access_changes(
-        &self,
-        after: u64,
-    ) -> StorageResult<Vec<(u64, Timestamp, AccessChange)>> {
-        let state = self.lock();
-        Ok(state.people.changes.iter().filter(|(seq, ..)| *seq > after).copied().collect())
-    }
-
-    async fn add_ticket(&self, ticket: StoredTicket) -> StorageResult<()> {
-        let people = &mut self.lock().people;
-        let replaced =
-            |other: &StoredTicket| (other.user, other.kind) == (ticket.user, ticket.kind);
-        people.tickets.retain(|_, other| !replaced(other));
-        if people.users.contains_key(&ticket.user) {
-            people.tickets.insert(ticket.digest, ticket);
-        }
-        Ok(())
-    }
-
-    async fn take_ticket(
-        &self,
-        digest: &[u8; 32],
-        kind: u8,
-        now: Timestamp,
-    ) -> StorageResult<Option<Id>> {
-        let tickets = &mut self.lock().people.tickets;
-        let found = tickets.get(digest).is_some_and(|ticket| ticket.kind == kind);
-        let taken = if found { tickets.remove(digest) } else { None };
-        Ok(taken.filter(|ticket| ticket.expires_at > now).map(|ticket| ticket.user))
-    }
-
-    async fn prune_access(&self, now: Timestamp, changes_before: Timestamp) -> StorageResult<()> {
-        let people = &mut self.lock().people;
-        people.sessions.retain(|_, session| session.expires_at > now);
-        people.tickets.retain(|_, ticket| ticket.expires_at > now);
-        people.invitations.retain(|_, invitation| invitation.expires_at > now);
-        people.changes.retain(|(_, at, _)| *at >= changes_before);
         Ok(())
     }
 }

@@ -60,13 +60,13 @@ const ADMINS: &[Who] = &[Admin, Owner];
 const WHO_REMOVES: &[Who] = &[Viewer, Admin, Owner];
 
 fn row(
-    method: &'static str,
-    path: &'static str,
+    route: &'static str,
     on: On,
     body: Value,
     lets: &'static [Who],
     good: &'static [u16],
 ) -> Row {
+    let (method, path) = route.split_once(' ').expect("a method and a path");
     Row { method, path, on, body, lets, good }
 }
 
@@ -78,53 +78,52 @@ fn rows() -> Vec<Row> {
     let link = || json!({"destination": "https://shop.example/"});
     let password = || json!({"current_password": PASSWORD, "new_password": "another Horse 12"});
     let mut rows = vec![
-        row("GET", "/links", Nothing, Value::Null, with_stranger, &[200]),
-        row("POST", "/links", Nothing, link(), writers, &[201]),
-        row("POST", "/links/bulk", Nothing, json!({"links": [link()]}), writers, &[200]),
-        row("POST", "/links/import", Nothing, link(), writers, &[200]),
-        row("POST", "/links/claim", Nothing, Value::Null, writers, &[400]),
-        row("GET", "/stats", Nothing, Value::Null, with_stranger, &[200]),
-        row("GET", "/tags", Nothing, Value::Null, with_stranger, &[200]),
-        row("GET", "/api-keys", Nothing, Value::Null, writers, &[200]),
-        row("POST", "/api-keys", Nothing, json!({"name": "k"}), writers, &[201]),
-        row("DELETE", "/api-keys/{id}", OwnersKey, Value::Null, ADMINS, &[204]),
-        row("GET", "/me", Nothing, Value::Null, with_stranger, &[200]),
-        row("PATCH", "/me", Nothing, json!({"name": "n"}), with_stranger, &[200]),
-        row("GET", "/workspaces", Nothing, Value::Null, with_stranger, &[200]),
-        row("POST", "/workspaces", Nothing, json!({"name": "w"}), admins, &[201]),
-        row("PATCH", "/workspace", Nothing, json!({"name": "w"}), admins, &[204]),
-        row("GET", "/members", Nothing, Value::Null, admins, &[200]),
-        row("PATCH", "/members/{id}", TheViewer, json!({"role": "viewer"}), ADMINS, &[200]),
-        row("GET", "/invitations", Nothing, Value::Null, admins, &[200]),
-        row("POST", "/invitations", Nothing, json!({"role": "viewer"}), admins, &[201]),
-        row("DELETE", "/invitations/{id}", AnInvitation, Value::Null, ADMINS, &[204]),
+        row("GET /links", Nothing, Value::Null, with_stranger, &[200]),
+        row("POST /links", Nothing, link(), writers, &[201]),
+        row("POST /links/bulk", Nothing, json!({"links": [link()]}), writers, &[200]),
+        row("POST /links/import", Nothing, link(), writers, &[200]),
+        row("POST /links/claim", Nothing, Value::Null, writers, &[400]),
+        row("GET /stats", Nothing, Value::Null, with_stranger, &[200]),
+        row("GET /tags", Nothing, Value::Null, with_stranger, &[200]),
+        row("GET /api-keys", Nothing, Value::Null, writers, &[200]),
+        row("POST /api-keys", Nothing, json!({"name": "k"}), writers, &[201]),
+        row("DELETE /api-keys/{id}", OwnersKey, Value::Null, ADMINS, &[204]),
+        row("GET /me", Nothing, Value::Null, with_stranger, &[200]),
+        row("PATCH /me", Nothing, json!({"name": "n"}), with_stranger, &[200]),
+        row("GET /workspaces", Nothing, Value::Null, with_stranger, &[200]),
+        row("POST /workspaces", Nothing, json!({"name": "w"}), admins, &[201]),
+        row("PATCH /workspace", Nothing, json!({"name": "w"}), admins, &[204]),
+        row("GET /members", Nothing, Value::Null, admins, &[200]),
+        row("PATCH /members/{id}", TheViewer, json!({"role": "viewer"}), ADMINS, &[200]),
+        row("GET /invitations", Nothing, Value::Null, admins, &[200]),
+        row("POST /invitations", Nothing, json!({"role": "viewer"}), admins, &[201]),
+        row("DELETE /invitations/{id}", AnInvitation, Value::Null, ADMINS, &[204]),
         row(
-            "POST",
-            "/invitations/accept",
+            "POST /invitations/accept",
             Nothing,
             json!({"token": "shunti_x"}),
             with_stranger,
             &[400],
         ),
-        row("POST", "/auth/verify/send", Nothing, Value::Null, with_stranger, &[202]),
+        row("POST /auth/verify/send", Nothing, Value::Null, with_stranger, &[202]),
     ];
     for (on, writers) in [(MembersLink, WRITERS), (OwnersLink, ADMINS)] {
         rows.extend([
-            row("GET", "/links/{code}", on, Value::Null, READERS, &[200]),
-            row("PATCH", "/links/{code}", on, json!({"title": "t"}), writers, &[200]),
-            row("GET", "/links/{code}/stats", on, Value::Null, READERS, &[200]),
-            row("GET", "/links/{code}/clicks", on, Value::Null, READERS, &[200]),
-            row("GET", "/links/{code}/live", on, Value::Null, READERS, &[200]),
-            row("POST", "/links/{code}/reset-clicks", on, Value::Null, writers, &[204]),
-            row("DELETE", "/links/{code}", on, Value::Null, writers, &[204]),
+            row("GET /links/{code}", on, Value::Null, READERS, &[200]),
+            row("PATCH /links/{code}", on, json!({"title": "t"}), writers, &[200]),
+            row("GET /links/{code}/stats", on, Value::Null, READERS, &[200]),
+            row("GET /links/{code}/clicks", on, Value::Null, READERS, &[200]),
+            row("GET /links/{code}/live", on, Value::Null, READERS, &[200]),
+            row("POST /links/{code}/reset-clicks", on, Value::Null, writers, &[204]),
+            row("DELETE /links/{code}", on, Value::Null, writers, &[204]),
         ]);
     }
     // What ends what others need comes last.
-    rows.push(row("DELETE", "/members/{id}", TheViewer, Value::Null, WHO_REMOVES, &[204]));
-    rows.push(row("POST", "/auth/password", Nothing, password(), with_stranger, &[204]));
-    rows.push(row("POST", "/auth/logout-all", Nothing, Value::Null, with_stranger, &[204]));
+    rows.push(row("DELETE /members/{id}", TheViewer, Value::Null, WHO_REMOVES, &[204]));
+    rows.push(row("POST /auth/password", Nothing, password(), with_stranger, &[204]));
+    rows.push(row("POST /auth/logout-all", Nothing, Value::Null, with_stranger, &[204]));
     let erase = || json!({"password": PASSWORD});
-    rows.push(row("DELETE", "/me", Nothing, erase(), with_stranger, &[204, 409]));
+    rows.push(row("DELETE /me", Nothing, erase(), with_stranger, &[204, 409]));
     rows
 }
 
@@ -138,6 +137,9 @@ const OPEN: &[(&str, &str)] = &[
     ("POST", "/auth/password/reset"),
     ("POST", "/auth/verify"),
     ("GET", "/anonymous/links"),
+    ("GET", "/auth/oidc/{provider}/login"),
+    ("GET", "/auth/oidc/{provider}/callback"),
+    ("POST", "/auth/oidc/{provider}/logout"),
     ("GET", "/openapi.json"),
 ];
 

@@ -103,7 +103,7 @@ async fn a_wrong_address_and_a_wrong_password_are_one_answer() {
     }
     // What is left to the client falls with each try, whomever it is about.
     for answer in [&wrong, &unknown, &malformed] {
-        assert!(answer.header("ratelimit").is_some_and(|left| left.starts_with("\"login\";r=4;")));
+        assert!(answer.header("ratelimit").is_some_and(|left| left.contains("\"login\";r=4;")));
     }
     app.finish().await;
 }

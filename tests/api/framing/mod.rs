@@ -35,7 +35,9 @@ enum Way {
 
 #[tokio::test]
 async fn answers_do_not_depend_on_how_the_bytes_arrive() {
-    let app = TestApp::start().await;
+    // Nor on how many there are.
+    let unlimited = ("SHUNT_LIMITS__UNAUTHENTICATED_REQUESTS_PER_MINUTE", "0");
+    let app = TestApp::builder().set(unlimited.0, unlimited.1).start().await;
     for (alias, destination) in [("spring", HIT), ("the-end", END)] {
         app.create(json!({"destination": destination, "alias": alias})).await;
     }

@@ -17,7 +17,9 @@ use crate::domain::account::{AccessChange, Role, User};
 use crate::domain::email::Email;
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
-use crate::storage::people::{Erasure, NewUser, UserAdded, UserChange, UserChanged, UserStore};
+use crate::storage::people::{
+    Erasure, NewUser, PasswordChange, UserAdded, UserChange, UserChanged, UserStore,
+};
 use crate::storage::{StorageResult, Workspace};
 
 const USER: &str = "u.id, u.email, u.email_verified_at, u.name, u.password, u.workspace, \
@@ -77,11 +79,10 @@ impl UserStore for Embedded {
     async fn set_password(
         &self,
         id: Id,
-        from: Option<String>,
-        to: String,
-        keep: Option<Id>,
+        change: PasswordChange,
         at: Timestamp,
     ) -> StorageResult<Option<Vec<Id>>> {
+        let PasswordChange { from, to, keep } = change;
         self.write("set_password", move |conn| {
             let sql = "UPDATE users SET password = ?2, updated_at = ?3 \
                        WHERE id = ?1 AND password IS ?4";

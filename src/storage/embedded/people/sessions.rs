@@ -104,6 +104,23 @@ impl SessionStore for Embedded {
         .await
     }
 
+    async fn ticket(
+        &self,
+        digest: &[u8; 32],
+        kind: u8,
+        now: Timestamp,
+    ) -> StorageResult<Option<Id>> {
+        let digest = *digest;
+        self.read("ticket", Lane::Short, move |conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT user FROM tickets WHERE digest = ?1 AND kind = ?2 AND expires_at > ?3",
+            )?;
+            let mut found = statement.query((digest.as_slice(), kind, now.as_millis()))?;
+            Ok(found.next()?.map(|row| row.get(0)).transpose()?.map(unsigned))
+        })
+        .await
+    }
+
     async fn take_ticket(
         &self,
         digest: &[u8; 32],
