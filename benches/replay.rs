@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use shunt::actors::clicks::journal::{header, scan};
 use shunt::actors::clicks::{ClickSink, ClickSinkParts, ClicksConfig, FreeDisk};
 use shunt::app::SystemClock;
+use shunt::domain::audit::Act;
 use shunt::domain::click::{ClickFlags, ClickTotals, RawClick, SegmentId};
 use shunt::domain::counted::SegmentClicks;
 use shunt::domain::id::Id;
@@ -248,7 +249,7 @@ impl ClickStore for Totals {
         Ok(links.iter().map(total).collect())
     }
 
-    async fn erase(&self, _link: Id) -> StorageResult<()> {
+    async fn erase(&self, _link: Id, _act: Option<Act>) -> StorageResult<()> {
         self.kept("erase").map(|_| ())
     }
 

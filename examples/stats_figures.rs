@@ -54,7 +54,7 @@ async fn main() {
     stores.accounts.bootstrap(workspace, key()).await.unwrap();
     let mut links: Vec<Link> = (0..=LINKS).map(link).collect();
     for some in links.chunks(1_000) {
-        stores.links.claim(some.to_vec()).await.unwrap();
+        stores.links.claim(some.to_vec(), None).await.unwrap();
     }
     store.settle().await.unwrap();
     store.close();
@@ -116,7 +116,7 @@ async fn main() {
     export(&stores, id(LINKS - 1), 400_000).await;
     let one = [links.remove(5)];
     let began = Instant::now();
-    stores.clicks.erase(one[0].id).await.unwrap();
+    stores.clicks.erase(one[0].id, None).await.unwrap();
     say(&format!("erasing a link: {:.1} ms", began.elapsed().as_secs_f64() * 1e3));
 }
 

@@ -65,7 +65,7 @@ async fn import(stores: &Stores, n: u64) {
             series: None,
         });
         let digest = u128::from(first).to_le_bytes();
-        stores.links.import(digest, [0; 32], batch.collect()).await.unwrap();
+        stores.links.import(digest, [0; 32], batch.collect(), None).await.unwrap();
     }
 }
 
@@ -155,7 +155,7 @@ async fn lists(store: &Embedded, stores: &Stores, timer: &mut Timer) {
 
 async fn creates(stores: &Stores, n: u64, timer: &mut Timer) {
     for index in 0..1_000 {
-        stores.links.claim(vec![link(n + index)]).await.unwrap();
+        stores.links.claim(vec![link(n + index)], None).await.unwrap();
     }
     timer.lap("1,000 creates, one after the other");
     let mut waiting = tokio::task::JoinSet::new();
@@ -164,7 +164,7 @@ async fn creates(stores: &Stores, n: u64, timer: &mut Timer) {
             waiting.join_next().await;
         }
         let (links, link) = (stores.links.clone(), link(n + index));
-        waiting.spawn(async move { links.claim(vec![link]).await.unwrap() });
+        waiting.spawn(async move { links.claim(vec![link], None).await.unwrap() });
     }
     waiting.join_all().await;
     timer.lap("20,000 creates, 64 at a time");

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::app::SystemClock;
 use crate::config::Settings;
 use crate::domain::api_key::KeyText;
+use crate::domain::audit::AuditKey;
 use crate::domain::seal::Sealer;
 use crate::domain::time::Clock;
 use crate::service::bootstrap::bootstrap;
@@ -79,6 +80,7 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
         false => Secrets::open(path),
     };
     let secrets = secrets.with_context(|| format!("opening the keys in {}", path.display()))?;
+    embedded.seal_audit_log(AuditKey::of(&secrets.api_keys));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids = IdSource::open(settings.node.id, Arc::clone(&stores.nodes), Arc::clone(&clock));
     let ids = Arc::new(ids.await.context("reading where ids begin")?);

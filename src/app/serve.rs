@@ -24,6 +24,7 @@ use crate::http::{
     RunningServer, Site, serve as serve_http, serve_ops,
 };
 use crate::service::codes::CodeMaker;
+use crate::service::denials::Denials;
 use crate::service::keys::KeyRing;
 use crate::service::limits::{Limiter, LimiterParts, SinceStart};
 use crate::service::links::{LinkService, LinkServiceParts};
@@ -43,6 +44,7 @@ const LINKS_STOP_MAX: Duration = Duration::from_secs(10);
 /// Of mails that a server does not take by then, people have to ask for another.
 const MAILS_DRAIN_MAX: Duration = Duration::from_secs(5);
 const KEYS_FLUSH_MAX: Duration = Duration::from_secs(5);
+const DENIALS_FLUSH_MAX: Duration = Duration::from_secs(5);
 /// More than a drain waits for a store that answers.
 const CLICKS_DRAIN_MAX: Duration = Duration::from_secs(20);
 const OPS_STOP_MAX: Duration = Duration::from_secs(5);
@@ -85,6 +87,7 @@ struct Node {
     links: LinkTable,
     keys: Arc<KeyRing>,
     outbox: Outbox,
+    denials: Arc<Denials>,
     server: RunningServer,
     ops: RunningOps,
     readiness: Readiness,
@@ -127,6 +130,9 @@ impl Node {
         );
         let keys = Arc::new(keys.await.context("reading the API keys")?);
         actix_rt::spawn(Arc::clone(&keys).follow());
+        let unrecorded = opened.metrics.denials_unrecorded.clone();
+        let denials = Arc::new(Denials::new(Arc::clone(&opened.stores.audit), unrecorded));
+        actix_rt::spawn(Arc::clone(&denials).follow());
 
         let limits = open_limits(settings, &opened).await.context("reading the workspaces")?;
 
@@ -140,7 +146,13 @@ impl Node {
         let ops = serve_ops(&settings.ops, parts)
             .context("taking `ops.listen`; choose a free address there, or stop what has it")?;
         let site = Site::of(listeners.public_url());
-        let actors = Actors { links: &links, clicks: &clicks, keys: &keys, limits: &limits };
+        let actors = Actors {
+            links: &links,
+            clicks: &clicks,
+            keys: &keys,
+            denials: &denials,
+            limits: &limits,
+        };
         let people = people::start(settings, &opened, &site, &actors).await?;
         let outbox = people.outbox.clone();
         let rules = Rules { policy, codes: settings.codes.clone(), domain: site.domain.clone() };
@@ -165,7 +177,18 @@ impl Node {
         })
         .context("starting the public listener")?;
         let requests_max = settings.http.shutdown_timeout.0;
-        Ok(Self { opened, clicks, links, keys, outbox, server, ops, readiness, requests_max })
+        Ok(Self {
+            opened,
+            clicks,
+            links,
+            keys,
+            denials,
+            outbox,
+            server,
+            ops,
+            readiness,
+            requests_max,
+        })
     }
 
     /// Redirects are served from the first moment; readiness waits for the hottest links and for
@@ -207,6 +230,10 @@ impl Node {
         }
         if !self.outbox.drain(MAILS_DRAIN_MAX).await {
             warn!("mails that were on their way are lost");
+        }
+        let flushed = within("refusals are recorded", DENIALS_FLUSH_MAX, self.denials.flush());
+        if let Err(error) = flushed.await {
+            warn!(%error, "the last refusals are not in the audit log");
         }
         within("clicks are stored", CLICKS_DRAIN_MAX, self.clicks.drain()).await;
         within("the operations listener closes", OPS_STOP_MAX, self.ops.stop()).await;
@@ -291,6 +318,7 @@ pub(super) struct Actors<'a> {
     clicks: &'a ClickSink,
     pub(super) keys: &'a Arc<KeyRing>,
     pub(super) limits: &'a Arc<Limiter>,
+    denials: &'a Arc<Denials>,
 }
 
 fn admin_state(
@@ -317,6 +345,7 @@ fn admin_state(
         anonymous: people.anonymous,
         limits: Arc::clone(actors.limits),
         oidc: people.oidc,
+        denials: Arc::clone(actors.denials),
         stores: opened.stores.clone(),
         clicks: actors.clicks.clone(),
         cursors: CursorSealer::new(&opened.secrets.cursors),

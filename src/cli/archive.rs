@@ -81,10 +81,12 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings) -> Outcome {
         journal::verify(&folder).with_context(|| format!("reading {}", folder.display()))?;
     let n_damaged = files.iter().filter(|file| !tell(file)).count();
     say(format_args!(
-        "{} links, {} pages of counts, {} single clicks, {} journal segments with {} clicks read",
+        "{} links, {} pages of counts, {} single clicks, {} entries of the audit log, \
+         {} journal segments with {} clicks read",
         report.links,
         report.click_pages,
         report.clicks,
+        report.audit_entries,
         files.len(),
         files.iter().map(|file| file.records).sum::<u64>(),
     ));

@@ -12,7 +12,7 @@ use crate::domain::account::Role;
 use crate::domain::api_key::{ApiKey, Scope, Scopes};
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
-use crate::service::access::{Credential, Grant};
+use crate::service::access::{Actor, Credential, Grant, Place};
 use crate::service::keys::{KeyDraft, KeyError, KeyRing};
 
 #[derive(Debug, Subcommand)]
@@ -45,7 +45,7 @@ pub(super) struct CreateArgs {
 pub(super) fn run(command: KeysCommand, settings: &Settings) -> Outcome {
     block_on(async {
         let opened = app::open(settings, Sharing::WithServer).await?;
-        let grant = operator(&opened).await?;
+        let actor = operator(&opened).await?;
         let ring = KeyRing::open(
             opened.secrets.api_keys,
             Arc::clone(&opened.stores.accounts),
@@ -54,36 +54,37 @@ pub(super) fn run(command: KeysCommand, settings: &Settings) -> Outcome {
         );
         let ring = ring.await.map_err(anyhow::Error::from)?;
         match command {
-            KeysCommand::Create(args) => create(&ring, &grant, args).await,
-            KeysCommand::List => list(&ring, &grant).await,
-            KeysCommand::Revoke { id } => revoke(&ring, &grant, id).await,
+            KeysCommand::Create(args) => create(&ring, &actor, args).await,
+            KeysCommand::List => list(&ring, &actor.grant).await,
+            KeysCommand::Revoke { id } => revoke(&ring, &actor, id).await,
         }
     })
 }
 
 /// Who can reach the store's files may do everything in the operator's workspace.
-pub(super) async fn operator(opened: &Opened) -> Result<Grant, Failure> {
+pub(super) async fn operator(opened: &Opened) -> Result<Actor, Failure> {
     let workspaces = opened.stores.accounts.workspaces().await.map_err(anyhow::Error::from)?;
     let own = workspaces.into_iter().find(|workspace| workspace.operator);
     let own = own.ok_or_else(|| Failure::failed("the store has no operator's workspace"))?;
-    Ok(Grant {
+    let grant = Grant {
         credential: Credential::Key(Id(0)),
         user: None,
         workspace: own.id,
         operator: true,
         role: Role::Owner,
         scopes: Scopes::EVERYTHING,
-    })
+    };
+    Ok(Actor { grant, place: Place::CommandLine })
 }
 
-async fn create(ring: &KeyRing, grant: &Grant, args: CreateArgs) -> Outcome {
+async fn create(ring: &KeyRing, actor: &Actor, args: CreateArgs) -> Outcome {
     let scopes = args.scopes.iter().fold(Scopes::default(), |all, scope| all.with(*scope));
     let draft = KeyDraft {
         name: args.name,
         scopes: (!scopes.is_empty()).then_some(scopes),
         expires_at: args.expires_at,
     };
-    match ring.create(grant, draft).await {
+    match ring.create(actor, draft).await {
         Ok((key, text)) => {
             say(text.as_str());
             complain(format_args!("made key {} ({}); it is shown this once", key.id, key.name));
@@ -119,8 +120,8 @@ async fn list(ring: &KeyRing, grant: &Grant) -> Outcome {
     Ok(())
 }
 
-async fn revoke(ring: &KeyRing, grant: &Grant, id: Id) -> Outcome {
-    if ring.revoke(grant, id).await.map_err(anyhow::Error::from)? {
+async fn revoke(ring: &KeyRing, actor: &Actor, id: Id) -> Outcome {
+    if ring.revoke(actor, id).await.map_err(anyhow::Error::from)? {
         say(format_args!("revoked {id}"));
         Ok(())
     } else {

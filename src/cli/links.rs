@@ -84,8 +84,8 @@ fn import(args: &ImportArgs, settings: &Settings) -> Result<ImportReport, Failur
     if let Some(key) = &opened.owner_key {
         say(format_args!("owner API key: {}", key.as_str()));
     }
-    let grant = runtime.block_on(keys::operator(&opened))?;
-    let mut store = store_end(&runtime, &opened, settings, grant.workspace)?;
+    let actor = runtime.block_on(keys::operator(&opened))?;
+    let mut store = store_end(&runtime, &opened, settings, actor.grant.workspace)?;
     transfer::import(args, &mut store).map_err(failure)
 }
 

@@ -4,17 +4,17 @@ use std::net::IpAddr;
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
 
 use super::admin::AdminState;
 use super::cookies::SessionCookie;
-use super::error::{ApiError, ProblemCode};
+use super::error::{ApiError, Denial, ProblemCode};
 use super::rates::{Charges, ClientAddress};
 use crate::domain::api_key::Scope;
 use crate::domain::id::Id;
 use crate::domain::link::CreatedVia;
-use crate::service::access::Grant;
+use crate::service::access::{Actor, Grant, Place};
 use crate::service::limits::Subject;
 use crate::service::oidc::{OidcFault, TokenFault as ForeignFault};
 use crate::service::tokens::TokenFault;
@@ -22,7 +22,7 @@ use crate::service::tokens::TokenFault;
 /// Whoever sent a key that is in force.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
-    grant: Grant,
+    by: Actor,
     /// The credential came in a cookie: somebody sits before a browser.
     by_cookie: bool,
 }
@@ -30,15 +30,16 @@ pub(crate) struct Caller {
 impl Caller {
     /// Goes on only if the key may do this.
     pub(crate) fn require(&self, scope: Scope) -> Result<(), ApiError> {
-        if self.grant.scopes.allow(scope) {
+        if self.by.grant.scopes.allow(scope) {
             return Ok(());
         }
         let detail = format!("this needs the scope `{}`", scope.as_str());
-        Err(ApiError::new(ProblemCode::InsufficientScope, detail))
+        let refused = ApiError::new(ProblemCode::InsufficientScope, detail);
+        Err(refused.because(Denial { target: None, detail: scope.as_str() }))
     }
 
     pub(crate) fn workspace(&self) -> Id {
-        self.grant.workspace
+        self.by.grant.workspace
     }
 
     /// Which door a link comes in by that the caller makes one by one.
@@ -48,11 +49,16 @@ impl Caller {
 
     /// Who acts: the user, or the key that is nobody's.
     pub(crate) fn actor(&self) -> Id {
-        self.grant.actor()
+        self.by.grant.actor()
     }
 
     pub(crate) fn grant(&self) -> &Grant {
-        &self.grant
+        &self.by.grant
+    }
+
+    /// Who acts, and from where.
+    pub(crate) fn by(&self) -> &Actor {
+        &self.by
     }
 
     async fn of(request: &HttpRequest) -> Result<Self, ApiError> {
@@ -69,7 +75,10 @@ impl Caller {
         let allowance = state.limits.request(&Subject::of(&grant)).await;
         Charges::of(request).note(&allowance);
         if allowance.allowed() {
-            Ok(Self { grant, by_cookie })
+            let by = Actor { grant, place: Place::of(ClientAddress::of(request)) };
+            // What is refused later on is recorded as its doing.
+            request.extensions_mut().insert(by);
+            Ok(Self { by, by_cookie })
         } else {
             Err(ApiError::rate_limited(&allowance, 1))
         }

@@ -11,6 +11,7 @@ use tracing::{error, warn};
 pub(crate) use super::problem::ProblemCode;
 use super::wire::{FaultView, ProblemView};
 use crate::actors::links::LoadError;
+use crate::domain::audit::Target;
 use crate::domain::password::Weakness;
 use crate::service::accounts::AccountError;
 use crate::service::anonymous::AnonymousError;
@@ -36,12 +37,37 @@ pub(crate) struct ApiError {
     allow: &'static [&'static str],
     /// Seconds after which to try again, for 429.
     retry_after_secs: u64,
+    /// Set when somebody wanted what it has no right to, for the audit log.
+    denial: Option<Denial>,
+}
+
+/// What somebody had no right to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Denial {
+    pub(crate) target: Option<Target>,
+    /// The scope that it takes, or another fixed word.
+    pub(crate) detail: &'static str,
 }
 
 impl ApiError {
     pub(crate) fn new(code: ProblemCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let (faults, allow) = (Vec::new(), [].as_slice());
-        Self { code, detail: detail.into(), faults, allow, retry_after_secs: 1 }
+        let detail = detail.into();
+        Self { code, detail, faults, allow, retry_after_secs: 1, denial: None }
+    }
+
+    /// The same, to be recorded.
+    #[must_use]
+    pub(crate) fn because(mut self, denial: Denial) -> Self {
+        self.denial = Some(denial);
+        self
+    }
+
+    /// What is to be recorded of this refusal; every 403 is.
+    pub(crate) fn denial(&self) -> Option<Denial> {
+        let detail = self.code.as_str();
+        let forbidden = (self.code.status() == 403).then_some(Denial { target: None, detail });
+        self.denial.or(forbidden)
     }
 
     pub(crate) fn code(&self) -> ProblemCode {
@@ -195,6 +221,10 @@ impl From<LinkError> for ApiError {
                 "another link of yours has this `external_id`",
             ),
             LinkError::NotFound => Self::not_found(),
+            LinkError::Foreign(id) => {
+                let target = Some(Target::link(id));
+                Self::not_found().because(Denial { target, detail: "another workspace" })
+            }
             LinkError::PreconditionFailed => Self::new(
                 ProblemCode::PreconditionFailed,
                 "the link has another version than `If-Match` names",
@@ -203,10 +233,11 @@ impl From<LinkError> for ApiError {
                 ProblemCode::Conflict,
                 "the link was changed by others at the same time; try again",
             ),
-            LinkError::NotYours => Self::new(
+            LinkError::NotYours(id) => Self::new(
                 ProblemCode::Forbidden,
                 "another member of the workspace made this link; admins may change it",
-            ),
+            )
+            .because(Denial { target: Some(Target::link(id)), detail: "another member" }),
             LinkError::Blocked => Self::new(
                 ProblemCode::Forbidden,
                 "this link was blocked by the operator and cannot be changed",

@@ -15,7 +15,10 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 use super::admin;
 use super::error::ProblemCode;
 use super::wire::{FaultView, ProblemView};
-use shapes::{BotsWord, CreatedViaWord, FormatWord, IntervalWord, SortWord, StateWord, TagText};
+use shapes::{
+    ActionWord, BotsWord, CreatedViaWord, FormatWord, IntervalWord, ShownWord, SortWord, StateWord,
+    TagText, TargetWord,
+};
 
 /// A group of refusals that several operations share.
 macro_rules! problems {
@@ -121,8 +124,8 @@ fn problem(status: u16, why: &str) -> Response {
         admin::links::change, admin::links::remove, admin::links::reset_clicks, admin::tags::list,
         admin::stats::of_link, admin::stats::of_workspace,
         admin::clicks::list, admin::live::watch,
-        admin::keys::list, admin::keys::create, admin::keys::revoke, admin::meta::openapi,
-        admin::meta::jwks,
+        admin::keys::list, admin::keys::create, admin::keys::revoke, admin::audit::list,
+        admin::meta::openapi, admin::meta::jwks,
         admin::anonymous::list, admin::anonymous::claim,
         admin::auth::register, admin::auth::log_in, admin::auth::refresh, admin::auth::log_out,
         admin::auth::log_out_everywhere,
@@ -139,7 +142,7 @@ fn problem(status: u16, why: &str) -> Response {
     ),
     components(schemas(
         ProblemView, FaultView, SortWord, StateWord, CreatedViaWord, TagText, IntervalWord,
-        BotsWord, FormatWord,
+        BotsWord, FormatWord, ActionWord, TargetWord, ShownWord,
     )),
     security(("bearer" = []), ("api_key" = [])),
     modifiers(&Details),

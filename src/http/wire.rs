@@ -1,6 +1,7 @@
 //! What crosses the wire: JSON in and out, one type per shape. Everything here is in
 //! `openapi.json`.
 
+mod audit;
 pub(crate) mod people;
 mod stats;
 
@@ -19,6 +20,7 @@ use crate::domain::time::Timestamp;
 use crate::service::draft::{Field, FieldCode, FieldError, LinkDraft};
 use crate::service::keys::KeyDraft;
 
+pub(crate) use audit::{AuditEntryView, AuditPageView};
 pub(crate) use stats::{ClickView, StatsView, UtmView, WorkspaceStatsView};
 
 /// Latest time that RFC 3339 can write: the end of the year 9999.

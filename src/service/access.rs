@@ -1,8 +1,13 @@
 //! What an authenticated caller may do, and on whose behalf.
 
+use std::net::IpAddr;
+
 use crate::domain::account::Role;
 use crate::domain::api_key::Scopes;
+use crate::domain::audit::{Act, Shown};
 use crate::domain::id::Id;
+use crate::domain::network::ClientNetwork;
+use crate::domain::time::Timestamp;
 
 /// What a caller showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +30,60 @@ pub struct Grant {
     pub role: Role,
     /// Never more than `role` may do.
     pub scopes: Scopes,
+}
+
+/// Somebody who does something: what it may do, and where it asks from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Actor {
+    pub grant: Grant,
+    pub place: Place,
+}
+
+/// Where somebody asks from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A connection that tells nothing.
+    Unknown,
+    Network(ClientNetwork),
+    CommandLine,
+}
+
+impl Place {
+    pub fn of(address: IpAddr) -> Self {
+        Self::Network(ClientNetwork::of(address))
+    }
+
+    fn network(self) -> Option<ClientNetwork> {
+        match self {
+            Self::Network(network) => Some(network),
+            Self::Unknown | Self::CommandLine => None,
+        }
+    }
+}
+
+impl Actor {
+    /// What the audit log is told of something that this one does now.
+    pub fn act(&self, at: Timestamp) -> Act {
+        let Self { grant, place } = self;
+        let (workspace, from) = (grant.workspace, place.network());
+        match place {
+            Place::CommandLine => Act::on_command_line(workspace, at),
+            Place::Unknown | Place::Network(_) => {
+                let (actor, shown) = (Some(grant.actor()), grant.credential.shown());
+                Act { at, workspace, actor, shown, from }
+            }
+        }
+    }
+}
+
+impl Credential {
+    fn shown(self) -> Shown {
+        match self {
+            Self::Key(id) => Shown::Key(id),
+            Self::Session(id) => Shown::Session(id),
+            Self::Outside(_) => Shown::Provider,
+        }
+    }
 }
 
 impl Grant {

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::access::Grant;
+use super::access::Actor;
 use super::draft::{FieldCode, FieldError, LinkDraft};
 use super::ids::{IdSource, IdSourceError};
 use super::limits::{Allowance, Limiter, Refused};
 use super::links::{Author, CreateIds, LinkError, LinkService};
+use crate::domain::audit::Shown;
 use crate::domain::id::Id;
 use crate::domain::link::{CreatedVia, Link};
+use crate::domain::network::ClientNetwork;
 use crate::domain::problems::Problems;
 use crate::domain::ticket::{Ticket, TicketKind};
 use crate::domain::time::Clock;
@@ -174,6 +176,8 @@ impl Anonymous {
         let author = Author {
             workspace: self.workspace.ok_or(AnonymousError::Off)?,
             actor: holder.id,
+            shown: Shown::Nothing,
+            from: Some(ClientNetwork::of(client)),
             via: CreatedVia::Anonymous,
             ends: Some(self.parts.clock.now().plus_millis(lifetime)),
         };
@@ -208,7 +212,7 @@ impl Anonymous {
         &self,
         links: &LinkService,
         holder: &Holder,
-        by: &Grant,
+        by: &Actor,
     ) -> Result<u64, AnonymousError> {
         Ok(links.adopt(by, holder.id).await?)
     }

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::access::{Credential, Grant};
+use super::access::{Actor, Credential, Grant};
 use super::draft::{FieldCode, FieldError};
 use super::ids::{IdSource, IdSourceError};
 use crate::domain::account::Role;
@@ -163,14 +163,16 @@ impl KeyRing {
         })
     }
 
-    /// Makes a key for the workspace of `creator`. The text is returned this once.
-    pub async fn create(
-        &self,
-        creator: &Grant,
-        draft: KeyDraft,
-    ) -> Result<(ApiKey, KeyText), KeyError> {
+    /// Whether there is such a key, in any workspace. For the record: nobody is told.
+    pub fn is_known(&self, id: Id) -> bool {
+        self.keys.load().by_digest.values().any(|held| held.id == id)
+    }
+
+    /// Makes a key for the workspace of `by`. The text is returned this once.
+    pub async fn create(&self, by: &Actor, draft: KeyDraft) -> Result<(ApiKey, KeyText), KeyError> {
         let now = self.clock.now();
         check_draft(&draft, now)?;
+        let creator = &by.grant;
         let scopes = draft.scopes.unwrap_or(creator.scopes);
         if let Some(scope) = scopes.iter().find(|scope| !creator.scopes.allow(*scope)) {
             return Err(KeyError::ScopeExceeded(scope));
@@ -203,7 +205,7 @@ impl KeyRing {
             uses: 0,
             revoked_at: None,
         };
-        self.store.add_key(key.clone()).await?;
+        self.store.add_key(key.clone(), Some(by.act(now))).await?;
         // The text is shown this once: it must not be lost to what comes after. The ring follows.
         if let Err(error) = self.reload(&mut epoch).await {
             warn!(%error, "keys were not read again after one was made");
@@ -212,10 +214,10 @@ impl KeyRing {
     }
 
     /// Revokes a key that `by` may revoke; it is refused here from this moment. False: no such key.
-    pub async fn revoke(&self, by: &Grant, id: Id) -> StorageResult<bool> {
+    pub async fn revoke(&self, by: &Actor, id: Id) -> StorageResult<bool> {
         let mut epoch = self.epoch.lock().await;
-        let (workspace, of) = (by.workspace, by.keys_of());
-        let revoked = self.store.revoke_key(workspace, of, id, self.clock.now()).await?;
+        let (workspace, of, now) = (by.grant.workspace, by.grant.keys_of(), self.clock.now());
+        let revoked = self.store.revoke_key(workspace, of, id, now, Some(by.act(now))).await?;
         if revoked {
             // Nothing may fail between the store's yes and the ring's no.
             self.forget(id);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 pub use create::{CreateIds, Made};
 
-use super::access::Grant;
+use super::access::Actor;
 use super::codes::{CodeFault, CodeMaker};
 use super::draft::{FieldError, LinkDraft};
 use super::ids::{IdSource, IdSourceError};
@@ -19,10 +19,12 @@ use super::stripes::Stripes;
 use super::validate::{Edit, Rules, judge_change};
 use crate::actors::clicks::ClickSink;
 use crate::actors::links::{LinkTable, LoadError};
+use crate::domain::audit::{Act, Shown};
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
 use crate::domain::limits::CODE_ATTEMPTS_MAX;
 use crate::domain::link::{CreatedVia, Link, LinkStatus};
+use crate::domain::network::ClientNetwork;
 use crate::domain::time::{Clock, Timestamp};
 use crate::storage::{LinkStore, Replace, StorageError};
 
@@ -55,11 +57,27 @@ pub struct LinkService {
 #[derive(Clone, Copy, Debug)]
 pub struct Author {
     pub workspace: Id,
-    /// The user that asks, or the API key that is nobody's.
+    /// The user that asks, the API key that is nobody's, or the anonymous token.
     pub actor: Id,
     pub via: CreatedVia,
     /// No link of it lives longer; `None`: for ever.
     pub ends: Option<Timestamp>,
+    pub shown: Shown,
+    pub from: Option<ClientNetwork>,
+}
+
+impl Author {
+    /// Somebody who makes links that live for ever.
+    pub fn of(by: &Actor, via: CreatedVia) -> Self {
+        let Act { workspace, shown, from, .. } = by.act(Timestamp::default());
+        Self { workspace, actor: by.grant.actor(), via, ends: None, shown, from }
+    }
+
+    /// What the audit log is told of links that are made now.
+    fn act(&self, at: Timestamp) -> Act {
+        let Self { workspace, shown, from, .. } = *self;
+        Act { at, workspace, actor: Some(self.actor), shown, from }
+    }
 }
 
 /// What `If-Match` demands of the version.
@@ -83,12 +101,14 @@ pub enum LinkError {
     ExternalIdTaken,
     #[error("there is no such link")]
     NotFound,
+    #[error("the link is another workspace's")]
+    Foreign(Id),
     #[error("the link has another version by now")]
     PreconditionFailed,
     #[error("others changed the link at the same time, again and again")]
     Conflict,
     #[error("the link was made by somebody else")]
-    NotYours,
+    NotYours(Id),
     #[error("the link is blocked; its owner cannot change it")]
     Blocked,
     #[error("{CODE_ATTEMPTS_MAX} codes in a row were taken")]
@@ -121,7 +141,8 @@ impl LinkService {
         name.eq_ignore_ascii_case(&self.parts.rules.domain).then_some(DomainId::DEFAULT)
     }
 
-    /// The link at `key` if it is there and belongs to `workspace`; else `NotFound`.
+    /// The link at `key` if it is there and belongs to `workspace`; else `NotFound` or `Foreign`,
+    /// which nobody outside may tell apart.
     pub async fn find(&self, workspace: Id, key: &LinkKey) -> Result<Link, LinkError> {
         let link = self.fetch_own(workspace, key).await?;
         if link.status == LinkStatus::Deleted { Err(LinkError::NotFound) } else { Ok(link) }
@@ -144,7 +165,8 @@ impl LinkService {
             PreparedBatch::new(readable, &context, &names).await.map_err(LinkError::Naming)?;
         let digest = digest_in(author.workspace, digest);
         let (fingerprint, links) = (batch.fingerprint(), batch.take_links());
-        let answers = self.parts.table.import(digest, fingerprint, links).await?;
+        let act = Some(author.act(context.now));
+        let answers = self.parts.table.import(digest, fingerprint, links, act).await?;
         let Settled { outcomes, replayed } = batch.settle(&answers)?;
         Ok(Settled { outcomes: together(unread, outcomes), replayed })
     }
@@ -179,7 +201,7 @@ impl LinkService {
     /// link take turns, each judged on what the one before left.
     pub async fn change(
         &self,
-        by: &Grant,
+        by: &Actor,
         key: &LinkKey,
         precondition: &Precondition,
         draft: &LinkDraft,
@@ -190,7 +212,7 @@ impl LinkService {
             let now = self.parts.clock.now();
             let edit = judge_change(draft.clone(), &link, &self.parts.rules, now)
                 .map_err(LinkError::Invalid)?;
-            match self.make_change(link, edit, now).await? {
+            match self.make_change(link, edit, by.act(now)).await? {
                 (Replace::Done, link) => return Ok(link),
                 (Replace::Taken, _) => return Err(LinkError::AliasTaken),
                 (Replace::ExternalIdTaken, _) => return Err(LinkError::ExternalIdTaken),
@@ -207,7 +229,7 @@ impl LinkService {
         &self,
         before: Link,
         edit: Edit,
-        now: Timestamp,
+        act: Act,
     ) -> Result<(Replace, Link), LinkError> {
         let from = before.key();
         let alias = edit.alias;
@@ -217,12 +239,12 @@ impl LinkService {
         if link == before {
             return Ok((Replace::Done, link));
         }
-        count_up(&mut link, now);
+        count_up(&mut link, act.at);
         let outcome = if link.code == before.code {
-            self.parts.table.replace(link.clone()).await?
+            self.parts.table.replace(link.clone(), Some(act)).await?
         } else {
             let tombstone_id = self.parts.ids.next().await?;
-            self.parts.table.relocate(from, link.clone(), tombstone_id).await?
+            self.parts.table.relocate(from, link.clone(), tombstone_id, Some(act)).await?
         };
         Ok((outcome, link))
     }
@@ -231,7 +253,7 @@ impl LinkService {
     /// asking for that again, after the link is gone, finishes what an outage interrupted.
     pub async fn delete(
         &self,
-        by: &Grant,
+        by: &Actor,
         key: &LinkKey,
         precondition: &Precondition,
         erase_clicks: bool,
@@ -240,20 +262,24 @@ impl LinkService {
         for _ in 0..LOST_RACES_MAX {
             let mut link = match self.find_for_change(by, key, precondition).await {
                 Err(LinkError::NotFound) if erase_clicks => {
-                    let gone = self.fetch_own(by.workspace, key).await?;
-                    if !by.may_change(gone.created_by) {
+                    let gone = self.fetch_own(by.grant.workspace, key).await?;
+                    if !by.grant.may_change(gone.created_by) {
                         return Err(LinkError::NotFound);
                     }
-                    self.parts.clicks.erase(gone.id).await?;
+                    let act = by.act(self.parts.clock.now());
+                    self.parts.clicks.erase(gone.id, Some(act)).await?;
                     return Err(LinkError::NotFound);
                 }
                 found => found?,
             };
             let id = link.id;
             link.status = LinkStatus::Deleted;
-            count_up(&mut link, self.parts.clock.now());
-            match self.parts.table.replace(link).await? {
-                Replace::Done if erase_clicks => return Ok(self.parts.clicks.erase(id).await?),
+            let act = by.act(self.parts.clock.now());
+            count_up(&mut link, act.at);
+            match self.parts.table.replace(link, Some(act)).await? {
+                Replace::Done if erase_clicks => {
+                    return Ok(self.parts.clicks.erase(id, Some(act)).await?);
+                }
                 Replace::Done => return Ok(()),
                 _ if matches!(precondition, Precondition::OneOf(_)) => {
                     return Err(LinkError::PreconditionFailed);
@@ -265,13 +291,14 @@ impl LinkService {
     }
 
     /// Forgets the clicks of a link that `by` may change; a click limit begins again.
-    pub async fn reset_clicks(&self, by: &Grant, key: &LinkKey) -> Result<(), LinkError> {
+    pub async fn reset_clicks(&self, by: &Actor, key: &LinkKey) -> Result<(), LinkError> {
         let _turn = self.turns.turn(key).await;
         let link = self.find_for_change(by, key, &Precondition::None).await?;
         // Held until it is refilled: a visit meanwhile must not load the clicks of before.
         let limited = link.max_clicks.is_some();
         let allowance = if limited { self.parts.table.allowance(*key).await? } else { None };
-        self.parts.clicks.erase(link.id).await?;
+        let act = by.act(self.parts.clock.now());
+        self.parts.clicks.erase(link.id, Some(act)).await?;
         if allowance.is_some() {
             self.parts.table.refill(link.id);
         }
@@ -280,7 +307,7 @@ impl LinkService {
 
     /// Makes the links that were made with the anonymous token `from` those of the caller, for
     /// good; answers how many. What others took over meanwhile is theirs.
-    pub async fn adopt(&self, by: &Grant, from: Id) -> Result<u64, LinkError> {
+    pub async fn adopt(&self, by: &Actor, from: Id) -> Result<u64, LinkError> {
         let mut n_adopted = 0;
         loop {
             let (links, _) = self.parts.store.anonymous(from, None, ADOPTED_AT_ONCE).await?;
@@ -288,13 +315,15 @@ impl LinkService {
             for link in links {
                 let _turn = self.turns.turn(&link.key()).await;
                 let mut link = Link {
-                    workspace: by.workspace,
-                    created_by: Some(by.actor()),
+                    workspace: by.grant.workspace,
+                    created_by: Some(by.grant.actor()),
                     expires_at: None,
                     ..link
                 };
-                count_up(&mut link, self.parts.clock.now());
-                n_done += u64::from(self.parts.table.replace(link).await? == Replace::Done);
+                let act = by.act(self.parts.clock.now());
+                count_up(&mut link, act.at);
+                let outcome = self.parts.table.replace(link, Some(act)).await?;
+                n_done += u64::from(outcome == Replace::Done);
             }
             n_adopted += n_done;
             if n_done == 0 {
@@ -305,13 +334,13 @@ impl LinkService {
 
     async fn find_for_change(
         &self,
-        by: &Grant,
+        by: &Actor,
         key: &LinkKey,
         precondition: &Precondition,
     ) -> Result<Link, LinkError> {
-        let link = self.find(by.workspace, key).await?;
-        if !by.may_change(link.created_by) {
-            return Err(LinkError::NotYours);
+        let link = self.find(by.grant.workspace, key).await?;
+        if !by.grant.may_change(link.created_by) {
+            return Err(LinkError::NotYours(link.id));
         }
         if link.status == LinkStatus::Blocked {
             return Err(LinkError::Blocked);
@@ -325,8 +354,11 @@ impl LinkService {
     }
 
     async fn fetch_own(&self, workspace: Id, key: &LinkKey) -> Result<Link, LinkError> {
-        let link = self.parts.store.fetch(key).await?;
-        link.filter(|link| link.workspace == workspace).ok_or(LinkError::NotFound)
+        match self.parts.store.fetch(key).await? {
+            Some(link) if link.workspace == workspace => Ok(link),
+            Some(link) => Err(LinkError::Foreign(link.id)),
+            None => Err(LinkError::NotFound),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ pub mod accounts;
 pub mod anonymous;
 pub mod bootstrap;
 pub mod codes;
+pub mod denials;
 pub mod destinations;
 pub mod draft;
 pub mod ids;

@@ -1,5 +1,7 @@
 //! The shortest correct store, for tests.
 
+mod accounts;
+mod audit;
 mod clicks;
 mod people;
 mod replays;
@@ -14,11 +16,11 @@ use async_trait::async_trait;
 use super::signing::StoredSigningKey;
 use super::text::{fold, link_holds};
 use super::{
-    AccountStore, BatchAnswer, Claim, Imported, ImportedLink, KeyRecord, LinkPage, LinkQuery,
-    LinkSort, LinkStore, NodeStore, PageMark, Replace, ReplayKey, SortValue, StorageResult, Stores,
-    Workspace,
+    BatchAnswer, Claim, Imported, ImportedLink, LinkPage, LinkQuery, LinkSort, LinkStore, PageMark,
+    Replace, ReplayKey, SortValue, StorageResult, Stores, Workspace,
 };
 use crate::domain::api_key::{ApiKey, KeyDigest};
+use crate::domain::audit::{Act, AuditEntry};
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
 use crate::domain::limits::CODE_ATTEMPTS_MAX;
@@ -48,6 +50,7 @@ struct State {
     marks: HashMap<u16, Timestamp>,
     replays: HashMap<ReplayKey, replays::Kept>,
     signing_keys: Vec<StoredSigningKey>,
+    audit: Vec<AuditEntry>,
 }
 
 impl MemoryStore {
@@ -65,7 +68,8 @@ impl MemoryStore {
             sessions: Arc::clone(&this) as _,
             nodes: Arc::clone(&this) as _,
             replays: Arc::clone(&this) as _,
-            signing: this,
+            signing: Arc::clone(&this) as _,
+            audit: this,
         }
     }
 
@@ -185,12 +189,19 @@ impl LinkStore for MemoryStore {
         Ok(self.lock().at(key).cloned())
     }
 
-    async fn claim(&self, links: Vec<Link>) -> StorageResult<Vec<Claim>> {
+    async fn claim(&self, links: Vec<Link>, act: Option<Act>) -> StorageResult<Vec<Claim>> {
         let mut state = self.lock();
-        Ok(links.into_iter().map(|link| state.claim(link)).collect())
+        let mut claims = Vec::with_capacity(links.len());
+        for link in links {
+            let made = act.map(|act| act.created(&link));
+            let claim = state.claim(link);
+            state.tell(made.filter(|_| claim == Claim::Won));
+            claims.push(claim);
+        }
+        Ok(claims)
     }
 
-    async fn replace(&self, link: Link) -> StorageResult<Replace> {
+    async fn replace(&self, link: Link, act: Option<Act>) -> StorageResult<Replace> {
         let mut state = self.lock();
         if !state.follows(&link.key(), &link) {
             return Ok(Replace::Stale);
@@ -199,6 +210,7 @@ impl LinkStore for MemoryStore {
             return Ok(Replace::ExternalIdTaken);
         }
         state.note_destination(&link);
+        state.tell_of_change(&link, act);
         state.links.insert(link.id, link);
         Ok(Replace::Done)
     }
@@ -213,6 +225,7 @@ impl LinkStore for MemoryStore {
         from: &LinkKey,
         link: Link,
         tombstone_id: Id,
+        act: Option<Act>,
     ) -> StorageResult<Replace> {
         let mut state = self.lock();
         if !state.follows(from, &link) {
@@ -231,6 +244,7 @@ impl LinkStore for MemoryStore {
         tombstone.status = LinkStatus::Deleted;
         tombstone.version = link.version;
         tombstone.updated_at = link.updated_at;
+        state.tell_of_change(&link, act);
         state.codes.insert(*from, tombstone_id);
         state.codes.insert(link.key(), link.id);
         state.links.insert(tombstone_id, tombstone);
@@ -316,6 +330,7 @@ impl LinkStore for MemoryStore {
         digest: [u8; 16],
         fingerprint: KeyDigest,
         batch: Vec<ImportedLink>,
+        act: Option<Act>,
     ) -> StorageResult<BatchAnswer> {
         let mut state = self.lock();
         if let Some((of, known)) = state.imported.get(&digest) {
@@ -325,6 +340,10 @@ impl LinkStore for MemoryStore {
             });
         }
         let rows: Vec<Imported> = batch.into_iter().map(|entry| state.take_in(entry)).collect();
+        let is_new = |row: &&Imported| matches!(row, Imported::Created | Imported::Recoded(_));
+        let created = rows.iter().filter(is_new).count();
+        let told = act.map(|act| act.imported(created, rows.len() - created));
+        state.tell(told.filter(|_| created > 0));
         let plain = |row: &Imported| match row {
             Imported::Recoded(_) => Imported::Created,
             row => *row,
@@ -352,109 +371,6 @@ impl LinkStore for MemoryStore {
 
     async fn has_foreign_sealed(&self, domain: DomainId) -> StorageResult<bool> {
         Ok(self.lock().foreign_sealed.contains(&domain))
-    }
-}
-
-#[async_trait]
-impl AccountStore for MemoryStore {
-    async fn bootstrap(&self, workspace: Workspace, key: ApiKey) -> StorageResult<bool> {
-        let mut state = self.lock();
-        if !state.workspaces.is_empty() {
-            return Ok(false);
-        }
-        state.workspaces.insert(workspace.id, workspace);
-        state.keys.insert(key.id, key);
-        state.keys_epoch += 1;
-        Ok(true)
-    }
-
-    async fn anonymous_workspace(&self, new: Workspace) -> StorageResult<Id> {
-        let mut state = self.lock();
-        let id = *state.anonymous_workspace.get_or_insert(new.id);
-        state.workspaces.entry(id).or_insert(new);
-        Ok(id)
-    }
-
-    async fn workspaces(&self) -> StorageResult<Vec<Workspace>> {
-        Ok(self.lock().workspaces.values().cloned().collect())
-    }
-
-    async fn keys(&self) -> StorageResult<Vec<KeyRecord>> {
-        let state = self.lock();
-        let record = |key: &ApiKey| {
-            let workspace = state.workspaces.get(&key.workspace);
-            KeyRecord {
-                role: state.people.role(key.workspace, key.user),
-                operator: workspace.is_some_and(|workspace| workspace.operator),
-                key: key.clone(),
-            }
-        };
-        Ok(state.keys.values().map(record).collect())
-    }
-
-    async fn add_key(&self, key: ApiKey) -> StorageResult<bool> {
-        let mut state = self.lock();
-        if state.keys.values().any(|other| other.digest == key.digest) {
-            return Ok(false);
-        }
-        state.keys.insert(key.id, key);
-        state.keys_epoch += 1;
-        Ok(true)
-    }
-
-    async fn revoke_key(
-        &self,
-        workspace: Id,
-        of: Option<Id>,
-        id: Id,
-        at: Timestamp,
-    ) -> StorageResult<bool> {
-        let mut state = self.lock();
-        let may = |key: &&mut ApiKey| {
-            key.workspace == workspace && of.is_none_or(|user| key.user == Some(user))
-        };
-        let Some(key) = state.keys.get_mut(&id).filter(may) else {
-            return Ok(false);
-        };
-        key.revoked_at.get_or_insert(at);
-        state.keys_epoch += 1;
-        Ok(true)
-    }
-
-    async fn add_key_uses(&self, uses: Vec<(Id, u64, Timestamp)>) -> StorageResult<()> {
-        let mut state = self.lock();
-        for (id, n, at) in uses {
-            if let Some(key) = state.keys.get_mut(&id) {
-                key.uses += n;
-                key.last_used_at = key.last_used_at.max(Some(at));
-            }
-        }
-        Ok(())
-    }
-
-    async fn keys_epoch(&self) -> StorageResult<u64> {
-        Ok(self.lock().keys_epoch)
-    }
-}
-
-#[async_trait]
-impl NodeStore for MemoryStore {
-    async fn lease_block(&self, space: &str, size: u64) -> StorageResult<u64> {
-        let mut state = self.lock();
-        let next = state.blocks.entry(space.to_owned()).or_default();
-        *next += size;
-        Ok(*next - size)
-    }
-
-    async fn clock_mark(&self, node: u16) -> StorageResult<Timestamp> {
-        Ok(self.lock().marks.get(&node).copied().unwrap_or_default())
-    }
-
-    async fn raise_clock_mark(&self, node: u16, mark: Timestamp) -> StorageResult<()> {
-        let mut state = self.lock();
-        let kept = state.marks.entry(node).or_default();
-        *kept = mark.max(*kept);
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The ports: what Shunt needs from a store, by use case. Backends implement them, wrappers in
 //! `layers` add metering and the like, one suite in `tests/stores` runs on all of them.
 
+pub mod audit;
 pub mod buckets;
 pub mod config;
 pub mod embedded;
@@ -21,10 +22,12 @@ use async_trait::async_trait;
 
 pub use error::{Op, StorageError, StorageErrorKind, StorageResult};
 
+use self::audit::AuditStore;
 use self::people::{SessionStore, TeamStore, UserStore};
 use self::signing::SigningKeyStore;
 use crate::domain::account::Role;
 use crate::domain::api_key::{ApiKey, KeyDigest};
+use crate::domain::audit::Act;
 use crate::domain::click::{ClickTotals, SegmentId};
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::counted::SegmentClicks;
@@ -49,9 +52,11 @@ pub struct Stores {
     pub nodes: Arc<dyn NodeStore>,
     pub replays: Arc<dyn ReplayStore>,
     pub signing: Arc<dyn SigningKeyStore>,
+    pub audit: Arc<dyn AuditStore>,
 }
 
-/// Links: the truth about what a code leads to.
+/// Links: the truth about what a code leads to. The audit log tells of what changes here as `act`,
+/// in the same write; without one, nothing is told.
 #[async_trait]
 pub trait LinkStore: Send + Sync + 'static {
     /// The link at `key`, deleted ones included. Kinds: `Unavailable`, `Timeout`, `Corrupt`.
@@ -63,10 +68,10 @@ pub trait LinkStore: Send + Sync + 'static {
     /// Puts new links at codes nobody ever had; one answer per link, in order. Durable when it
     /// returns. Two links of one call may not share a code: the second is `Taken`. An
     /// `external_id` that its workspace already uses is `ExternalIdTaken`; a deleted link has none.
-    async fn claim(&self, links: Vec<Link>) -> StorageResult<Vec<Claim>>;
+    async fn claim(&self, links: Vec<Link>, act: Option<Act>) -> StorageResult<Vec<Claim>>;
 
     /// Replaces the link at its key if the stored version is `link.version - 1`.
-    async fn replace(&self, link: Link) -> StorageResult<Replace>;
+    async fn replace(&self, link: Link, act: Option<Act>) -> StorageResult<Replace>;
 
     /// Moves a link to a new code: `link` (with the new code, version counted up) appears, `from`
     /// stays behind as deleted (its version counted up too, with an id of its own `tombstone_id`),
@@ -77,6 +82,7 @@ pub trait LinkStore: Send + Sync + 'static {
         from: &LinkKey,
         link: Link,
         tombstone_id: Id,
+        act: Option<Act>,
     ) -> StorageResult<Replace>;
 
     /// Links of `workspace` on `domain` that lead to `destination` and are `Active` by status
@@ -117,6 +123,7 @@ pub trait LinkStore: Send + Sync + 'static {
         digest: [u8; 16],
         fingerprint: KeyDigest,
         batch: Vec<ImportedLink>,
+        act: Option<Act>,
     ) -> StorageResult<BatchAnswer>;
 
     /// Links made with the anonymous token `creator` that nobody took over, deleted and blocked
@@ -264,8 +271,9 @@ pub trait ClickStore: Send + Sync + 'static {
     /// Totals of the given links, in order; a link without clicks has zeros.
     async fn totals(&self, links: &[Id]) -> StorageResult<Vec<ClickTotals>>;
 
-    /// Removes everything that is known of the clicks of `link`.
-    async fn erase(&self, link: Id) -> StorageResult<()>;
+    /// Removes everything that is known of the clicks of `link`; the audit log tells of it as
+    /// `act`, in the same write.
+    async fn erase(&self, link: Id, act: Option<Act>) -> StorageResult<()>;
 
     /// The keys that hash the visitors of each UTC day. Makes those of `today` and of the day
     /// after, if there are none; destroys those of days before `oldest`, which nobody can hash with
@@ -340,11 +348,13 @@ pub struct EventQuery {
     pub limit: u32,
 }
 
-/// Workspaces and credentials.
+/// Workspaces and credentials. The audit log tells of what changes here as `act`, in the same
+/// write; without one, nothing is told.
 #[async_trait]
 pub trait AccountStore: Send + Sync + 'static {
     /// On an empty store: makes the first workspace and its owner key and answers true. Else
-    /// changes nothing and answers false. Exactly one of several racing callers gets true.
+    /// changes nothing and answers false. Exactly one of several racing callers gets true. The
+    /// audit log begins with it.
     async fn bootstrap(&self, workspace: Workspace, key: ApiKey) -> StorageResult<bool>;
 
     /// The workspace that links without an account belong to: the one there is, or else `new`.
@@ -357,7 +367,7 @@ pub trait AccountStore: Send + Sync + 'static {
     async fn keys(&self) -> StorageResult<Vec<KeyRecord>>;
 
     /// Stores a new key. False when its digest is already there.
-    async fn add_key(&self, key: ApiKey) -> StorageResult<bool>;
+    async fn add_key(&self, key: ApiKey, act: Option<Act>) -> StorageResult<bool>;
 
     /// Revokes. False when there is no such key in the workspace, or it is not a key of the user
     /// `of`, if there is one. Revoking twice keeps the first time.
@@ -367,6 +377,7 @@ pub trait AccountStore: Send + Sync + 'static {
         of: Option<Id>,
         id: Id,
         at: Timestamp,
+        act: Option<Act>,
     ) -> StorageResult<bool>;
 
     /// Adds uses, as (key, uses since the last call, time of the last).

@@ -236,6 +236,8 @@ catalogue! {
     connections_refused: Counter = "connections_refused", Counter::default();
     /// Visits to links whose stored row is damaged or leads where no link may lead now
     unservable_visits: Counter = "unservable_visits", Counter::default();
+    /// Refusals for want of rights that are not in the audit log, because too many came at once
+    denials_unrecorded: Counter = "denials_unrecorded", Counter::default();
     /// Store operations by store, operation and outcome
     store_duration: Family<StoreLabels, Histogram> = "store_duration_seconds",
         Family::new_with_constructor(|| Histogram::new(STORE_BOUNDS));

@@ -33,7 +33,7 @@ async fn start<const N: usize>(settings: &[(&str, &str)]) -> (TestApp, [String; 
             let added = stores.users.add_user(user()).await.expect("the store writes");
             assert_eq!(added, UserAdded::Done);
             for key in keys {
-                stores.accounts.add_key(key).await.expect("the store writes");
+                stores.accounts.add_key(key, None).await.expect("the store writes");
             }
         })
         .await;

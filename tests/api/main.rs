@@ -6,6 +6,7 @@ mod accounts;
 #[path = "../support/smtp.rs"]
 mod smtp;
 
+mod audit;
 mod blocked;
 mod bots;
 mod clicks;

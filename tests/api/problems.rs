@@ -162,20 +162,23 @@ async fn fill_keys(stores: &Stores) {
     let keys = (0..1_000_u64).map(|n| {
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&n.to_le_bytes());
-        stores.accounts.add_key(ApiKey {
-            id: Id(1_000 + n),
-            workspace,
-            user: None,
-            name: "filling".to_owned(),
-            prefix: "shunt_000000".to_owned(),
-            digest,
-            scopes: Scopes::EVERYTHING,
-            created_at: Timestamp(0),
-            expires_at: None,
-            last_used_at: None,
-            uses: 0,
-            revoked_at: None,
-        })
+        stores.accounts.add_key(
+            ApiKey {
+                id: Id(1_000 + n),
+                workspace,
+                user: None,
+                name: "filling".to_owned(),
+                prefix: "shunt_000000".to_owned(),
+                digest,
+                scopes: Scopes::EVERYTHING,
+                created_at: Timestamp(0),
+                expires_at: None,
+                last_used_at: None,
+                uses: 0,
+                revoked_at: None,
+            },
+            None,
+        )
     });
     for added in futures_util::future::join_all(keys).await {
         added.expect("the store writes");

@@ -34,7 +34,7 @@ async fn with_neighbour() -> TestApp {
     let app = TestApp::start().await;
     app.create(json!({"destination": "https://mine.example/", "alias": "mine"})).await;
     app.restart_after(async |stores| {
-        let claimed = stores.links.claim(vec![their_link()]).await.expect("the store writes");
+        let claimed = stores.links.claim(vec![their_link()], None).await.expect("the store writes");
         assert_eq!(claimed, [Claim::Won]);
     })
     .await

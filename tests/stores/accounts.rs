@@ -33,8 +33,8 @@ pub(crate) async fn of_many_first_starts_exactly_one_wins(stores: Stores) {
 
 pub(crate) async fn a_digest_is_stored_once(stores: Stores) {
     bootstrap(&stores).await;
-    assert!(stores.accounts.add_key(api_key(2, 2)).await.unwrap());
-    assert!(!stores.accounts.add_key(api_key(3, 2)).await.unwrap());
+    assert!(stores.accounts.add_key(api_key(2, 2), None).await.unwrap());
+    assert!(!stores.accounts.add_key(api_key(3, 2), None).await.unwrap());
     let keys = stores.accounts.keys().await.unwrap();
     let keys: Vec<_> = keys.into_iter().map(|record| record.key).collect();
     assert_eq!(keys, [api_key(1, 1), api_key(2, 2)]);
@@ -42,7 +42,7 @@ pub(crate) async fn a_digest_is_stored_once(stores: Stores) {
 
 pub(crate) async fn a_key_is_revoked_once_and_in_its_workspace_only(stores: Stores) {
     bootstrap(&stores).await;
-    let revoke = |workspace, id, at| stores.accounts.revoke_key(workspace, None, id, at);
+    let revoke = |workspace, id, at| stores.accounts.revoke_key(workspace, None, id, at, None);
     assert!(!revoke(Id(1_000), Id(1), NOW).await.unwrap());
     assert!(!revoke(HOME, Id(99), NOW).await.unwrap());
     assert!(revoke(HOME, Id(1), NOW).await.unwrap());
@@ -64,9 +64,9 @@ pub(crate) async fn every_change_of_a_key_moves_the_epoch(stores: Stores) {
     let empty = epoch().await;
     bootstrap(&stores).await;
     let first = epoch().await;
-    stores.accounts.add_key(api_key(2, 2)).await.unwrap();
+    stores.accounts.add_key(api_key(2, 2), None).await.unwrap();
     let second = epoch().await;
-    stores.accounts.revoke_key(HOME, None, Id(2), NOW).await.unwrap();
+    stores.accounts.revoke_key(HOME, None, Id(2), NOW, None).await.unwrap();
     let third = epoch().await;
     let epochs = [empty, first, second, third];
     assert!(epochs.windows(2).all(|two| two[0] != two[1]), "{epochs:?}");

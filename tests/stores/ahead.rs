@@ -30,7 +30,7 @@ async fn open(path: &Path) -> (Embedded, [Id; 2]) {
     let key = api_key(1, 1);
     assert!(stores.accounts.bootstrap(workspace, key).await.unwrap());
     let links = [link("plain"), Link { tags: vec!["red".into()], ..link("red") }];
-    stores.links.claim(links.to_vec()).await.unwrap();
+    stores.links.claim(links.to_vec(), None).await.unwrap();
     (store, links.map(|link| link.id))
 }
 
@@ -81,7 +81,7 @@ async fn days_that_are_over_are_added_up_before_anybody_asks() {
     // Later clicks, and clicks that are erased.
     click_on(&store, links, 3, &[41]).await;
     assert_eq!(store.make_all_ahead().await.unwrap(), 1);
-    store.stores().clicks.erase(links[1]).await.unwrap();
+    store.stores().clicks.erase(links[1], None).await.unwrap();
     assert_eq!(kept(folder.path()), BTreeSet::new(), "they are in nothing that is kept");
     assert_eq!(store.make_all_ahead().await.unwrap(), 3);
     let told = ask(&store.stores(), home(None), at(MINUTE, 0), at(MINUTE + 44 * 1_440, 0)).await;

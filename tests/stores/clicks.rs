@@ -118,7 +118,7 @@ pub(crate) async fn many_flushes_add_up_exactly(stores: Stores) {
 
 pub(crate) async fn the_most_clicked_links_are_the_hottest(stores: Stores) {
     let links = ["cold", "warm", "hot", "never"].map(link);
-    stores.links.claim(links.to_vec()).await.unwrap();
+    stores.links.claim(links.to_vec(), None).await.unwrap();
     let rows = [(links[0].id, MINUTE, 1), (links[1].id, MINUTE, 5), (links[2].id, MINUTE, 9)];
     flush(&stores, vec![clicked(1, 0, 15, &rows)]).await.unwrap();
     assert_eq!(stores.links.hottest(2).await.unwrap(), [key("hot"), key("warm")]);

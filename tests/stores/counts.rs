@@ -160,7 +160,7 @@ async fn an_erased_link_leaves_nothing_on_pages_set_aside() {
     store.settle().await.unwrap();
     assert_eq!(verify(folder.path()).unwrap().set_aside, 1);
     for link in made.values() {
-        stores.clicks.erase(link.id).await.unwrap();
+        stores.clicks.erase(link.id, None).await.unwrap();
     }
     assert_eq!(totals(&stores, &made).await, [0]);
     assert_eq!(verify(folder.path()).unwrap().set_aside, 0);

@@ -25,7 +25,7 @@ pub(crate) async fn store_with_links(path: &Path, n: usize) -> HashMap<LinkKey, 
     let tags = vec!["tag".to_owned()];
     let made: Vec<Link> =
         (0..n).map(|n| Link { tags: tags.clone(), ..link(&format!("code-{n}")) }).collect();
-    stores.links.claim(made.clone()).await.unwrap();
+    stores.links.claim(made.clone(), None).await.unwrap();
     let rows: Vec<_> = made.iter().map(|link| (link.id, NOW.minute(), 2)).collect();
     stores.clicks.flush(Arc::new(vec![clicked(1, 0, 9, &rows)])).await.unwrap();
     store.settle().await.unwrap();
@@ -72,14 +72,14 @@ async fn a_store_whose_file_is_gone_takes_no_writes_and_says_so() {
     stores.nodes.check_writes().await.unwrap();
     let (file, aside) = (database_file(folder.path()), folder.path().join("aside"));
     std::fs::rename(&file, &aside).unwrap();
-    let error = stores.links.claim(vec![link("late")]).await.unwrap_err();
+    let error = stores.links.claim(vec![link("late")], None).await.unwrap_err();
     assert_eq!(error.kind, StorageErrorKind::Unavailable);
     let told = stores.nodes.check_writes().await.unwrap_err().source.unwrap().to_string();
     assert!(told.contains(file.to_str().unwrap()) && told.contains("shunt restore"), "{told}");
     assert!(stores.links.fetch(&key("code-0")).await.unwrap().is_some(), "reads go on");
     assert!(stores.links.fetch(&key("late")).await.unwrap().is_none(), "it was written");
     std::fs::rename(&aside, &file).unwrap();
-    stores.links.claim(vec![link("late")]).await.unwrap();
+    stores.links.claim(vec![link("late")], None).await.unwrap();
     stores.nodes.check_writes().await.unwrap();
 }
 

@@ -38,7 +38,7 @@ async fn a_reopened_store_has_everything() {
     let made = full_link("kept");
     {
         let stores = open(folder.path());
-        stores.links.claim(vec![made.clone()]).await.unwrap();
+        stores.links.claim(vec![made.clone()], None).await.unwrap();
         stores.clicks.flush(clicks(made.id, 0, 3)).await.unwrap();
         stores.accounts.bootstrap(workspace(HOME), api_key(1, 1)).await.unwrap();
         stores.nodes.lease_block("codes", 10).await.unwrap();
@@ -59,7 +59,7 @@ async fn a_key_made_by_another_process_is_seen() {
     let (server, cli) = (open(folder.path()), open(folder.path()));
     server.accounts.bootstrap(workspace(HOME), api_key(1, 1)).await.unwrap();
     let before = server.accounts.keys_epoch().await.unwrap();
-    cli.accounts.add_key(api_key(2, 2)).await.unwrap();
+    cli.accounts.add_key(api_key(2, 2), None).await.unwrap();
     assert_ne!(server.accounts.keys_epoch().await.unwrap(), before);
     assert_eq!(server.accounts.keys().await.unwrap().len(), 2);
 }
@@ -82,7 +82,7 @@ async fn child_that_writes_until_it_is_killed() {
     let first = stores.links.count().await.unwrap();
     for n in first.. {
         let made = Link { id: Id(n + 1), ..link(&format!("code{n}")) };
-        assert_eq!(stores.links.claim(vec![made]).await.unwrap(), [Claim::Won]);
+        assert_eq!(stores.links.claim(vec![made], None).await.unwrap(), [Claim::Won]);
         stores.clicks.flush(clicks(Id(7), n, 1)).await.unwrap();
         writeln!(std::io::stdout(), "\nacknowledged {n}").unwrap();
     }
@@ -133,14 +133,14 @@ async fn a_backup_of_a_busy_store_is_one_moment_of_it() {
     Secrets::open_or_create(home.path()).unwrap();
     let stores = open(home.path());
     let made: Vec<Link> = (0..500).map(|n| link(&format!("before{n}"))).collect();
-    stores.links.claim(made.clone()).await.unwrap();
+    stores.links.claim(made.clone(), None).await.unwrap();
 
     let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
     let write = async {
         for n in 0.. {
             // A link and its click in two steps: never a click more than links.
             let more = link(&format!("during{n}"));
-            stores.links.claim(vec![more.clone()]).await.unwrap();
+            stores.links.claim(vec![more.clone()], None).await.unwrap();
             stores.clicks.flush(clicks(Id(7), n, 1)).await.unwrap();
             written.store(n + 1, Ordering::Relaxed);
             if stop.load(Ordering::Relaxed) {
@@ -181,11 +181,11 @@ async fn a_full_disk_refuses_writes_and_reads_go_on() {
     let config = EmbeddedConfig { size_max: Size::mib(1), ..EmbeddedConfig::default() };
     let stores = Embedded::open_with(folder.path(), Mode::Create, &config).unwrap().stores();
     let kept = link("kept");
-    stores.links.claim(vec![kept.clone()]).await.unwrap();
+    stores.links.claim(vec![kept.clone()], None).await.unwrap();
     let mut refused = None;
     for n in 0..2_000 {
         let large = Link { notes: "x".repeat(2_000), ..link(&format!("large{n}")) };
-        if let Err(error) = stores.links.claim(vec![large]).await {
+        if let Err(error) = stores.links.claim(vec![large], None).await {
             refused = Some((n, error));
             break;
         }
@@ -198,7 +198,7 @@ async fn a_full_disk_refuses_writes_and_reads_go_on() {
     assert_eq!(stores.clicks.totals(&[id]).await.unwrap()[0].clicks, 0);
     drop(stores);
     let roomy = open(folder.path());
-    assert_eq!(roomy.links.claim(vec![link("later")]).await.unwrap(), [Claim::Won]);
+    assert_eq!(roomy.links.claim(vec![link("later")], None).await.unwrap(), [Claim::Won]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -214,7 +214,7 @@ async fn a_busy_store_is_sound_whenever_it_is_verified() {
                 .map(|m| Link { tags: vec!["t".into()], ..link(&format!("busy-{n}-{m}")) })
                 .collect();
             let ids: Vec<Id> = made.iter().map(|link| link.id).collect();
-            stores.links.claim(made).await.unwrap();
+            stores.links.claim(made, None).await.unwrap();
             let rows: Vec<_> = ids.iter().map(|id| (*id, NOW.minute(), 1)).collect();
             let clicks = clicked(1, n * 20, n * 20 + 20, &rows);
             stores.clicks.flush(Arc::new(vec![clicks])).await.unwrap();
@@ -244,7 +244,7 @@ async fn what_is_made_is_for_its_owner_alone() {
     let _lock = StoreLock::try_acquire(&home).unwrap();
     Secrets::open_or_create(&home).unwrap();
     let stores = open(&home);
-    stores.links.claim(vec![link("mine")]).await.unwrap();
+    stores.links.claim(vec![link("mine")], None).await.unwrap();
     backup(&home, &copy).unwrap();
     std::fs::set_permissions(copy.join("shunt.db"), Permissions::from_mode(0o644)).unwrap();
     restore(&copy, &again, false, NOW).unwrap();

@@ -96,7 +96,7 @@ async fn joined_clicks_tell_what_they_told() {
     let store = create(folder.path());
     let (memory, stores, links) = (MemoryStore::new(), store.stores(), neighbours());
     for stores in [&memory, &stores] {
-        stores.links.claim(links.to_vec()).await.unwrap();
+        stores.links.claim(links.to_vec(), None).await.unwrap();
     }
     for n in 0..60 {
         let flush = Arc::new(vec![mixed(n, &links)]);
@@ -112,8 +112,8 @@ async fn joined_clicks_tell_what_they_told() {
     assert!(report.is_sound() && report.clicks == 132, "{report:?}");
     let left = chunks(folder.path());
     assert!(left.iter().sum::<i64>() == 132 && left.len() < 10, "{left:?}");
-    stores.clicks.erase(links[0].id).await.unwrap();
-    memory.clicks.erase(links[0].id).await.unwrap();
+    stores.clicks.erase(links[0].id, None).await.unwrap();
+    memory.clicks.erase(links[0].id, None).await.unwrap();
     assert_eq!(all_of(&stores, links[0].id).await, all_of(&memory, links[0].id).await);
     assert_eq!(all_of(&stores, links[1].id).await, all_of(&memory, links[1].id).await);
     assert!(verify(folder.path()).unwrap().is_sound());
@@ -213,7 +213,7 @@ async fn pages_stay_whole_while_chunks_come_are_joined_and_go() {
         add(&store, n, link, 1_000 + n as u32, 5).await;
         add(&store, n + 1, links[1].id, n as u32, 30).await;
         if n % 4 == 0 {
-            stores.clicks.erase(links[1].id).await.unwrap();
+            stores.clicks.erase(links[1].id, None).await.unwrap();
         }
         n += 2;
     }

@@ -12,7 +12,7 @@ const MINUTE: u32 = DAY * 1_440;
 
 pub(crate) async fn an_erased_link_has_no_clicks_and_counts_again(stores: Stores) {
     let links = ["gone", "stays"].map(link);
-    stores.links.claim(links.to_vec()).await.unwrap();
+    stores.links.claim(links.to_vec(), None).await.unwrap();
     let (gone, stays) = (links[0].id, links[1].id);
     let home = StatsOf::Workspace { id: HOME, tag: None, domain: None };
     let mut more = Flush::default();
@@ -24,7 +24,7 @@ pub(crate) async fn an_erased_link_has_no_clicks_and_counts_again(stores: Stores
     flush(&stores, vec![more.of(1, 0, 42)]).await.unwrap();
     let before = ask(&stores, home.clone(), BEGIN, END).await;
     assert_eq!(before.people(), [(DAY, 14), (DAY + 1, 14), (DAY + 2, 14)]);
-    stores.clicks.erase(gone).await.unwrap();
+    stores.clicks.erase(gone, None).await.unwrap();
 
     assert_eq!(stores.clicks.totals(&[gone, stays]).await.unwrap()[0].clicks, 0);
     assert_eq!(all_of(&stores, gone).await, Told::default());

@@ -35,8 +35,8 @@ pub(crate) async fn every_filter_selects_what_it_says(stores: Stores) {
     links[2].created_at = NOW.plus_millis(10);
     links[2].workspace = HOME;
     let abroad = Link { workspace: Id(78), external_id: Some("ext".into()), ..link("ddd") };
-    stores.links.claim(links).await.unwrap();
-    stores.links.claim(vec![abroad]).await.unwrap();
+    stores.links.claim(links, None).await.unwrap();
+    stores.links.claim(vec![abroad], None).await.unwrap();
 
     assert_eq!(codes(&stores, query()).await, ["aaa", "bbb", "ccc"]);
     let domain = LinkQuery { domain: Some(DomainId(2)), ..query() };
@@ -62,7 +62,7 @@ pub(crate) async fn states_are_judged_at_the_time_asked_for(stores: Stores) {
         Link { status: LinkStatus::Archived, expires_at: Some(NOW), ..link("archived") },
         Link { status: LinkStatus::Blocked, ..link("blocked") },
     ];
-    stores.links.claim(made.to_vec()).await.unwrap();
+    stores.links.claim(made.to_vec(), None).await.unwrap();
     click(&stores, 1, made[3].id, 5).await;
     for now in [NOW, NOW.plus_millis(1_000)] {
         for state in LinkState::ALL {
@@ -84,7 +84,7 @@ pub(crate) async fn a_text_is_found_in_any_case_and_wildcards_mean_themselves(st
         Link { destination: url("https://shop.example/100%25_sure"), ..link("beta") },
         Link { tags: vec!["Frühling".into(), "x\"y".into()], ..link("gamma") },
     ];
-    stores.links.claim(links).await.unwrap();
+    stores.links.claim(links, None).await.unwrap();
     let cases: [(&str, &[&str]); 12] = [
         ("alpha", &["Alpha-One"]),
         ("HA-o", &["Alpha-One"]),
@@ -107,9 +107,9 @@ pub(crate) async fn a_text_is_found_in_any_case_and_wildcards_mean_themselves(st
 
 pub(crate) async fn a_changed_text_is_found_by_its_new_words_only(stores: Stores) {
     let first = Link { title: "winter sale".into(), tags: vec!["cold".into()], ..link("season") };
-    stores.links.claim(vec![first.clone()]).await.unwrap();
+    stores.links.claim(vec![first.clone()], None).await.unwrap();
     let second = Link { title: "summer sale".into(), tags: vec!["warm".into()], ..next(&first) };
-    assert_eq!(stores.links.replace(second).await.unwrap(), Replace::Done);
+    assert_eq!(stores.links.replace(second, None).await.unwrap(), Replace::Done);
     for (text, n) in [("winter", 0), ("cold", 0), ("summer", 1), ("warm", 1), ("sale", 1)] {
         let found = codes(&stores, LinkQuery { text: Some(text.into()), ..query() }).await;
         assert_eq!(found.len(), n, "{text}");
@@ -127,7 +127,7 @@ pub(crate) async fn every_order_pages_through_all_links_once(stores: Stores) {
         link.updated_at = NOW.plus_millis((n as i64 * 5) % 4);
         link.title = ["b", "A", "Ä", "", "a", "B", "ä"][n % 7].into();
     }
-    stores.links.claim(links.clone()).await.unwrap();
+    stores.links.claim(links.clone(), None).await.unwrap();
     for (n, link) in links.iter().enumerate().step_by(3) {
         click(&stores, n as u64 + 1, link.id, (n % 4 + 1) as u32).await;
     }
@@ -165,7 +165,7 @@ pub(crate) async fn every_order_pages_through_all_links_once(stores: Stores) {
 
 pub(crate) async fn pages_stay_whole_while_links_are_added(stores: Stores) {
     let first: Vec<Link> = (0..20).map(|n| link(&format!("first{n}"))).collect();
-    stores.links.claim(first.clone()).await.unwrap();
+    stores.links.claim(first.clone(), None).await.unwrap();
     let (mut seen, mut after, mut n) = (Vec::new(), None, 0);
     loop {
         let query = LinkQuery { after, limit: 3, ..query() };
@@ -177,7 +177,7 @@ pub(crate) async fn pages_stay_whole_while_links_are_added(stores: Stores) {
         }
         n += 1;
         let added = Link { created_at: NOW.plus_millis(n), ..link(&format!("added{n}")) };
-        stores.links.claim(vec![added]).await.unwrap();
+        stores.links.claim(vec![added], None).await.unwrap();
     }
     let expected: Vec<Id> = first.iter().rev().map(|link| link.id).collect();
     assert_eq!(seen, expected, "what was there is seen once, what is newer not at all");
@@ -186,9 +186,9 @@ pub(crate) async fn pages_stay_whole_while_links_are_added(stores: Stores) {
 pub(crate) async fn deleted_links_are_not_listed_and_not_tagged(stores: Stores) {
     let made = Link { tags: vec!["t".into()], title: "bye bye".into(), ..link("bye") };
     let stays = Link { tags: vec!["t".into()], ..link("stays") };
-    stores.links.claim(vec![made.clone(), stays]).await.unwrap();
+    stores.links.claim(vec![made.clone(), stays], None).await.unwrap();
     let deleted = Link { status: LinkStatus::Deleted, ..next(&made) };
-    stores.links.replace(deleted).await.unwrap();
+    stores.links.replace(deleted, None).await.unwrap();
     assert_eq!(codes(&stores, query()).await, ["stays"]);
     let by_text = LinkQuery { text: Some("bye bye".into()), ..query() };
     assert_eq!(codes(&stores, by_text).await.len(), 0);
@@ -206,8 +206,8 @@ pub(crate) async fn tags_are_counted(stores: Stores) {
     let abroad = Link { workspace: Id(78), ..tagged("d", &["red"]) };
     let links =
         vec![tagged("a", &["red", "big"]), tagged("b", &["red"]), tagged("c", &["big", "Red"])];
-    stores.links.claim(links).await.unwrap();
-    stores.links.claim(vec![abroad]).await.unwrap();
+    stores.links.claim(links, None).await.unwrap();
+    stores.links.claim(vec![abroad], None).await.unwrap();
     let counted = stores.links.tags(HOME).await.unwrap();
     let expected = [("Red", 1), ("big", 2), ("red", 2)].map(|(tag, n)| (tag.to_owned(), n));
     assert_eq!(counted, expected);

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod ahead;
+mod audit;
 mod clicks;
 mod counts;
 mod damage;
@@ -21,10 +22,12 @@ mod restores;
 mod signing;
 mod spoilt;
 mod sums;
+mod tampered;
 mod tell;
 mod workspaces;
 mod zones;
 
+use shunt::domain::audit::AuditKey;
 use shunt::storage::embedded::{Embedded, Mode};
 use shunt::storage::memory::MemoryStore;
 
@@ -55,6 +58,7 @@ macro_rules! suite {
                             tokio::task::yield_now().await;
                         }
                     });
+                    store.seal_audit_log(super::AuditKey::of(&[7; 32]));
                     crate::$module::$case(store.stores()).await;
                     assert!(!upkeep.is_finished(), "upkeep failed");
                     upkeep.abort();
@@ -68,6 +72,7 @@ macro_rules! suite {
                 async fn $case() {
                     let folder = tempfile::tempdir().unwrap();
                     let store = super::Embedded::open(folder.path(), super::Mode::Create).unwrap();
+                    store.seal_audit_log(super::AuditKey::of(&[7; 32]));
                     crate::$module::$case(store.stores()).await;
                 }
             )+)+
@@ -182,5 +187,14 @@ suite! {
         who_does_not_know_the_key_that_signs_changes_nothing,
         of_many_rotations_at_once_exactly_one_wins,
         signing_keys_are_dropped_when_they_are_retired,
+    }
+    audit {
+        every_change_of_a_link_is_told_with_its_versions,
+        every_change_of_a_key_is_told,
+        what_takes_no_effect_is_not_told,
+        of_an_import_the_log_tells_once,
+        pages_go_through_all_entries_once_the_newest_first,
+        every_filter_of_the_log_selects_what_it_says,
+        many_writers_make_one_log_without_gaps,
     }
 }

@@ -214,7 +214,7 @@ impl Question {
 }
 
 async fn prepare(stores: &Stores, links: &[Link]) {
-    stores.links.claim(links.to_vec()).await.unwrap();
+    stores.links.claim(links.to_vec(), None).await.unwrap();
 }
 
 async fn run(path: &Path, steps: &[Step]) {
@@ -263,14 +263,14 @@ async fn run(path: &Path, steps: &[Step]) {
             }
             Step::Erase(at) => {
                 for stores in &both {
-                    stores.clicks.erase(links[*at].id).await.unwrap();
+                    stores.clicks.erase(links[*at].id, None).await.unwrap();
                 }
             }
             Step::Delete(at) => {
                 let at = at % n_links;
                 links[at] = Link { status: LinkStatus::Deleted, ..next(&links[at]) };
                 for stores in &both {
-                    stores.links.replace(links[at].clone()).await.unwrap();
+                    stores.links.replace(links[at].clone(), None).await.unwrap();
                 }
             }
             Step::Retag(at) => {
@@ -280,7 +280,7 @@ async fn run(path: &Path, steps: &[Step]) {
                     let tags = if was_red { Vec::new() } else { vec!["red".into()] };
                     links[at] = Link { tags, ..next(&links[at]) };
                     for stores in &both {
-                        stores.links.replace(links[at].clone()).await.unwrap();
+                        stores.links.replace(links[at].clone(), None).await.unwrap();
                     }
                 }
             }

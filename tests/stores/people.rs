@@ -200,7 +200,7 @@ pub(crate) async fn a_disabled_user_has_nothing_in_force(stores: Stores) {
     assert!(stores.accounts.bootstrap(workspace(HOME), api_key(1, 1)).await.unwrap());
     let ada = add(&stores, "ada").await;
     let key = ApiKey { user: Some(ada.id), workspace: ada.workspace, ..api_key(2, 2) };
-    assert!(stores.accounts.add_key(key).await.unwrap());
+    assert!(stores.accounts.add_key(key, None).await.unwrap());
     let role = async || {
         let keys = stores.accounts.keys().await.unwrap();
         (keys[0].role, keys[1].role, keys[0].operator, keys[1].operator)
@@ -284,8 +284,8 @@ pub(crate) async fn whoever_leaves_leaves_no_key_behind(stores: Stores) {
     let (ada, bob) = (add(&stores, "ada").await, add(&stores, "bob").await);
     join(&stores, &ada, &bob, Role::Member).await;
     let key = ApiKey { user: Some(bob.id), workspace: ada.workspace, ..api_key(2, 2) };
-    assert!(stores.accounts.add_key(key).await.unwrap());
-    let revoke = |of| stores.accounts.revoke_key(ada.workspace, Some(of), Id(2), NOW);
+    assert!(stores.accounts.add_key(key, None).await.unwrap());
+    let revoke = |of| stores.accounts.revoke_key(ada.workspace, Some(of), Id(2), NOW, None);
     assert!(!revoke(ada.id).await.unwrap(), "it is bob's");
     assert_eq!(stores.accounts.keys().await.unwrap()[0].role, Some(Role::Member));
     let left = stores.teams.set_role(ada.workspace, bob.id, None, NOW).await.unwrap();
@@ -298,7 +298,7 @@ pub(crate) async fn an_erased_user_leaves_ids_only(stores: Stores) {
     let (ada, bob) = (add(&stores, "ada").await, add(&stores, "bob").await);
     join(&stores, &bob, &ada, Role::Member).await;
     let key = ApiKey { user: Some(ada.id), workspace: ada.workspace, ..api_key(2, 2) };
-    assert!(stores.accounts.add_key(key).await.unwrap());
+    assert!(stores.accounts.add_key(key, None).await.unwrap());
     assert!(stores.users.add_identity(ada.id, "https://id.example", "s1", NOW).await.unwrap());
     let open = session(&ada);
     stores.sessions.add_session(open.clone(), 9).await.unwrap().unwrap();

@@ -77,7 +77,7 @@ async fn late_clicks_outlive_their_events_in_the_sums_of_a_workspace() {
     let folder = tempfile::tempdir().unwrap();
     let store = Embedded::open(folder.path(), Mode::Create).unwrap();
     let (stores, link) = (store.stores(), link("late"));
-    stores.links.claim(vec![link.clone()]).await.unwrap();
+    stores.links.claim(vec![link.clone()], None).await.unwrap();
     let home = StatsOf::Workspace { id: HOME, tag: None, domain: None };
     for (n, clicks, told) in [(0, 9, 9), (1, 1, 10)] {
         let late = clicked(1, n, n + 1, &[(link.id, DAY * 1_440 + n as u32, clicks)]);

@@ -24,10 +24,10 @@ fn open(path: &Path) -> Stores {
 async fn a_restore_replaces_a_store_only_when_told_and_never_one_in_use() {
     let (home, vault) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     Secrets::open_or_create(home.path()).unwrap();
-    open(home.path()).links.claim(vec![link("old")]).await.unwrap();
+    open(home.path()).links.claim(vec![link("old")], None).await.unwrap();
     let copy = vault.path().join("copy");
     backup(home.path(), &copy).unwrap();
-    open(home.path()).links.claim(vec![link("new")]).await.unwrap();
+    open(home.path()).links.claim(vec![link("new")], None).await.unwrap();
 
     let refused = restore(&copy, home.path(), false, NOW).unwrap_err();
     assert_eq!(refused.kind, StorageErrorKind::Invalid);
@@ -85,10 +85,10 @@ async fn every_store_that_is_replaced_is_kept() {
     let (home, vault) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     Secrets::open_or_create(home.path()).unwrap();
     let copy = vault.path().join("copy");
-    open(home.path()).links.claim(vec![link("zero")]).await.unwrap();
+    open(home.path()).links.claim(vec![link("zero")], None).await.unwrap();
     backup(home.path(), &copy).unwrap();
     for code in ["one", "two", "three"] {
-        open(home.path()).links.claim(vec![link(code)]).await.unwrap();
+        open(home.path()).links.claim(vec![link(code)], None).await.unwrap();
         restore(&copy, home.path(), true, NOW).unwrap();
     }
     for (code, suffix) in [("one", ""), ("two", ".2"), ("three", ".3")] {

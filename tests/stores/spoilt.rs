@@ -222,7 +222,7 @@ async fn an_erased_link_leaves_nothing_in_damaged_clicks_and_sums() {
             repair(folder.path()).unwrap();
             assert_eq!(verify(folder.path()).unwrap().set_aside, 1, "{table}");
         }
-        stores.clicks.erase(link).await.unwrap();
+        stores.clicks.erase(link, None).await.unwrap();
         assert_eq!(all_of(&stores, link).await, Told::default(), "{table}");
         let report = verify(folder.path()).unwrap();
         assert!(report.is_sound(), "{table}: {report:?}");

@@ -36,9 +36,9 @@ async fn four_links(stores: &Stores) -> [Link; 4] {
         Link { tags: vec!["red".into()], ..link("deleted") },
         Link { workspace: Id(78), tags: vec!["red".into()], ..link("foreign") },
     ];
-    stores.links.claim(links.to_vec()).await.unwrap();
+    stores.links.claim(links.to_vec(), None).await.unwrap();
     let gone = Link { status: LinkStatus::Deleted, ..next(&links[2]) };
-    stores.links.replace(gone).await.unwrap();
+    stores.links.replace(gone, None).await.unwrap();
     links
 }
 
@@ -137,7 +137,7 @@ pub(crate) async fn a_later_click_on_an_old_day_is_in_the_next_answer(stores: St
         flush(&stores, vec![late]).await.unwrap();
         expected[day as usize] += 1;
     }
-    stores.clicks.erase(links[1].id).await.unwrap();
+    stores.clicks.erase(links[1].id, None).await.unwrap();
     let told = ask(&stores, home(), BEGIN, END).await;
     assert_eq!(told.people().iter().map(|(_, n)| n).sum::<u64>(), 20 - 5);
     assert!(told.links.iter().all(|(link, ..)| *link != links[1].id));
@@ -145,19 +145,19 @@ pub(crate) async fn a_later_click_on_an_old_day_is_in_the_next_answer(stores: St
 
 pub(crate) async fn past_destinations_tell_where_earlier_versions_led(stores: Stores) {
     let first = link("moving");
-    stores.links.claim(vec![first.clone(), link("still")]).await.unwrap();
+    stores.links.claim(vec![first.clone(), link("still")], None).await.unwrap();
     let titled = Link { title: "only the title".into(), ..next(&first) };
-    stores.links.replace(titled.clone()).await.unwrap();
+    stores.links.replace(titled.clone(), None).await.unwrap();
     let led = Link { destination: url("https://example.com/b"), ..next(&titled) };
-    stores.links.replace(led.clone()).await.unwrap();
+    stores.links.replace(led.clone(), None).await.unwrap();
     let moved = Link {
         code: crate::make::key("moved").code,
         destination: url("https://example.com/c"),
         ..next(&led)
     };
-    stores.links.relocate(&led.key(), moved.clone(), id()).await.unwrap();
+    stores.links.relocate(&led.key(), moved.clone(), id(), None).await.unwrap();
     let back = Link { destination: first.destination.clone(), ..next(&moved) };
-    stores.links.replace(back.clone()).await.unwrap();
+    stores.links.replace(back.clone(), None).await.unwrap();
     let past = stores.stats.past_destinations(&[Id(1), first.id]).await.unwrap();
     let led_to = |version, text: &str| (first.id, version, text.to_owned());
     assert_eq!(
@@ -193,10 +193,10 @@ pub(crate) async fn a_link_that_changes_hands_takes_its_clicks_along(stores: Sto
     assert_eq!(clicks(&there).await, [(DAY, 0, people(1)), (DAY + 1, 0, people(2))]);
     for (link, to) in [(&links[0], Id(78)), (&links[3], HOME)] {
         let moved = Link { workspace: to, ..next(link) };
-        assert_eq!(stores.links.replace(moved).await.unwrap(), Replace::Done);
+        assert_eq!(stores.links.replace(moved, None).await.unwrap(), Replace::Done);
     }
     let moved = Link { workspace: Id(78), ..next(&links[1]) };
-    assert_eq!(stores.links.replace(moved).await.unwrap(), Replace::Done);
+    assert_eq!(stores.links.replace(moved, None).await.unwrap(), Replace::Done);
     assert_eq!(clicks(&home()).await, [(DAY, 0, people(2)), (DAY + 1, 0, people(4))]);
     assert_eq!(clicks(&there).await, [(DAY, 0, people(2)), (DAY + 1, 0, people(4))]);
     let tags = stores.links.tags(HOME).await.unwrap();

@@ -79,7 +79,7 @@ impl Pair {
         ];
         let mut pair = Self { both: [stores, MemoryStore::new()], links, n_sent: 0 };
         for stores in &pair.both {
-            stores.links.claim(pair.links.clone()).await.unwrap();
+            stores.links.claim(pair.links.clone(), None).await.unwrap();
         }
         for day in 0..=DAYS {
             pair.click_all(day, 0).await;
@@ -120,7 +120,7 @@ impl Pair {
     async fn change(&mut self, index: usize, change: impl FnOnce(Link) -> Link) {
         self.links[index] = change(next(&self.links[index]));
         for stores in &self.both {
-            stores.links.replace(self.links[index].clone()).await.unwrap();
+            stores.links.replace(self.links[index].clone(), None).await.unwrap();
         }
     }
 
@@ -149,7 +149,7 @@ pub(crate) async fn zones_and_filters_are_told_after_clicks_were_erased(stores: 
     pair.check("at first").await;
     for index in [2, 4] {
         for stores in &pair.both {
-            stores.clicks.erase(pair.links[index].id).await.unwrap();
+            stores.clicks.erase(pair.links[index].id, None).await.unwrap();
         }
         pair.check("after a reset").await;
     }
@@ -170,7 +170,7 @@ pub(crate) async fn zones_and_filters_are_told_as_links_change(stores: Stores) {
     pair.check("after a link was deleted").await;
     let fresh = Link { tags: vec!["red".into()], ..link("fresh") };
     for stores in &pair.both {
-        stores.links.claim(vec![fresh.clone()]).await.unwrap();
+        stores.links.claim(vec![fresh.clone()], None).await.unwrap();
     }
     pair.links.push(fresh);
     pair.check("after a link was made").await;

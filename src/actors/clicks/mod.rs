@@ -42,6 +42,7 @@ use self::journal::spool::Spool;
 use self::keeper::Keeper;
 use self::shared::{Shared, SharedParts};
 use self::stock::Stock;
+use crate::domain::audit::Act;
 use crate::domain::click::ClickTotals;
 use crate::domain::id::Id;
 use crate::domain::time::Clock;
@@ -253,16 +254,17 @@ impl ClickSink {
     }
 
     /// Forgets all clicks of a link that were recorded before the call, those in the journal
-    /// included. Kinds: those of the store; then some may be left, and it can be called again.
-    pub async fn erase(&self, link: Id) -> StorageResult<()> {
-        let Some(running) = &self.running else { return self.store.erase(link).await };
+    /// included. The audit log tells of it as `act`. Kinds: those of the store; then some may be
+    /// left, and it can be called again.
+    pub async fn erase(&self, link: Id, act: Option<Act>) -> StorageResult<()> {
+        let Some(running) = &self.running else { return self.store.erase(link, act).await };
         self.recovered().await;
         let _held = running.shared.gate.write().await;
         for counter in &running.counters {
             // Flushed as well, so that a crash right after this does not count them again.
             counter.send(Flush { forget: Some(link) }).await.map_err(stopped)??;
         }
-        self.store.erase(link).await
+        self.store.erase(link, act).await
     }
 
     /// After the last lane was dropped: counts and stores everything, closes the journal. What

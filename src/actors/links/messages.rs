@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::LoadError;
 use super::key::Key;
 use super::shared::WriteGuard;
+use crate::domain::audit::Act;
 use crate::domain::code::LinkKey;
 use crate::domain::hot::HotLink;
 use crate::domain::id::Id;
@@ -113,11 +114,13 @@ pub struct ShardReport {
 pub(super) enum Job {
     Replace {
         link: Box<Link>,
+        act: Option<Act>,
         asker: Asker<Replace>,
     },
     Relocate {
         link: Box<Link>,
         tombstone: Id,
+        act: Option<Act>,
         asker: Asker<Replace>,
     },
     /// Finds out what the store holds after a write with unknown outcome.

@@ -43,6 +43,7 @@ use self::shared::{Counts, Lane, Shared, lost};
 use self::table::Table;
 use crate::actors::clicks::ClickSink;
 use crate::domain::api_key::KeyDigest;
+use crate::domain::audit::Act;
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::destination::DestinationPolicy;
 use crate::domain::hot::{Allowance, HotLink};
@@ -198,26 +199,30 @@ impl LinkTable {
     }
 
     /// Stores new links and puts them into the table; one answer per link. Goes on when the caller
-    /// is dropped.
-    pub async fn create(&self, links: Vec<Link>) -> Result<Vec<Claim>, LoadError> {
+    /// is dropped. The audit log tells of all changes here as `act`.
+    pub async fn create(
+        &self,
+        links: Vec<Link>,
+        act: Option<Act>,
+    ) -> Result<Vec<Claim>, LoadError> {
         let Some(first) = links.first() else {
             return Ok(Vec::new());
         };
         let shard = self.shared.table.owner(&Key::from(&first.key()));
         let (reply, answer) = oneshot::channel();
         let asker = Asker { reply, guard: self.shared.begin_write()? };
-        let work = work::create(Arc::clone(&self.shared), links, asker);
+        let work = work::create(Arc::clone(&self.shared), links, act, asker);
         self.send(shard, Run(Box::pin(work)))?;
         answer.await.unwrap_or_else(|_| Err(lost()))
     }
 
     /// Replaces a link (`version` counted up by the caller), in order with other work on its code.
     /// When it answers `Done`, this node serves the new state.
-    pub async fn replace(&self, link: Link) -> Result<Replace, LoadError> {
+    pub async fn replace(&self, link: Link, act: Option<Act>) -> Result<Replace, LoadError> {
         let at = link.key();
         let (reply, answer) = oneshot::channel();
         let asker = Asker { reply, guard: self.shared.begin_write()? };
-        self.change(at, Job::Replace { link: Box::new(link), asker })?;
+        self.change(at, Job::Replace { link: Box::new(link), act, asker })?;
         answer.await.unwrap_or_else(|_| Err(lost()))
     }
 
@@ -227,10 +232,12 @@ impl LinkTable {
         from: LinkKey,
         link: Link,
         tombstone_id: Id,
+        act: Option<Act>,
     ) -> Result<Replace, LoadError> {
         let (reply, answer) = oneshot::channel();
         let asker = Asker { reply, guard: self.shared.begin_write()? };
-        self.change(from, Job::Relocate { link: Box::new(link), tombstone: tombstone_id, asker })?;
+        let (link, tombstone) = (Box::new(link), tombstone_id);
+        self.change(from, Job::Relocate { link, tombstone, act, asker })?;
         answer.await.unwrap_or_else(|_| Err(lost()))
     }
 
@@ -252,15 +259,16 @@ impl LinkTable {
         digest: [u8; 16],
         fingerprint: KeyDigest,
         batch: Vec<ImportedLink>,
+        act: Option<Act>,
     ) -> Result<BatchAnswer, LoadError> {
         let Some(first) = batch.first() else {
-            let answer = self.shared.store.import(digest, fingerprint, batch).await;
+            let answer = self.shared.store.import(digest, fingerprint, batch, act).await;
             return answer.map_err(LoadError::from);
         };
         let shard = self.shared.table.owner(&Key::from(&first.link.key()));
         let (reply, answer) = oneshot::channel();
         let asker = Asker { reply, guard: self.shared.begin_write()? };
-        let work = work::import(Arc::clone(&self.shared), (digest, fingerprint), batch, asker);
+        let work = work::import(Arc::clone(&self.shared), (digest, fingerprint, act), batch, asker);
         self.send(shard, Run(Box::pin(work)))?;
         answer.await.unwrap_or_else(|_| Err(lost()))
     }

@@ -175,9 +175,11 @@ impl LinkShard {
         let shared = Arc::clone(&self.shared);
         self.begin(key, link, async move {
             match job {
-                Job::Replace { link, asker } => work::replace(&shared, *link, asker).await,
-                Job::Relocate { link: moved, tombstone, asker } => {
-                    work::relocate(&shared, &link, (*moved, tombstone), asker).await
+                Job::Replace { link, act, asker } => {
+                    work::replace(&shared, *link, act, asker).await
+                }
+                Job::Relocate { link: moved, tombstone, act, asker } => {
+                    work::relocate(&shared, &link, (*moved, tombstone, act), asker).await
                 }
                 Job::Verify => work::verify(&shared, &link).await,
             }

@@ -16,6 +16,7 @@ use super::key::Key;
 use super::messages::{Adopt, Asker, Doubt, Effect, Fresh, Outcome, State};
 use super::shared::{LoadGuard, Shared};
 use crate::domain::api_key::KeyDigest;
+use crate::domain::audit::Act;
 use crate::domain::code::LinkKey;
 use crate::domain::hot::HotLink;
 use crate::domain::id::Id;
@@ -56,8 +57,13 @@ pub(super) async fn load(shared: &Shared, key: &LinkKey, place: Option<LoadGuard
 }
 
 /// Replaces a link in the store.
-pub(super) async fn replace(shared: &Shared, link: Link, asker: Asker<Replace>) -> Outcome {
-    let write = async { shared.store.replace(link.clone()).await };
+pub(super) async fn replace(
+    shared: &Shared,
+    link: Link,
+    act: Option<Act>,
+    asker: Asker<Replace>,
+) -> Outcome {
+    let write = async { shared.store.replace(link.clone(), act).await };
     let result = guarded("replace", StorageErrorKind::Timeout, write).await;
     let effect = match &result {
         Ok(Replace::Done) => effect_of(shared, link).await,
@@ -71,11 +77,11 @@ pub(super) async fn replace(shared: &Shared, link: Link, asker: Asker<Replace>) 
 pub(super) async fn relocate(
     shared: &Shared,
     from: &LinkKey,
-    (link, tombstone): (Link, Id),
+    (link, tombstone, act): (Link, Id, Option<Act>),
     asker: Asker<Replace>,
 ) -> Outcome {
     let (version, new_key) = (link.version, Key::from(&link.key()));
-    let write = async { shared.store.relocate(from, link.clone(), tombstone).await };
+    let write = async { shared.store.relocate(from, link.clone(), tombstone, act).await };
     let result = guarded("relocate", StorageErrorKind::Timeout, write).await;
     let effect = match &result {
         Ok(Replace::Done) => {
@@ -114,9 +120,14 @@ pub(super) async fn verify(shared: &Shared, key: &LinkKey) -> Outcome {
 }
 
 /// Claims codes and hands what was won to the owners, then answers.
-pub(super) async fn create(shared: Arc<Shared>, links: Vec<Link>, asker: Asker<Vec<Claim>>) {
+pub(super) async fn create(
+    shared: Arc<Shared>,
+    links: Vec<Link>,
+    act: Option<Act>,
+    asker: Asker<Vec<Claim>>,
+) {
     let drafts: Vec<Draft> = links.iter().map(|link| Draft::of(&shared, link, 0)).collect();
-    let write = async { shared.store.claim(links).await };
+    let write = async { shared.store.claim(links, act).await };
     let result = guarded("claim", StorageErrorKind::Timeout, write).await;
     match &result {
         Ok(claims) => {
@@ -134,7 +145,7 @@ pub(super) async fn create(shared: Arc<Shared>, links: Vec<Link>, asker: Asker<V
 /// Imports a batch and hands what is new to the owners, then answers.
 pub(super) async fn import(
     shared: Arc<Shared>,
-    (digest, fingerprint): ([u8; 16], KeyDigest),
+    (digest, fingerprint, act): ([u8; 16], KeyDigest, Option<Act>),
     batch: Vec<ImportedLink>,
     asker: Asker<BatchAnswer>,
 ) {
@@ -145,7 +156,7 @@ pub(super) async fn import(
     let drafts: Vec<Draft> =
         batch.iter().map(|row| Draft::of(&shared, &row.link, row.clicks)).collect();
     let has_series = batch.iter().any(|row| row.series.is_some());
-    let write = async { shared.store.import(digest, fingerprint, batch).await };
+    let write = async { shared.store.import(digest, fingerprint, batch, act).await };
     let result = guarded("import", StorageErrorKind::Timeout, write).await;
     match &result {
         Ok(BatchAnswer::New(rows)) => {

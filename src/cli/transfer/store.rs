@@ -10,6 +10,7 @@ use anyhow::Context;
 use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
 use tokio::runtime::Runtime;
 
+use crate::domain::audit::Act;
 use crate::domain::id::Id;
 use crate::service::import::{
     BatchDigest, ImportContext, ImportRow, Names, PreparedBatch, Settled, digest_in,
@@ -71,8 +72,9 @@ impl ImportTarget for StoreEnd<'_> {
         let digest = digest_in(self.context.workspace, &digest);
         let (links, entries) = (Arc::clone(&self.links), batch.take_links());
         let fingerprint = batch.fingerprint();
+        let act = Some(Act::on_command_line(self.context.workspace, self.context.now));
         let import: BoxFuture<'static, _> =
-            Box::pin(async move { links.import(digest, fingerprint, entries).await });
+            Box::pin(async move { links.import(digest, fingerprint, entries, act).await });
         let mut answer = maybe_done(import);
         // The store queues the batch when it is polled first, and goes on by itself.
         self.runtime.block_on(poll_fn(|task| {

@@ -22,6 +22,7 @@ pub fn encode(draft: &AuditDraft) -> Vec<u8> {
         Shown::Key(id) => put_tagged(&mut bytes, 1, &id.0.to_le_bytes()),
         Shown::Session(id) => put_tagged(&mut bytes, 2, &id.0.to_le_bytes()),
         Shown::CommandLine => bytes.push(3),
+        Shown::Provider => bytes.push(4),
     }
     match &act.from {
         None => bytes.push(0),
@@ -56,6 +57,7 @@ pub fn decode(bytes: &[u8]) -> Option<AuditDraft> {
             1 => Shown::Key(rest.id()?),
             2 => Shown::Session(rest.id()?),
             3 => Shown::CommandLine,
+            4 => Shown::Provider,
             _ => return None,
         },
         from: rest.option(|rest| ClientNetwork::from_bytes(rest.take(NETWORK_BYTES)?))?,

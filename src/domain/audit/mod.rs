@@ -102,6 +102,8 @@ pub enum Shown {
     Nothing,
     Key(Id),
     Session(Id),
+    /// A token of a provider of identities.
+    Provider,
     /// Nobody but who can reach the store's files.
     CommandLine,
 }

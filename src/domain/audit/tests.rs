@@ -18,6 +18,7 @@ fn shown() -> impl Strategy<Value = Shown> {
         ids().prop_map(Shown::Key),
         ids().prop_map(Shown::Session),
         Just(Shown::CommandLine),
+        Just(Shown::Provider),
     ]
 }
 

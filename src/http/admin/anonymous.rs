@@ -108,7 +108,7 @@ pub(in crate::http) async fn claim(
     caller.require(Scope::LinksWrite)?;
     let holder = holder(&request, &state, false)?;
     to_the_end(async move {
-        let claimed = state.anonymous.claim(&state.links, &holder, caller.grant()).await?;
+        let claimed = state.anonymous.claim(&state.links, &holder, caller.by()).await?;
         answer::json(200, &ClaimedView { claimed }).map(send)
     })
     .await

@@ -135,7 +135,7 @@ pub(in crate::http) async fn log_out_everywhere(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     to_the_end(async move {
-        state.accounts.log_out_everywhere(caller.grant()).await?;
+        state.accounts.log_out_everywhere(caller.by()).await?;
         Ok(forget(no_content()))
     })
     .await

@@ -40,12 +40,7 @@ pub(in crate::http) async fn create(
     let body = read_body(&request, payload, "application/json", BULK_BODY_BYTES_MAX).await?;
     let idempotency = Idempotency::of(&request, caller.workspace(), &body)?;
     let drafts = drafts(&body);
-    let author = Author {
-        workspace: caller.workspace(),
-        actor: caller.actor(),
-        via: CreatedVia::Bulk,
-        ends: None,
-    };
+    let author = Author::of(caller.by(), CreatedVia::Bulk);
 
     let budget = Budget::of(&caller, &request, &state);
 

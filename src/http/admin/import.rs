@@ -55,12 +55,7 @@ pub(in crate::http) async fn import(
     // What is not done needs no name.
     let digest = if dry_run { None } else { Some(batch_digest(&request)?) };
     let body = read_body(&request, payload, NDJSON, BULK_BODY_BYTES_MAX).await?;
-    let author = Author {
-        workspace: caller.workspace(),
-        actor: caller.actor(),
-        via: CreatedVia::Import,
-        ends: None,
-    };
+    let author = Author::of(caller.by(), CreatedVia::Import);
     let lines = read_lines(&body)?;
     let numbers: Vec<u64> = lines.iter().map(|(number, _)| *number).collect();
     let n_rows = lines.iter().filter(|(_, row)| row.is_ok()).count();

@@ -38,7 +38,7 @@ pub(in crate::http) async fn create(
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
     let draft = invitation_draft(json::parse(&body)?).map_err(ApiError::fields)?;
     to_the_end(async move {
-        let invited = state.accounts.invite(caller.grant(), draft).await?;
+        let invited = state.accounts.invite(caller.by(), draft).await?;
         answer::json(201, &NewInvitationView::from(&invited)).map(send)
     })
     .await
@@ -57,7 +57,7 @@ pub(in crate::http) async fn list(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Scope::OrgManage)?;
-    let invitations = state.accounts.invitations(caller.grant()).await?;
+    let invitations = state.accounts.invitations(caller.by()).await?;
     whole(invitations.iter().map(InvitationView::from).collect())
 }
 
@@ -76,7 +76,7 @@ pub(in crate::http) async fn withdraw(
     caller.require(Scope::OrgManage)?;
     let id = path_id(&request)?;
     to_the_end(async move {
-        state.accounts.withdraw_invitation(caller.grant(), id).await?;
+        state.accounts.withdraw_invitation(caller.by(), id).await?;
         Ok(no_content())
     })
     .await
@@ -102,7 +102,7 @@ pub(in crate::http) async fn accept(
     let token = read(json::parse(&body)?, |reader| required(reader, "token"));
     let token = token.map_err(ApiError::fields)?;
     to_the_end(async move {
-        let member = state.accounts.accept_invitation(caller.grant(), &token).await?;
+        let member = state.accounts.accept_invitation(caller.by(), &token).await?;
         answer::json(200, &MembershipView::from(&member)).map(send)
     })
     .await

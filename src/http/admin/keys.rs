@@ -6,10 +6,11 @@ use super::AdminState;
 use super::answer::{self, no_content, send, to_the_end};
 use super::lists::{open_cursor, page};
 use crate::domain::api_key::Scope;
+use crate::domain::audit::Target;
 use crate::domain::id::Id;
 use crate::domain::limits::BODY_BYTES_MAX;
 use crate::http::cursor::CursorScope;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Denial};
 use crate::http::extract::{Caller, read_body};
 use crate::http::json;
 use crate::http::openapi::{AbsenceProblems, BodyProblems, CommonProblems, shapes};
@@ -35,7 +36,7 @@ pub(in crate::http) async fn create(
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
     let draft = key_draft(json::parse(&body)?).map_err(ApiError::fields)?;
     to_the_end(async move {
-        let (key, text) = state.keys.create(caller.grant(), draft).await?;
+        let (key, text) = state.keys.create(caller.by(), draft).await?;
         answer::json(201, &NewKeyView::new(&key, &text)).map(send)
     })
     .await
@@ -86,11 +87,15 @@ pub(in crate::http) async fn revoke(
     let id = request.match_info().get("id").unwrap_or_default();
     let id: Id = id.parse().map_err(|_| ApiError::not_found())?;
     to_the_end(async move {
-        if state.keys.revoke(caller.grant(), id).await? {
-            Ok(no_content())
-        } else {
-            Err(ApiError::not_found())
+        if state.keys.revoke(caller.by(), id).await? {
+            return Ok(no_content());
         }
+        let refused = ApiError::not_found();
+        if !state.keys.is_known(id) {
+            return Err(refused);
+        }
+        let target = Some(Target::key(id));
+        Err(refused.because(Denial { target, detail: "somebody else's" }))
     })
     .await
 }

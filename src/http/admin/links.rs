@@ -53,12 +53,7 @@ pub(in crate::http) async fn create(
     parameters.check()?;
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
     let idempotency = Idempotency::of(&request, caller.workspace(), &body)?;
-    let author = Author {
-        workspace: caller.workspace(),
-        actor: caller.actor(),
-        via: caller.via(),
-        ends: None,
-    };
+    let author = Author::of(caller.by(), caller.via());
 
     let budget = Budget::of(&caller, &request, &state);
 
@@ -136,7 +131,7 @@ pub(in crate::http) async fn change(
     let draft = link_draft(json::parse(&body)?, "");
 
     to_the_end(async move {
-        let link = state.links.change(caller.grant(), &key, &precondition, &draft).await?;
+        let link = state.links.change(caller.by(), &key, &precondition, &draft).await?;
         show(&state, 200, &link, true).await.map(send)
     })
     .await
@@ -166,7 +161,7 @@ pub(in crate::http) async fn remove(
     let precondition = if_match(&request);
 
     to_the_end(async move {
-        state.links.delete(caller.grant(), &key, &precondition, erase_clicks).await?;
+        state.links.delete(caller.by(), &key, &precondition, erase_clicks).await?;
         Ok(no_content())
     })
     .await
@@ -189,7 +184,7 @@ pub(in crate::http) async fn reset_clicks(
     caller.require(Scope::LinksWrite)?;
     let key = link_key(&request, &state, Parameters::of(&request)?)?;
     to_the_end(async move {
-        state.links.reset_clicks(caller.grant(), &key).await?;
+        state.links.reset_clicks(caller.by(), &key).await?;
         Ok(no_content())
     })
     .await

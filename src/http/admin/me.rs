@@ -22,7 +22,7 @@ pub(in crate::http) async fn show(
     caller: Caller,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
-    let profile = state.accounts.profile(caller.grant()).await?;
+    let profile = state.accounts.profile(caller.by()).await?;
     answer::json(200, &ProfileView::from(&profile)).map(send)
 }
 
@@ -45,7 +45,7 @@ pub(in crate::http) async fn change(
     let draft = profile_draft(json::parse(&body)?).map_err(ApiError::fields)?;
     let (client, charges) = (ClientAddress::of(&request), Charges::of(&request));
     to_the_end(async move {
-        let changed = state.accounts.change_profile(caller.grant(), draft, client).await;
+        let changed = state.accounts.change_profile(caller.by(), draft, client).await;
         let profile = explain(&charges, changed)?;
         answer::json(200, &ProfileView::from(&profile)).map(send)
     })
@@ -72,7 +72,7 @@ pub(in crate::http) async fn erase(
     let password = password.map_err(ApiError::fields)?;
     let (client, charges) = (ClientAddress::of(&request), Charges::of(&request));
     to_the_end(async move {
-        explain(&charges, state.accounts.erase(caller.grant(), password, client).await)?;
+        explain(&charges, state.accounts.erase(caller.by(), password, client).await)?;
         Ok(forget(no_content()))
     })
     .await

@@ -27,7 +27,7 @@ pub(in crate::http) async fn workspaces(
     caller: Caller,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
-    let profile = state.accounts.profile(caller.grant()).await?;
+    let profile = state.accounts.profile(caller.by()).await?;
     let memberships = profile.memberships.iter();
     whole(memberships.map(|(own, member)| WorkspaceView::new(own, member)).collect())
 }
@@ -50,7 +50,7 @@ pub(in crate::http) async fn create_workspace(
     caller.require(Scope::OrgManage)?;
     let name = name(&request, payload).await?;
     to_the_end(async move {
-        let workspace = state.accounts.add_workspace(caller.grant(), &name).await?;
+        let workspace = state.accounts.add_workspace(caller.by(), &name).await?;
         let (role, joined_at) = (Role::Owner, workspace.created_at);
         let member = Member { workspace: workspace.id, user: caller.actor(), role, joined_at };
         answer::json(201, &WorkspaceView::new(&workspace, &member)).map(send)
@@ -73,7 +73,7 @@ pub(in crate::http) async fn rename_workspace(
     caller.require(Scope::OrgManage)?;
     let name = name(&request, payload).await?;
     to_the_end(async move {
-        state.accounts.rename_workspace(caller.grant(), &name).await?;
+        state.accounts.rename_workspace(caller.by(), &name).await?;
         Ok(no_content())
     })
     .await
@@ -92,7 +92,7 @@ pub(in crate::http) async fn list(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Scope::OrgManage)?;
-    let members = state.accounts.members(caller.grant()).await?;
+    let members = state.accounts.members(caller.by()).await?;
     whole(members.iter().map(|(member, user)| MemberView::new(member, user)).collect())
 }
 
@@ -117,7 +117,7 @@ pub(in crate::http) async fn change(
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
     let role = role_body(json::parse(&body)?).map_err(ApiError::fields)?;
     to_the_end(async move {
-        let (member, user) = state.accounts.set_role(caller.grant(), id, role).await?;
+        let (member, user) = state.accounts.set_role(caller.by(), id, role).await?;
         answer::json(200, &MemberView::new(&member, &user)).map(send)
     })
     .await
@@ -143,7 +143,7 @@ pub(in crate::http) async fn remove(
         caller.require(Scope::OrgManage)?;
     }
     to_the_end(async move {
-        state.accounts.remove_member(caller.grant(), id).await?;
+        state.accounts.remove_member(caller.by(), id).await?;
         Ok(no_content())
     })
     .await

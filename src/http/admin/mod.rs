@@ -2,6 +2,7 @@
 
 pub(super) mod anonymous;
 mod answer;
+pub(super) mod audit;
 pub(super) mod auth;
 mod budget;
 pub(super) mod bulk;
@@ -35,16 +36,19 @@ use tracing::{Instrument as _, info, info_span};
 use super::cors::{self, explained};
 use super::csrf::guarded;
 use super::cursor::CursorSealer;
-use super::error::ApiError;
+use super::error::{ApiError, Denial};
 use super::headers::trace_id;
 use super::limits::RequestId;
 use super::origins::Origins;
 use super::rates::Charges;
 use super::wire::Site;
 use crate::actors::clicks::ClickSink;
+use crate::domain::audit::AuditAction;
 use crate::domain::time::Clock;
+use crate::service::access::Actor;
 use crate::service::accounts::{Access, Accounts};
 use crate::service::anonymous::Anonymous;
+use crate::service::denials::Denials;
 use crate::service::keys::KeyRing;
 use crate::service::limits::Limiter;
 use crate::service::links::LinkService;
@@ -60,6 +64,7 @@ pub struct AdminState {
     pub anonymous: Anonymous,
     pub limits: Arc<Limiter>,
     pub oidc: Oidc,
+    pub denials: Arc<Denials>,
     pub stores: Stores,
     pub clicks: ClickSink,
     pub cursors: CursorSealer,
@@ -141,6 +146,7 @@ routes! {
     "/auth/oidc/{provider}/login" => GET oidc::login;
     "/auth/oidc/{provider}/callback" => GET oidc::callback;
     "/auth/oidc/{provider}/logout" => POST oidc::logout;
+    "/audit-log" => GET audit::list;
     "/openapi.json" => GET meta::openapi;
 }
 
@@ -183,6 +189,7 @@ async fn traced(
         if let Some(charges) = charges {
             charges.write(response.headers_mut());
         }
+        record_denial(&response);
         if response.status().is_server_error() {
             let route = response.request().match_pattern().unwrap_or_default();
             let method = response.request().method().as_str();
@@ -192,6 +199,18 @@ async fn traced(
     }
     .instrument(span)
     .await
+}
+
+/// Has the audit log tell of an answer that refused somebody for want of rights.
+fn record_denial(response: &ServiceResponse<impl MessageBody>) {
+    let error = response.response().error().and_then(|error| error.as_error::<ApiError>());
+    let Some(denial) = error.and_then(ApiError::denial) else { return };
+    let request = response.request();
+    let (extensions, state) = (request.extensions(), request.app_data::<web::Data<AdminState>>());
+    let (Some(actor), Some(state)) = (extensions.get::<Actor>(), state) else { return };
+    let Denial { target, detail } = denial;
+    let entry = actor.act(state.clock.now()).entry(AuditAction::AccessDenied, target);
+    state.denials.record(entry.saying(detail));
 }
 
 async fn nothing_here() -> Result<HttpResponse, ApiError> {

@@ -36,7 +36,7 @@ pub(in crate::http) async fn change(
     let (client, charges) = (ClientAddress::of(&request), Charges::of(&request));
     to_the_end(async move {
         let accounts = &state.accounts;
-        let changed = accounts.change_password(caller.grant(), current, new, client).await;
+        let changed = accounts.change_password(caller.by(), current, new, client).await;
         explain(&charges, changed)?;
         Ok(no_content())
     })
@@ -139,7 +139,7 @@ pub(in crate::http) async fn send_verification(
 ) -> Result<HttpResponse, ApiError> {
     let charges = Charges::of(&request);
     to_the_end(async move {
-        explain(&charges, state.accounts.ask_for_verification(caller.grant()).await)?;
+        explain(&charges, state.accounts.ask_for_verification(caller.by()).await)?;
         Ok(accepted())
     })
     .await

@@ -3,6 +3,7 @@
 
 #![expect(dead_code, reason = "the description is made from the types, not from values of them")]
 
+mod audit;
 pub(crate) mod people;
 mod stats;
 
@@ -11,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::http::wire::ProblemView;
 
+pub(crate) use audit::{ActionWord, AuditParameters, ShownWord, TargetWord};
 pub(crate) use people::*;
 pub(crate) use stats::{
     BotsWord, ClickListParameters, ClickRangeParameters, FormatWord, IntervalWord,

@@ -25,6 +25,7 @@ use crate::http::admin::{self, AdminState};
 use crate::http::{CursorSealer, Origins, Site};
 use crate::service::bootstrap::bootstrap;
 use crate::service::codes::{CodeMaker, CodesConfig};
+use crate::service::denials::Denials;
 use crate::service::ids::IdSource;
 use crate::service::keys::KeyRing;
 use crate::service::limits::{Limiter, LimiterParts, LimitsConfig, SinceStart};
@@ -208,6 +209,7 @@ impl Setup {
         let state = web::Data::new(AdminState {
             links,
             keys,
+            denials: Arc::new(Denials::new(Arc::clone(&stores.audit), Counter::default())),
             access,
             accounts,
             anonymous,
@@ -246,7 +248,7 @@ impl Setup {
         let links = &self.state.stores.links;
         let first = links.scan(Id(0), 1).await.unwrap().remove(0);
         let deleted = Link { status: LinkStatus::Deleted, version: 2, ..first };
-        links.replace(deleted).await.unwrap();
+        links.replace(deleted, None).await.unwrap();
     }
 
     async fn n_links(&self) -> u64 {
@@ -362,7 +364,7 @@ async fn a_bulk_that_failed_in_part_for_the_moment_is_finished_by_the_next_try()
     let key = LinkKey::new(DomainId::DEFAULT, code);
     let taken =
         Link::plain(Id(1), Id(1), key, Destination::from_stored("https://a.example/").unwrap());
-    setup.state.stores.links.claim(vec![taken]).await.unwrap();
+    setup.state.stores.links.claim(vec![taken], None).await.unwrap();
     let body = json!({"links": [
         {"destination": "https://shop.example/1"}, {"destination": "https://shop.example/2"},
     ]});

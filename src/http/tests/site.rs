@@ -56,7 +56,7 @@ impl Site {
     pub(super) async fn configured(links: Vec<Link>, config: HttpConfig) -> Self {
         let site = Self::start(Vec::new(), config, LinksConfig::default()).await;
         if !links.is_empty() {
-            site.links.create(links).await.unwrap();
+            site.links.create(links, None).await.unwrap();
         }
         site
     }
@@ -80,7 +80,7 @@ impl Site {
             keys: Vec::new(),
         })
         .unwrap();
-        stores.links.claim(stored).await.unwrap();
+        stores.links.claim(stored, None).await.unwrap();
         let table = LinkTable::start(LinkTableParts {
             config: table,
             store: stores.links,

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::actors::links::{LinkTable, LoadError};
+use crate::domain::audit::Act;
 use crate::domain::destination::Destination;
 use crate::domain::id::Id;
 use crate::domain::limits::PAGE_ROWS_MAX;
@@ -96,6 +97,7 @@ impl Undertaker {
             if page.is_empty() {
                 return Ok(n_gone);
             }
+            let act = Act::by_itself(workspace, now);
             let erased = page.into_iter().map(|link| Link {
                 destination: nowhere.clone(),
                 title: String::new(),
@@ -108,7 +110,7 @@ impl Undertaker {
                 version: link.version + 1,
                 ..link
             });
-            let outcomes = join_all(erased.map(|link| self.table.replace(link))).await;
+            let outcomes = join_all(erased.map(|link| self.table.replace(link, Some(act)))).await;
             let mut n_done = 0;
             for outcome in outcomes {
                 n_done += usize::from(outcome? == Replace::Done);

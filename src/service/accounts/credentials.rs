@@ -9,7 +9,7 @@ use crate::domain::account::User;
 use crate::domain::email::Email;
 use crate::domain::id::Id;
 use crate::domain::password::Password;
-use crate::service::access::{Credential, Grant};
+use crate::service::access::{Actor, Credential};
 use crate::service::limits::Allowance;
 use crate::service::mail::texts;
 use crate::storage::people::PasswordChange;
@@ -59,7 +59,7 @@ impl Accounts {
     /// Changes the caller's password. Other sessions end, this one goes on.
     pub async fn change_password(
         &self,
-        by: &Grant,
+        by: &Actor,
         current: Password,
         new: Password,
         client: IpAddr,
@@ -67,7 +67,7 @@ impl Accounts {
         let user = self.confirm(by, current, client).await?;
         let own = vec![user.email.as_str().to_owned(), user.name.clone()];
         let hash = self.parts.passwords.hash_new(new, own).await?;
-        let keep = match by.credential {
+        let keep = match by.grant.credential {
             Credential::Session(session) => Some(session),
             Credential::Key(_) | Credential::Outside(_) => None,
         };
@@ -84,7 +84,7 @@ impl Accounts {
     /// The caller, once the password was given again.
     pub(super) async fn confirm(
         &self,
-        by: &Grant,
+        by: &Actor,
         password: Password,
         client: IpAddr,
     ) -> Result<User, AccountError> {
@@ -96,8 +96,8 @@ impl Accounts {
     }
 
     /// The account that the caller is.
-    pub(super) async fn caller(&self, by: &Grant) -> Result<User, AccountError> {
-        let id = by.user.ok_or(AccountError::Nobody)?;
+    pub(super) async fn caller(&self, by: &Actor) -> Result<User, AccountError> {
+        let id = by.grant.user.ok_or(AccountError::Nobody)?;
         self.parts.stores.users.user(id).await?.ok_or(AccountError::NotFound)
     }
 

@@ -7,7 +7,7 @@ use super::{AccountError, Accounts};
 use crate::domain::account::{Member, Role};
 use crate::domain::id::Id;
 use crate::domain::ticket::{Ticket, TicketKind};
-use crate::service::access::Grant;
+use crate::service::access::Actor;
 use crate::service::mail::texts;
 use crate::storage::people::Invitation;
 
@@ -32,10 +32,10 @@ impl Accounts {
     /// Invites somebody into the caller's workspace, as no more than the caller is.
     pub async fn invite(
         &self,
-        by: &Grant,
+        by: &Actor,
         draft: InvitationDraft,
     ) -> Result<Invited, AccountError> {
-        if draft.role > by.role {
+        if draft.role > by.grant.role {
             return Err(AccountError::Forbidden("only an owner invites owners"));
         }
         let email = draft.email.as_deref().map(parse_email).transpose()?;
@@ -47,11 +47,11 @@ impl Accounts {
         let now = self.now();
         let invitation = Invitation {
             id: self.parts.ids.next().await?,
-            workspace: by.workspace,
+            workspace: by.grant.workspace,
             digest,
             email,
             role: draft.role,
-            invited_by: by.actor(),
+            invited_by: by.grant.actor(),
             created_at: now,
             expires_at: now.plus_millis(INVITATION_TTL.as_millis() as i64),
         };
@@ -73,18 +73,18 @@ impl Accounts {
     }
 
     /// Invitations of the caller's workspace that wait.
-    pub async fn invitations(&self, by: &Grant) -> Result<Vec<Invitation>, AccountError> {
-        Ok(self.parts.stores.teams.invitations(by.workspace, self.now()).await?)
+    pub async fn invitations(&self, by: &Actor) -> Result<Vec<Invitation>, AccountError> {
+        Ok(self.parts.stores.teams.invitations(by.grant.workspace, self.now()).await?)
     }
 
     /// Takes an invitation back.
-    pub async fn withdraw_invitation(&self, by: &Grant, id: Id) -> Result<(), AccountError> {
-        let removed = self.parts.stores.teams.remove_invitation(by.workspace, id).await?;
+    pub async fn withdraw_invitation(&self, by: &Actor, id: Id) -> Result<(), AccountError> {
+        let removed = self.parts.stores.teams.remove_invitation(by.grant.workspace, id).await?;
         if removed { Ok(()) } else { Err(AccountError::NotFound) }
     }
 
     /// Lets the caller join the workspace of an invitation.
-    pub async fn accept_invitation(&self, by: &Grant, text: &str) -> Result<Member, AccountError> {
+    pub async fn accept_invitation(&self, by: &Actor, text: &str) -> Result<Member, AccountError> {
         let user = self.caller(by).await?;
         let digest = self.digest_of(TicketKind::Invitation, text)?;
         let teams = &self.parts.stores.teams;
@@ -95,12 +95,12 @@ impl Accounts {
     }
 
     /// What a mail calls the inviter and the workspace.
-    async fn inviter(&self, by: &Grant) -> Result<(String, String), AccountError> {
-        let Some(user) = by.user else { return Ok(Default::default()) };
+    async fn inviter(&self, by: &Actor) -> Result<(String, String), AccountError> {
+        let Some(user) = by.grant.user else { return Ok(Default::default()) };
         let name = self.parts.stores.users.user(user).await?.map(|user| user.name);
         let memberships = self.parts.stores.teams.memberships(user).await?;
         let mut workspaces = memberships.into_iter().map(|(workspace, _)| workspace);
-        let workspace = workspaces.find(|workspace| workspace.id == by.workspace);
+        let workspace = workspaces.find(|workspace| workspace.id == by.grant.workspace);
         let workspace = workspace.map(|workspace| workspace.name);
         Ok((name.unwrap_or_default(), workspace.unwrap_or_default()))
     }

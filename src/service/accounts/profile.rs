@@ -6,7 +6,7 @@ use super::registration::{check_name, parse_email};
 use super::{AccountError, Accounts};
 use crate::domain::account::{Member, User};
 use crate::domain::password::Password;
-use crate::service::access::Grant;
+use crate::service::access::Actor;
 use crate::service::draft::{Field, FieldCode, FieldError};
 use crate::storage::Workspace;
 use crate::storage::people::{Erasure, UserChange, UserChanged};
@@ -28,7 +28,7 @@ pub struct ProfileDraft {
 
 impl Accounts {
     /// The caller's profile.
-    pub async fn profile(&self, by: &Grant) -> Result<Profile, AccountError> {
+    pub async fn profile(&self, by: &Actor) -> Result<Profile, AccountError> {
         let user = self.caller(by).await?;
         let memberships = self.parts.stores.teams.memberships(user.id).await?;
         Ok(Profile { user, memberships })
@@ -37,7 +37,7 @@ impl Accounts {
     /// Changes the caller's profile. Another address has to be proven anew.
     pub async fn change_profile(
         &self,
-        by: &Grant,
+        by: &Actor,
         draft: ProfileDraft,
         client: IpAddr,
     ) -> Result<Profile, AccountError> {
@@ -77,7 +77,7 @@ impl Accounts {
     /// nobody else belongs to stop; what they counted stays.
     pub async fn erase(
         &self,
-        by: &Grant,
+        by: &Actor,
         password: Password,
         client: IpAddr,
     ) -> Result<(), AccountError> {

@@ -9,7 +9,7 @@ use crate::domain::account::User;
 use crate::domain::email::Email;
 use crate::domain::password::Password;
 use crate::domain::ticket::{Ticket, TicketKind};
-use crate::service::access::Grant;
+use crate::service::access::Actor;
 use crate::service::mail::Enqueued;
 use crate::service::mail::{Mail, texts};
 use crate::storage::people::{PasswordChange, StoredTicket};
@@ -19,7 +19,7 @@ const RESET_TTL: Duration = Duration::from_secs(3_600);
 
 impl Accounts {
     /// Sends the caller a mail that proves the address, once more.
-    pub async fn ask_for_verification(&self, by: &Grant) -> Result<(), AccountError> {
+    pub async fn ask_for_verification(&self, by: &Actor) -> Result<(), AccountError> {
         let user = self.caller(by).await?;
         if user.email_verified_at.is_some() {
             return Ok(());

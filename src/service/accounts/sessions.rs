@@ -9,8 +9,8 @@ use crate::domain::account::{Member, Session, User};
 use crate::domain::id::Id;
 use crate::domain::refresh_token::RefreshToken;
 use crate::domain::time::Timestamp;
+use crate::service::access::Actor;
 use crate::service::access::Credential;
-use crate::service::access::Grant;
 use crate::service::tokens::AccessClaims;
 
 /// Sessions of one user; the one that was used least lately ends when there are more.
@@ -126,10 +126,10 @@ impl Accounts {
     }
 
     /// Ends all sessions of the caller.
-    pub async fn log_out_everywhere(&self, by: &Grant) -> Result<(), AccountError> {
-        let (user, now) = (by.user.ok_or(AccountError::Nobody)?, self.now());
+    pub async fn log_out_everywhere(&self, by: &Actor) -> Result<(), AccountError> {
+        let (user, now) = (by.grant.user.ok_or(AccountError::Nobody)?, self.now());
         let mut ended = self.parts.stores.sessions.end_sessions(user, now).await?;
-        if let Credential::Session(session) = by.credential {
+        if let Credential::Session(session) = by.grant.credential {
             ended.push(session);
         }
         self.parts.access.end(now, ended);

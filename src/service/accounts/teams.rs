@@ -6,7 +6,7 @@ use super::registration::check_name;
 use super::{AccountError, Accounts};
 use crate::domain::account::{Member, Role, User};
 use crate::domain::id::Id;
-use crate::service::access::Grant;
+use crate::service::access::Actor;
 use crate::storage::Workspace;
 use crate::storage::people::RoleSet;
 
@@ -15,7 +15,7 @@ const WORKSPACES_PER_USER_MAX: usize = 50;
 
 impl Accounts {
     /// Makes a workspace that the caller owns.
-    pub async fn add_workspace(&self, by: &Grant, name: &str) -> Result<Workspace, AccountError> {
+    pub async fn add_workspace(&self, by: &Actor, name: &str) -> Result<Workspace, AccountError> {
         check_name("/name", name, 1).map_err(|fault| AccountError::Invalid(vec![fault]))?;
         let owner = self.caller(by).await?.id;
         let workspace = Workspace {
@@ -33,27 +33,27 @@ impl Accounts {
     }
 
     /// Gives the caller's workspace another name.
-    pub async fn rename_workspace(&self, by: &Grant, name: &str) -> Result<(), AccountError> {
+    pub async fn rename_workspace(&self, by: &Actor, name: &str) -> Result<(), AccountError> {
         check_name("/name", name, 1).map_err(|fault| AccountError::Invalid(vec![fault]))?;
-        let renamed = self.parts.stores.teams.rename_workspace(by.workspace, name).await?;
+        let renamed = self.parts.stores.teams.rename_workspace(by.grant.workspace, name).await?;
         if renamed { Ok(()) } else { Err(AccountError::NotFound) }
     }
 
     /// Who belongs to the caller's workspace.
-    pub async fn members(&self, by: &Grant) -> Result<Vec<(Member, User)>, AccountError> {
-        Ok(self.parts.stores.teams.members(by.workspace).await?)
+    pub async fn members(&self, by: &Actor) -> Result<Vec<(Member, User)>, AccountError> {
+        Ok(self.parts.stores.teams.members(by.grant.workspace).await?)
     }
 
     /// Makes a member of the caller's workspace something else. Only owners make owners, or change
     /// them.
     pub async fn set_role(
         &self,
-        by: &Grant,
+        by: &Actor,
         user: Id,
         role: Role,
     ) -> Result<(Member, User), AccountError> {
         let (before, _) = self.member(by, user).await?;
-        if before.role.max(role) > by.role {
+        if before.role.max(role) > by.grant.role {
             return Err(AccountError::Forbidden("only an owner makes owners or changes them"));
         }
         self.change_membership(by, user, Some(role)).await?;
@@ -61,15 +61,15 @@ impl Accounts {
     }
 
     /// Ends a membership in the caller's workspace: somebody else's, or the caller's own.
-    pub async fn remove_member(&self, by: &Grant, user: Id) -> Result<(), AccountError> {
+    pub async fn remove_member(&self, by: &Actor, user: Id) -> Result<(), AccountError> {
         let (before, who) = self.member(by, user).await?;
-        if by.user != Some(user) && by.role < Role::Admin {
+        if by.grant.user != Some(user) && by.grant.role < Role::Admin {
             return Err(AccountError::Forbidden("only admins remove others"));
         }
-        if before.role > by.role {
+        if before.role > by.grant.role {
             return Err(AccountError::Forbidden("only an owner removes owners"));
         }
-        if who.workspace == by.workspace {
+        if who.workspace == by.grant.workspace {
             return Err(AccountError::Forbidden(
                 "nobody leaves the workspace of their own account",
             ));
@@ -77,20 +77,20 @@ impl Accounts {
         self.change_membership(by, user, None).await
     }
 
-    async fn member(&self, by: &Grant, user: Id) -> Result<(Member, User), AccountError> {
-        let members = self.parts.stores.teams.members(by.workspace).await?;
+    async fn member(&self, by: &Actor, user: Id) -> Result<(Member, User), AccountError> {
+        let members = self.parts.stores.teams.members(by.grant.workspace).await?;
         let mut members = members.into_iter();
         members.find(|(member, _)| member.user == user).ok_or(AccountError::NotFound)
     }
 
     async fn change_membership(
         &self,
-        by: &Grant,
+        by: &Actor,
         user: Id,
         role: Option<Role>,
     ) -> Result<(), AccountError> {
         let teams = &self.parts.stores.teams;
-        match teams.set_role(by.workspace, user, role, self.now()).await? {
+        match teams.set_role(by.grant.workspace, user, role, self.now()).await? {
             RoleSet::NotFound => Err(AccountError::NotFound),
             RoleSet::LastOwner => Err(AccountError::LastOwner),
             RoleSet::Done => {

@@ -1,6 +1,7 @@
 //! Creating links: drafts are judged, named and claimed, many with as few writes as possible.
 
 use super::{Author, LinkError, LinkService};
+use crate::domain::audit::Act;
 use crate::domain::code::{Code, DomainId, LinkKey};
 use crate::domain::destination::Destination;
 use crate::domain::id::Id;
@@ -134,6 +135,7 @@ impl LinkService {
         ids: &CreateIds,
     ) -> Result<Vec<Result<Made, LinkError>>, LinkError> {
         let now = self.parts.clock.now();
+        let act = author.act(now);
         let mut results: Vec<Option<Result<Made, LinkError>>> = Vec::with_capacity(drafts.len());
         let mut waiting = Vec::with_capacity(drafts.len());
         for (index, draft) in drafts.into_iter().enumerate() {
@@ -178,7 +180,7 @@ impl LinkService {
             if waiting.is_empty() {
                 break;
             }
-            match self.claim(&mut waiting, attempt, &mut results).await {
+            match self.claim(&mut waiting, attempt, act, &mut results).await {
                 Ok(()) => (),
                 Err(error) if attempt == 0 => return Err(error),
                 Err(error) => {
@@ -198,6 +200,7 @@ impl LinkService {
         &self,
         waiting: &mut Vec<Candidate>,
         attempt: u32,
+        act: Act,
         results: &mut [Option<Result<Made, LinkError>>],
     ) -> Result<(), LinkError> {
         for candidate in &mut *waiting {
@@ -210,7 +213,7 @@ impl LinkService {
             }
         }
         let links = waiting.iter().map(|candidate| candidate.link.clone()).collect();
-        let claims = self.parts.table.create(links).await?;
+        let claims = self.parts.table.create(links, Some(act)).await?;
         let round = std::mem::take(waiting);
         for (candidate, claim) in round.into_iter().zip(claims) {
             let result = match claim {

@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use super::{HandClock, NOON, Nodes, gone};
 use crate::domain::account::Role;
 use crate::domain::api_key::{ApiKey, KeyText, Scope, Scopes};
+use crate::domain::audit::Act;
 use crate::domain::id::Id;
 use crate::domain::limits::KEYS_PER_WORKSPACE_MAX;
 use crate::domain::time::Timestamp;
-use crate::service::access::{Credential, Grant};
+use crate::service::access::{Actor, Credential, Grant, Place};
 use crate::service::ids::IdSource;
 use crate::service::keys::{KeyDraft, KeyError, KeyRing};
 use crate::storage::memory::MemoryStore;
@@ -67,10 +68,10 @@ impl AccountStore for Accounts {
         self.inner.keys().await
     }
 
-    async fn add_key(&self, key: ApiKey) -> StorageResult<bool> {
+    async fn add_key(&self, key: ApiKey, act: Option<Act>) -> StorageResult<bool> {
         check(&self.writes_fail)?;
         self.reads_fail.fetch_or(self.dies_of_a_key.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.inner.add_key(key).await
+        self.inner.add_key(key, act).await
     }
 
     async fn revoke_key(
@@ -79,9 +80,10 @@ impl AccountStore for Accounts {
         of: Option<Id>,
         id: Id,
         at: Timestamp,
+        act: Option<Act>,
     ) -> StorageResult<bool> {
         check(&self.writes_fail)?;
-        self.inner.revoke_key(workspace, of, id, at).await
+        self.inner.revoke_key(workspace, of, id, at, act).await
     }
 
     async fn add_key_uses(&self, uses: Vec<(Id, u64, Timestamp)>) -> StorageResult<()> {
@@ -121,15 +123,25 @@ impl Setup {
     }
 }
 
-fn owner() -> Grant {
-    Grant {
+fn owner() -> Actor {
+    let grant = Grant {
         credential: Credential::Key(Id(2)),
         user: None,
         workspace: HOME,
         operator: false,
         role: Role::Owner,
         scopes: Scopes::EVERYTHING,
-    }
+    };
+    granted(grant)
+}
+
+fn granted(grant: Grant) -> Actor {
+    Actor { grant, place: Place::Unknown }
+}
+
+/// The owner of another workspace.
+fn neighbour() -> Actor {
+    granted(Grant { workspace: Id(77), ..owner().grant })
 }
 
 fn draft(scopes: Option<Scopes>) -> KeyDraft {
@@ -145,7 +157,10 @@ async fn a_key_lets_its_holder_in_with_its_workspace_and_scopes() {
     let setup = Setup::new().await;
     let (key, text) = setup.make(Some(reader())).await;
     let grant = setup.ring.authenticate(text.as_str()).unwrap();
-    assert_eq!(grant, Grant { credential: Credential::Key(key.id), scopes: reader(), ..owner() });
+    assert_eq!(
+        grant,
+        Grant { credential: Credential::Key(key.id), scopes: reader(), ..owner().grant }
+    );
     assert!(grant.scopes.allow(Scope::LinksRead) && !grant.scopes.allow(Scope::LinksWrite));
 }
 
@@ -169,7 +184,7 @@ async fn unknown_and_malformed_keys_are_refused_and_leave_no_trace() {
         assert!(setup.ring.authenticate(bad).is_none(), "{bad:?}");
     }
     // What was refused is neither used nor kept: there is one key, and nobody has used it.
-    let keys = setup.ring.list(&owner()).await.unwrap();
+    let keys = setup.ring.list(&owner().grant).await.unwrap();
     assert_eq!((keys.len(), keys[0].uses), (1, 0));
 }
 
@@ -212,10 +227,10 @@ async fn a_revocation_that_the_store_refused_has_not_happened() {
 async fn keys_of_another_workspace_are_neither_listed_nor_revoked() {
     let setup = Setup::new().await;
     let (key, text) = setup.make(None).await;
-    assert!(!setup.ring.revoke(&Grant { workspace: Id(77), ..owner() }, key.id).await.unwrap());
+    assert!(!setup.ring.revoke(&neighbour(), key.id).await.unwrap());
     assert!(!setup.ring.revoke(&owner(), Id(4_711)).await.unwrap());
     assert!(setup.ring.authenticate(text.as_str()).is_some());
-    assert!(setup.ring.list(&Grant { workspace: Id(77), ..owner() }).await.unwrap().is_empty());
+    assert!(setup.ring.list(&neighbour().grant).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -234,7 +249,7 @@ async fn a_key_ends_at_its_moment() {
 async fn no_key_makes_one_that_may_do_more_than_itself() {
     let setup = Setup::new().await;
     let manager = reader().with(Scope::KeysManage);
-    let creator = Grant { scopes: manager, ..owner() };
+    let creator = granted(Grant { scopes: manager, ..owner().grant });
     for wish in [Scopes::EVERYTHING, reader().with(Scope::LinksWrite)] {
         let refused = setup.ring.create(&creator, draft(Some(wish))).await.unwrap_err();
         assert!(matches!(refused, KeyError::ScopeExceeded(_)), "{refused}");
@@ -243,7 +258,7 @@ async fn no_key_makes_one_that_may_do_more_than_itself() {
     assert_eq!(equal.scopes, manager);
     let (less, _) = setup.ring.create(&creator, draft(Some(reader()))).await.unwrap();
     assert_eq!(less.scopes, reader());
-    assert_eq!(setup.ring.list(&owner()).await.unwrap().len(), 2);
+    assert_eq!(setup.ring.list(&owner().grant).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -261,7 +276,7 @@ async fn drafts_that_make_no_sense_are_refused_field_by_field() {
         let KeyError::Invalid(faults) = refused else { panic!("{refused}") };
         assert_eq!(faults[0].pointer, pointer);
     }
-    assert!(setup.ring.list(&owner()).await.unwrap().is_empty());
+    assert!(setup.ring.list(&owner().grant).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -272,7 +287,7 @@ async fn a_workspace_has_a_bounded_number_of_keys_in_force() {
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&n.to_le_bytes());
         let key = ApiKey { id: Id(100 + n as u64), digest, ..first.clone() };
-        assert!(setup.store.add_key(key).await.unwrap());
+        assert!(setup.store.add_key(key, None).await.unwrap());
     }
     let brief = KeyDraft { expires_at: Some(Timestamp(NOON + 1_000)), ..draft(None) };
     setup.ring.create(&owner(), brief).await.unwrap();
@@ -289,7 +304,7 @@ async fn a_workspace_has_a_bounded_number_of_keys_in_force() {
     setup.make(None).await;
     full().await;
     // The bound is that of one workspace.
-    let neighbour = Grant { workspace: Id(77), ..owner() };
+    let neighbour = neighbour();
     assert!(setup.ring.create(&neighbour, draft(None)).await.is_ok());
 }
 
@@ -353,7 +368,7 @@ async fn uses_are_stored_once_and_survive_a_store_that_was_away_and_reloads() {
     // A reload in between must not lose what is not stored yet.
     setup.make(None).await;
     use_it(2);
-    let shown = setup.ring.list(&owner()).await.unwrap();
+    let shown = setup.ring.list(&owner().grant).await.unwrap();
     assert_eq!((shown[0].id, shown[0].uses), (key.id, 5));
     for _ in 0..2 {
         setup.ring.flush().await.unwrap();

@@ -3,12 +3,14 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, Row};
 
+use super::audit::Log;
 use super::fault::{Fault, Outcome};
 use super::people;
 use super::readers::Lane;
 use super::{Embedded, count_up, counter, signed, unsigned};
 use crate::domain::account::Role;
 use crate::domain::api_key::{ApiKey, Scopes};
+use crate::domain::audit::{Act, AuditAction, Target, TargetKind};
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
 use crate::storage::{AccountStore, KeyRecord, StorageResult, Workspace};
@@ -22,12 +24,17 @@ const ANONYMOUS: &str = "anonymous_workspace";
 #[async_trait]
 impl AccountStore for Embedded {
     async fn bootstrap(&self, workspace: Workspace, key: ApiKey) -> StorageResult<bool> {
+        // A store without keys is one of a test.
+        let act = Act::on_command_line(workspace.id, workspace.created_at);
+        let log = self.log(self.audit_key().map(|_| act));
         self.write("bootstrap", move |conn| {
             if conn.prepare_cached("SELECT 1 FROM workspaces LIMIT 1")?.exists([])? {
                 return Ok(false);
             }
             people::add_workspace(conn, &workspace)?;
-            add_key(conn, &key)
+            let made = Target { kind: TargetKind::Workspace, id: workspace.id };
+            log.add(conn, |act| act.entry(AuditAction::WorkspaceCreate, Some(made)))?;
+            add_key(conn, &key, &log)
         })
         .await
     }
@@ -83,8 +90,9 @@ impl AccountStore for Embedded {
         .await
     }
 
-    async fn add_key(&self, key: ApiKey) -> StorageResult<bool> {
-        self.write("add_key", move |conn| add_key(conn, &key)).await
+    async fn add_key(&self, key: ApiKey, act: Option<Act>) -> StorageResult<bool> {
+        let log = self.log(act);
+        self.write("add_key", move |conn| add_key(conn, &key, &log)).await
     }
 
     async fn revoke_key(
@@ -93,8 +101,13 @@ impl AccountStore for Embedded {
         of: Option<Id>,
         id: Id,
         at: Timestamp,
+        act: Option<Act>,
     ) -> StorageResult<bool> {
+        let log = self.log(act);
         self.write("revoke_key", move |conn| {
+            let in_force = conn
+                .prepare_cached("SELECT 1 FROM api_keys WHERE id = ?1 AND revoked_at IS NULL")?
+                .exists([signed(id)])?;
             let changed = conn
                 .prepare_cached(
                     "UPDATE api_keys SET revoked_at = coalesce(revoked_at, ?3)
@@ -102,6 +115,9 @@ impl AccountStore for Embedded {
                 )?
                 .execute((signed(id), signed(workspace), at.as_millis(), of.map(signed)))?;
             count_up(conn, EPOCH, changed as i64)?;
+            if changed == 1 && in_force {
+                log.add(conn, |act| act.entry(AuditAction::KeyRevoke, Some(Target::key(id))))?;
+            }
             Ok(changed == 1)
         })
         .await
@@ -126,7 +142,7 @@ impl AccountStore for Embedded {
     }
 }
 
-fn add_key(conn: &Connection, key: &ApiKey) -> Outcome<bool> {
+fn add_key(conn: &Connection, key: &ApiKey, log: &Log) -> Outcome<bool> {
     let added = conn
         .prepare_cached(
             "INSERT INTO api_keys (id, workspace, name, prefix, digest, scopes, created_at, \
@@ -149,6 +165,9 @@ fn add_key(conn: &Connection, key: &ApiKey) -> Outcome<bool> {
             key.user.map(signed),
         ])?;
     count_up(conn, EPOCH, added as i64)?;
+    if added == 1 {
+        log.add(conn, |act| act.entry(AuditAction::KeyCreate, Some(Target::key(key.id))))?;
+    }
     Ok(added == 1)
 }
 

@@ -17,6 +17,7 @@ use super::readers::Lane;
 use super::schema::{CLICK_GROUPS, CLICK_SHARDS};
 use super::sums::Numbering;
 use super::{Embedded, erase, keys, prune, unfolded};
+use crate::domain::audit::{Act, AuditAction, Target};
 use crate::domain::click::{ClickTotals, SegmentId};
 use crate::domain::counted::{CountedClick, SegmentClicks, Surplus};
 use crate::domain::id::Id;
@@ -51,8 +52,13 @@ impl ClickStore for Embedded {
         self.read("click_totals", Lane::Short, move |conn| totals(conn, &links)).await
     }
 
-    async fn erase(&self, link: Id) -> StorageResult<()> {
-        self.write("erase_clicks", move |conn| erase::erase(conn, link)).await
+    async fn erase(&self, link: Id, act: Option<Act>) -> StorageResult<()> {
+        let log = self.log(act);
+        self.write("erase_clicks", move |conn| {
+            erase::erase(conn, link)?;
+            log.add(conn, |act| act.entry(AuditAction::LinkResetClicks, Some(Target::link(link))))
+        })
+        .await
     }
 
     async fn visitor_keys(&self, oldest: u32, today: u32) -> StorageResult<Vec<(u32, VisitorKey)>> {

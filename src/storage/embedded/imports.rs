@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::audit::Log;
 use super::clicks;
 use super::fault::{Fault, Outcome};
 use super::links::{Inserted, Tally, fetch, insert};
@@ -22,9 +23,9 @@ type Remembered = Option<Vec<u8>>;
 
 pub(super) fn import(
     conn: &Connection,
-    digest: &[u8; 16],
-    fingerprint: &KeyDigest,
+    (digest, fingerprint): (&[u8; 16], &KeyDigest),
     batch: &[ImportedLink],
+    log: &Log,
 ) -> Outcome<BatchAnswer> {
     let known: Option<(Remembered, Remembered)> = conn
         .prepare_cached("SELECT outcomes, fingerprint FROM import_batches WHERE digest = ?1")?
@@ -53,6 +54,10 @@ pub(super) fn import(
         outcomes.push(outcome);
     }
     tally.store(conn)?;
+    if tally.links > 0 {
+        let created = tally.links as usize;
+        log.add(conn, |act| act.imported(created, batch.len() - created))?;
+    }
     clicks::bring(conn, &brought)?;
     conn.prepare_cached(
         "INSERT INTO import_batches (digest, outcomes, fingerprint) VALUES (?1, ?2, ?3)",

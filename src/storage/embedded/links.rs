@@ -3,11 +3,13 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, Row};
 
+use super::audit::Log;
 use super::fault::{Fault, Outcome, or_damaged};
 use super::readers::Lane;
 use super::rows::{self, COLUMNS};
 use super::{Embedded, clicks, count_up, counter, imports, list, signed, unsigned};
 use crate::domain::api_key::KeyDigest;
+use crate::domain::audit::Act;
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
 use crate::domain::link::{Link, LinkStatus};
@@ -22,8 +24,9 @@ impl LinkStore for Embedded {
         self.read("fetch_link", Lane::Short, move |conn| fetch(conn, &key)).await
     }
 
-    async fn claim(&self, links: Vec<Link>) -> StorageResult<Vec<Claim>> {
-        self.write("claim_links", move |conn| claim(conn, &links)).await
+    async fn claim(&self, links: Vec<Link>, act: Option<Act>) -> StorageResult<Vec<Claim>> {
+        let log = self.log(act);
+        self.write("claim_links", move |conn| claim(conn, &links, &log)).await
     }
 
     async fn fetch_all(&self, ids: &[Id]) -> StorageResult<Vec<Link>> {
@@ -35,9 +38,10 @@ impl LinkStore for Embedded {
         .await
     }
 
-    async fn replace(&self, link: Link) -> StorageResult<Replace> {
+    async fn replace(&self, link: Link, act: Option<Act>) -> StorageResult<Replace> {
         let erases = link.status == LinkStatus::Deleted;
-        let work = move |conn: &_| replace(conn, &link);
+        let log = self.log(act);
+        let work = move |conn: &_| replace(conn, &link, &log);
         match erases {
             true => self.write_erasing("replace_link", work).await,
             false => self.write("replace_link", work).await,
@@ -49,9 +53,11 @@ impl LinkStore for Embedded {
         from: &LinkKey,
         link: Link,
         tombstone_id: Id,
+        act: Option<Act>,
     ) -> StorageResult<Replace> {
-        let from = *from;
-        self.write("relocate_link", move |conn| relocate(conn, &from, &link, tombstone_id)).await
+        let (from, log) = (*from, self.log(act));
+        self.write("relocate_link", move |conn| relocate(conn, &from, (&link, tombstone_id), &log))
+            .await
     }
 
     async fn find_by_destination(
@@ -111,8 +117,10 @@ impl LinkStore for Embedded {
         digest: [u8; 16],
         fingerprint: KeyDigest,
         batch: Vec<ImportedLink>,
+        act: Option<Act>,
     ) -> StorageResult<BatchAnswer> {
-        let work = move |conn: &_| imports::import(conn, &digest, &fingerprint, &batch);
+        let log = self.log(act);
+        let work = move |conn: &_| imports::import(conn, (&digest, &fingerprint), &batch, &log);
         self.write("import_links", work).await
     }
 
@@ -220,7 +228,7 @@ fn find_by_destination(
     select(conn, &sql, (hash, signed(workspace), domain.0, destination, limit))
 }
 
-fn claim(conn: &Connection, links: &[Link]) -> Outcome<Vec<Claim>> {
+fn claim(conn: &Connection, links: &[Link], log: &Log) -> Outcome<Vec<Claim>> {
     let mut tally = Tally::default();
     let outcomes = links
         .iter()
@@ -229,12 +237,14 @@ fn claim(conn: &Connection, links: &[Link]) -> Outcome<Vec<Claim>> {
             Inserted::CodeTaken => Ok(Claim::Taken),
             Inserted::ExternalIdTaken => Ok(Claim::ExternalIdTaken),
         })
-        .collect::<Outcome<_>>()?;
+        .collect::<Outcome<Vec<_>>>()?;
     tally.store(conn)?;
+    let won = links.iter().zip(&outcomes).filter(|(_, claim)| **claim == Claim::Won);
+    log.add_each(conn, won.map(|(link, _)| link), Act::created)?;
     Ok(outcomes)
 }
 
-fn replace(conn: &Connection, link: &Link) -> Outcome<Replace> {
+fn replace(conn: &Connection, link: &Link, log: &Log) -> Outcome<Replace> {
     let Some(old) = fetch(conn, &link.key())? else {
         return Ok(Replace::Stale);
     };
@@ -245,10 +255,16 @@ fn replace(conn: &Connection, link: &Link) -> Outcome<Replace> {
         return Ok(Replace::ExternalIdTaken);
     }
     settle_change(conn, &old, link)?;
+    log.add(conn, |act| act.changed(&old, link))?;
     Ok(Replace::Done)
 }
 
-fn relocate(conn: &Connection, from: &LinkKey, link: &Link, tombstone_id: Id) -> Outcome<Replace> {
+fn relocate(
+    conn: &Connection,
+    from: &LinkKey,
+    (link, tombstone_id): (&Link, Id),
+    log: &Log,
+) -> Outcome<Replace> {
     let Some(old) = fetch(conn, from)? else {
         return Ok(Replace::Stale);
     };
@@ -262,6 +278,7 @@ fn relocate(conn: &Connection, from: &LinkKey, link: &Link, tombstone_id: Id) ->
         return Ok(Replace::ExternalIdTaken);
     }
     settle_change(conn, &old, link)?;
+    log.add(conn, |act| act.changed(&old, link))?;
     let tombstone = Link {
         id: tombstone_id,
         status: LinkStatus::Deleted,
@@ -379,7 +396,7 @@ fn add_tags(conn: &Connection, link: &Link) -> Outcome<()> {
 /// What a command adds to the counters: written once per command, not once per link.
 #[derive(Default)]
 pub(super) struct Tally {
-    links: i64,
+    pub(super) links: i64,
     live: Vec<(Id, i64)>,
 }
 

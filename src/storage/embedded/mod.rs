@@ -5,6 +5,7 @@
 //! to be the only one (a server, an import into the store itself) takes a `StoreLock` besides.
 
 mod accounts;
+mod audit;
 pub mod backup;
 mod check;
 mod chunks;
@@ -48,16 +49,18 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use self::audit::Log;
 use self::fault::{Fault, Outcome};
 use self::readers::{Lane, Readers};
 use self::stats::ahead::Ahead;
 use self::upkeep::Upkeep;
 use self::writer::Writer;
+use crate::domain::audit::{Act, AuditKey};
 use crate::domain::units::Size;
 use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult, Stores, private};
 
@@ -110,6 +113,8 @@ struct Inner {
     /// The log holds something that was destroyed, and is to be written back and cut off.
     cut_log: Arc<AtomicBool>,
     ahead: Ahead,
+    /// Seals the audit log.
+    audit_key: OnceLock<AuditKey>,
 }
 
 impl Embedded {
@@ -166,7 +171,15 @@ impl Embedded {
         let writer = writing.map(start).transpose().map_err(refuse)?;
         let readers = Readers::start(short, long, Arc::clone(&file)).map_err(refuse)?;
         let (last, ahead) = (Mutex::new(last), Ahead::new());
-        Ok(Self { inner: Arc::new(Inner { writer, readers, last, hurry, cut_log, ahead }) })
+        let audit_key = OnceLock::new();
+        let inner = Inner { writer, readers, last, hurry, cut_log, ahead, audit_key };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Has the audit log sealed with this key from now on; the first one given counts. Without one,
+    /// what is to be told in the log is refused as `Invalid`.
+    pub fn seal_audit_log(&self, key: AuditKey) {
+        let _had_one = self.inner.audit_key.set(key);
     }
 
     /// The ports of this store.
@@ -182,7 +195,8 @@ impl Embedded {
             sessions: Arc::clone(&this) as _,
             nodes: Arc::clone(&this) as _,
             replays: Arc::clone(&this) as _,
-            signing: this,
+            signing: Arc::clone(&this) as _,
+            audit: this,
         }
     }
 
@@ -203,6 +217,15 @@ impl Embedded {
     pub async fn settle(&self) -> StorageResult<()> {
         while self.write("settle", upkeep::settle_some).await? {}
         Ok(())
+    }
+
+    fn audit_key(&self) -> Option<AuditKey> {
+        self.inner.audit_key.get().copied()
+    }
+
+    /// What an operation that `act` brings about adds to the audit log.
+    fn log(&self, act: Option<Act>) -> Log {
+        Log { key: self.audit_key(), act }
     }
 
     async fn write<T, F>(&self, op: Op, work: F) -> StorageResult<T>

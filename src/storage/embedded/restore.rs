@@ -11,6 +11,7 @@ use super::backup::{copy_secrets, open, refused, sync_folder};
 use super::fault::{Fault, Outcome};
 use super::verify::{self, Report};
 use super::{FILE_NAME, database_file, schema};
+use crate::domain::audit::AuditKey;
 use crate::domain::seal::{SEALED_IDS_MAX, SEALED_SPACE};
 use crate::domain::time::Timestamp;
 use crate::storage::lock::StoreLock;
@@ -36,8 +37,9 @@ pub fn restore(src: &Path, store: &Path, replace: bool, now: Timestamp) -> Stora
     if !backup.exists() {
         return Err(invalid(format!("{} is no backup: {FILE_NAME} is missing", src.display())));
     }
-    Secrets::open(src).map_err(|error| StorageError::new(StorageErrorKind::Invalid, OP, error))?;
-    check(&backup).map_err(|fault| {
+    let secrets = Secrets::open(src)
+        .map_err(|error| StorageError::new(StorageErrorKind::Invalid, OP, error))?;
+    check(&backup, &AuditKey::of(&secrets.api_keys)).map_err(|fault| {
         StorageError::new(fault.kind(), OP, format!("{}: {fault}", backup.display()))
     })?;
     let lock = StoreLock::try_acquire(store).map_err(|error| refused(OP, store, &error))?;
@@ -73,14 +75,14 @@ pub fn restore(src: &Path, store: &Path, replace: bool, now: Timestamp) -> Stora
 }
 
 /// Refuses a backup that could not be served.
-fn check(file: &Path) -> Outcome<()> {
+fn check(file: &Path, key: &AuditKey) -> Outcome<()> {
     let conn = open(file)?;
     schema::refuse_strangers(&conn)?;
     if schema::version(&conn)? == 0 {
         return Err(Fault::Invalid("the file holds no store".into()));
     }
     let mut report = Report::default();
-    verify::examine(&conn, &mut report);
+    verify::examine(&conn, Some(key), &mut report);
     match report.findings.first() {
         None => Ok(()),
         Some(finding) if finding.remedy == verify::REPAIR => Err(Fault::Corrupt(format!(

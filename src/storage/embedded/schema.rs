@@ -333,6 +333,31 @@ const STEPS: &[&str] = &[
     CREATE UNIQUE INDEX signing_keys_current ON signing_keys ((retires_at IS NULL))
         WHERE retires_at IS NULL;
 ",
+    "
+    -- Who changed what. `hash` seals the body, its place and the hash before, with a key that is
+    -- not in this file; what stands beside the body is in it, too.
+    CREATE TABLE audit_log (
+        seq INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        workspace INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        hash BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX audit_log_by_workspace ON audit_log (workspace, seq);
+    -- Where it ends, sealed: a log that was cut off cannot pass for a whole one.
+    CREATE TABLE audit_head (
+        id INTEGER PRIMARY KEY CHECK (id = 0),
+        seq INTEGER NOT NULL,
+        hash BLOB NOT NULL,
+        seal BLOB NOT NULL
+    ) STRICT;
+    CREATE TRIGGER audit_log_stays BEFORE UPDATE ON audit_log BEGIN
+        SELECT raise(ABORT, 'entries of the audit log are never changed');
+    END;
+    CREATE TRIGGER audit_log_is_kept BEFORE DELETE ON audit_log BEGIN
+        SELECT raise(ABORT, 'entries of the audit log are never removed');
+    END;
+",
 ];
 
 /// The newest layout that this build knows.

@@ -9,7 +9,8 @@ use super::fault::{Fault, Outcome};
 use super::links::live_counter;
 use super::readers::in_snapshot;
 use super::rows::{self, COLUMNS};
-use super::{check, counter, database_file, mend, open_for_reading, open_for_writing};
+use super::{audit, check, counter, database_file, mend, open_for_reading, open_for_writing};
+use crate::domain::audit::AuditKey;
 use crate::domain::link::LinkStatus;
 use crate::storage::secrets::Secrets;
 use crate::storage::{Op, StorageError, StorageErrorKind, StorageResult};
@@ -35,6 +36,8 @@ pub struct Report {
     /// Damaged pieces of clicks and of their counts that were set aside earlier. What the others
     /// told of them was kept.
     pub set_aside: u64,
+    /// Entries of the audit log that were read and whose chain is whole.
+    pub audit_entries: u64,
     pub findings: Vec<Finding>,
     /// Findings beyond those listed.
     pub more: u64,
@@ -74,11 +77,13 @@ impl Report {
 pub fn verify(store: &Path) -> StorageResult<Report> {
     let file = existing("verify", store)?;
     let mut report = Report::default();
-    if let Err(error) = Secrets::open(store) {
+    let secrets = Secrets::open(store);
+    if let Err(error) = &secrets {
         report.add(error.to_string(), RESTORE);
     }
+    let key = secrets.ok().map(|secrets| AuditKey::of(&secrets.api_keys));
     match open_for_reading(&file) {
-        Ok(conn) => examine(&conn, &mut report),
+        Ok(conn) => examine(&conn, key.as_ref(), &mut report),
         Err(fault) => report.add(format!("{}: {fault}", file.display()), RESTORE),
     }
     Ok(report)
@@ -86,13 +91,18 @@ pub fn verify(store: &Path) -> StorageResult<Report> {
 
 /// Checks a database. What is compared is read in one snapshot each: others may be writing, and a
 /// snapshot of everything would keep the log from being written back for as long as this takes.
-pub(super) fn examine(conn: &Connection, report: &mut Report) {
+/// Without its key nothing can be said about the audit log.
+pub(super) fn examine(conn: &Connection, key: Option<&AuditKey>, report: &mut Report) {
     let structure = in_snapshot(conn, |conn| check_structure(conn, report));
     report.part("structure", structure);
     let links = in_snapshot(conn, |conn| check_links(conn, report));
     report.part("links", links);
     let clicks = check::clicks(conn, report);
     report.part("clicks", clicks);
+    if let Some(key) = key {
+        let log = audit::check(conn, key, report);
+        report.part("audit log", log);
+    }
 }
 
 /// Rebuilds indexes, tags, counters and the index of texts from the links, damaged pages of counts

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use crate::domain::account::{AccessChange, ClientDigest, Member, Role, Session, User};
 use crate::domain::api_key::{ApiKey, KeyDigest};
+use crate::domain::audit::{Act, AuditDraft};
 use crate::domain::click::{ClickTotals, SegmentId};
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::counted::SegmentClicks;
@@ -22,6 +23,7 @@ use crate::domain::link::Link;
 use crate::domain::stats::{BucketStats, RangeStats};
 use crate::domain::time::Timestamp;
 use crate::domain::visitor::VisitorKey;
+use crate::storage::audit::{AuditPage, AuditQuery, AuditStore};
 use crate::storage::people::{
     Erasure, Invitation, NewUser, PasswordChange, RoleSet, SessionStore, StoredTicket, TeamStore,
     UserAdded, UserChange, UserChanged, UserStore,
@@ -48,6 +50,7 @@ pub fn metered(stores: Stores, store: &'static str, metrics: &Metrics) -> Stores
         nodes: Arc::new(Nodes::new(stores.nodes, store, family)),
         replays: Arc::new(Replays::new(stores.replays, store, family)),
         signing: Arc::new(Signing::new(stores.signing, store, family)),
+        audit: Arc::new(Audit::new(stores.audit, store, family)),
     }
 }
 
@@ -129,9 +132,14 @@ metered_ports! {
     Links wraps LinkStore {
         "fetch_link" = fetch(key: &LinkKey) -> Option<Link>;
         "fetch_links" = fetch_all(ids: &[Id]) -> Vec<Link>;
-        "claim_links" = claim(links: Vec<Link>) -> Vec<Claim>;
-        "replace_link" = replace(link: Link) -> Replace;
-        "relocate_link" = relocate(from: &LinkKey, link: Link, tombstone_id: Id) -> Replace;
+        "claim_links" = claim(links: Vec<Link>, act: Option<Act>) -> Vec<Claim>;
+        "replace_link" = replace(link: Link, act: Option<Act>) -> Replace;
+        "relocate_link" = relocate(
+            from: &LinkKey,
+            link: Link,
+            tombstone_id: Id,
+            act: Option<Act>,
+        ) -> Replace;
         "find_by_destination" = find_by_destination(
             workspace: Id,
             domain: DomainId,
@@ -147,6 +155,7 @@ metered_ports! {
             digest: [u8; 16],
             fingerprint: KeyDigest,
             batch: Vec<ImportedLink>,
+            act: Option<Act>,
         ) -> BatchAnswer;
         "anonymous_links" = anonymous(
             creator: Id,
@@ -160,7 +169,7 @@ metered_ports! {
         "flush_clicks" = flush(clicks: Arc<Vec<SegmentClicks>>) -> ();
         "release_segments" = release(segments: Vec<SegmentId>) -> ();
         "click_totals" = totals(links: &[Id]) -> Vec<ClickTotals>;
-        "erase_clicks" = erase(link: Id) -> ();
+        "erase_clicks" = erase(link: Id, act: Option<Act>) -> ();
         "visitor_keys" = visitor_keys(oldest: u32, today: u32) -> Vec<(u32, VisitorKey)>;
         "prune_clicks" = prune(keep: Retention) -> bool;
         "roll_up_clicks" = roll_up() -> bool;
@@ -176,12 +185,13 @@ metered_ports! {
         "anonymous_workspace" = anonymous_workspace(new: Workspace) -> Id;
         "workspaces" = workspaces() -> Vec<Workspace>;
         "keys" = keys() -> Vec<KeyRecord>;
-        "add_key" = add_key(key: ApiKey) -> bool;
+        "add_key" = add_key(key: ApiKey, act: Option<Act>) -> bool;
         "revoke_key" = revoke_key(
             workspace: Id,
             of: Option<Id>,
             id: Id,
             at: Timestamp,
+            act: Option<Act>,
         ) -> bool;
         "add_key_uses" = add_key_uses(uses: Vec<(Id, u64, Timestamp)>) -> ();
         "keys_epoch" = keys_epoch() -> u64;
@@ -277,6 +287,10 @@ metered_ports! {
             retire: Option<(String, Timestamp)>,
         ) -> bool;
         "drop_signing_keys" = drop_signing_keys(now: Timestamp) -> ();
+    }
+    Audit wraps AuditStore {
+        "append_audit" = append(entries: Vec<AuditDraft>) -> ();
+        "audit_log" = audit_log(query: AuditQuery) -> AuditPage;
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{MemoryStore, State};
+use crate::domain::audit::{Act, AuditAction, Target};
 use crate::domain::click::{ClickFlags, ClickTotals, SegmentId};
 use crate::domain::code::DomainId;
 use crate::domain::counted::{CountedClick, SegmentClicks, Surplus};
@@ -109,8 +110,11 @@ impl ClickStore for MemoryStore {
         Ok(links.iter().map(total).collect())
     }
 
-    async fn erase(&self, link: Id) -> StorageResult<()> {
-        self.lock().clicks.erase(link);
+    async fn erase(&self, link: Id, act: Option<Act>) -> StorageResult<()> {
+        let mut state = self.lock();
+        state.clicks.erase(link);
+        let target = Some(Target::link(link));
+        state.tell(act.map(|act| act.entry(AuditAction::LinkResetClicks, target)));
         Ok(())
     }
 

@@ -110,7 +110,7 @@ async fn erasing_forgets_more_than_a_counter_can_hold() {
     }
     until("a flush was refused", || process.store.attempts() > 1).await;
     process.store.down.store(false, Ordering::Relaxed);
-    process.sink.erase(Id(1)).await.unwrap();
+    process.sink.erase(Id(1), None).await.unwrap();
     assert_eq!(process.total(1).await, 0);
     until("all is settled", || process.metrics.clicks_in_journal.get() == 0).await;
     assert_eq!((process.store.clicks(1), process.metrics.clicks()), (0, (LANES * CLICKS, 0)));
@@ -129,7 +129,7 @@ async fn erasing_forgets_what_is_stored_and_what_is_on_its_way() {
             until("some are stored", || store.clicks(1) > 10).await;
         }
     }
-    process.sink.erase(Id(1)).await.unwrap();
+    process.sink.erase(Id(1), None).await.unwrap();
     assert_eq!(process.total(1).await, 0);
     assert_eq!(process.total(2).await, 100);
     lane.record(&click(1));

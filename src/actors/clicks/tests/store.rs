@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
+use crate::domain::audit::Act;
 use crate::domain::click::{ClickTotals, SegmentId};
 use crate::domain::counted::SegmentClicks;
 use crate::domain::event::ClickEvent;
@@ -138,7 +139,7 @@ impl ClickStore for FakeStore {
         Ok(links.iter().map(total).collect())
     }
 
-    async fn erase(&self, link: Id) -> StorageResult<()> {
+    async fn erase(&self, link: Id, _act: Option<Act>) -> StorageResult<()> {
         self.available("erase")?;
         let mut books = self.books();
         books.added.retain(|(id, _), _| *id != link);

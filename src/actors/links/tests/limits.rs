@@ -30,7 +30,7 @@ async fn a_limited_link_starts_with_what_is_left() {
     assert!(allowance(&table, "free").is_none());
     assert_eq!(clicks.asked.load(Ordering::SeqCst), 1);
 
-    table.create(vec![limited(3, "new", 5)]).await.unwrap();
+    table.create(vec![limited(3, "new", 5)], None).await.unwrap();
     assert_eq!(allowance(&table, "new").unwrap().remaining(), 5);
     assert_eq!(clicks.asked.load(Ordering::SeqCst), 1);
 }
@@ -47,7 +47,7 @@ async fn an_imported_link_brings_its_clicks_along() {
         foreign_sealed: false,
         series: None,
     };
-    table.import([1; 16], [1; 32], vec![row]).await.unwrap();
+    table.import([1; 16], [1; 32], vec![row], None).await.unwrap();
     assert_eq!(allowance(&table, "spring").unwrap().remaining(), 6);
 }
 
@@ -70,18 +70,18 @@ async fn an_edit_keeps_the_clicks_that_were_drawn() {
     let store = FakeStore::new();
     let table = start(&store).await;
     let first = limited(1, "spring", 10);
-    table.create(vec![first.clone()]).await.unwrap();
+    table.create(vec![first.clone()], None).await.unwrap();
     let before = allowance(&table, "spring").unwrap();
     (0..4).for_each(|_| assert!(before.draw()));
 
     let second = Link { max_clicks: Some(12), ..edited(&first, "v2") };
-    assert_eq!(table.replace(second.clone()).await.unwrap(), Replace::Done);
+    assert_eq!(table.replace(second.clone(), None).await.unwrap(), Replace::Done);
     let after = allowance(&table, "spring").unwrap();
     assert!(Arc::ptr_eq(&before, &after));
     assert_eq!(after.remaining(), 8);
 
     let moved = Link { code: key("summer").code, ..edited(&second, "v3") };
-    table.relocate(second.key(), moved, Id(9)).await.unwrap();
+    table.relocate(second.key(), moved, Id(9), None).await.unwrap();
     assert!(Arc::ptr_eq(&before, &allowance(&table, "summer").unwrap()));
 }
 
@@ -92,12 +92,12 @@ async fn a_link_that_gets_a_limit_later_counts_its_clicks_so_far() {
     let store = FakeStore::new();
     let table = start_with(&store, config(), &clicks).await;
     let first = link(1, "spring");
-    table.create(vec![first.clone()]).await.unwrap();
+    table.create(vec![first.clone()], None).await.unwrap();
     let second = Link { max_clicks: Some(25), ..edited(&first, "v2") };
-    table.replace(second.clone()).await.unwrap();
+    table.replace(second.clone(), None).await.unwrap();
     assert_eq!(allowance(&table, "spring").unwrap().remaining(), 5);
     let third = Link { max_clicks: None, ..edited(&second, "v3") };
-    table.replace(third).await.unwrap();
+    table.replace(third, None).await.unwrap();
     assert!(allowance(&table, "spring").is_none());
 }
 
@@ -106,12 +106,12 @@ async fn eviction_gives_no_click_twice() {
     let config = LinksConfig { memory_max: Some(Size::mib(1)), shards: 1, ..config() };
     let store = FakeStore::new();
     let table = start_with(&store, config, &FakeClicks::new()).await;
-    table.create(vec![limited(1, "spring", 10)]).await.unwrap();
+    table.create(vec![limited(1, "spring", 10)], None).await.unwrap();
     let before = allowance(&table, "spring").unwrap();
     (0..9).for_each(|_| assert!(before.draw()));
     for batch in 1..25_u64 {
         let ids = batch * 1_000..(batch + 1) * 1_000;
-        table.create(ids.map(|n| link(n, &format!("c{n}"))).collect()).await.unwrap();
+        table.create(ids.map(|n| link(n, &format!("c{n}"))).collect(), None).await.unwrap();
     }
     assert!(allowance(&table, "spring").is_none(), "it was evicted");
     loaded(&table, "spring").await;
@@ -147,7 +147,10 @@ async fn limits_of_evicted_links_do_not_pile_up() {
     let table = start_with(&store, config, &FakeClicks::new()).await;
     for batch in 0..30_u64 {
         let ids = batch * 1_000..(batch + 1) * 1_000;
-        table.create(ids.map(|n| limited(n + 1, &format!("c{n}"), 5)).collect()).await.unwrap();
+        table
+            .create(ids.map(|n| limited(n + 1, &format!("c{n}"), 5)).collect(), None)
+            .await
+            .unwrap();
     }
     let (limits, links) = (table.shared.limits.len(), total(&table, |shard| shard.entries).await);
     assert!(links < 5_000 && limits < 2 * links + 2_000, "{limits} limits of {links} links");

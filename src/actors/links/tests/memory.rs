@@ -18,7 +18,7 @@ async fn eviction_keeps_the_table_below_its_bound() {
         let code = |n: u64| {
             if n.is_multiple_of(10) { format!("a-long-code-{n}") } else { format!("c{n}") }
         };
-        table.create(ids.map(|n| link(n + 1, &code(n))).collect()).await.unwrap();
+        table.create(ids.map(|n| link(n + 1, &code(n))).collect(), None).await.unwrap();
         let report = table.inspect().await.remove(0);
         assert!(report.bytes <= report.bytes_max, "{report:?}");
     }
@@ -43,7 +43,7 @@ async fn an_evicted_link_is_loaded_again() {
     let table = start_with(&store, small(), &FakeClicks::new()).await;
     for batch in 0..20_u64 {
         let ids = batch * 1_000..(batch + 1) * 1_000;
-        table.create(ids.map(|n| link(n + 1, &format!("c{n}"))).collect()).await.unwrap();
+        table.create(ids.map(|n| link(n + 1, &format!("c{n}"))).collect(), None).await.unwrap();
     }
     let gone = (0..20_000).map(|n| format!("c{n}")).find(|code| served(&table, code).is_none());
     let gone = gone.unwrap();
@@ -74,7 +74,7 @@ async fn room_is_found_even_when_every_link_is_hot() {
     let store = FakeStore::new();
     let table = start_with(&store, small(), &FakeClicks::new()).await;
     for n in 0..12_000_u64 {
-        table.create(vec![link(n + 1, &format!("c{n}"))]).await.unwrap();
+        table.create(vec![link(n + 1, &format!("c{n}"))], None).await.unwrap();
         let code = format!("c{n}");
         assert_eq!(served(&table, &code), url(&code), "a new link is not its own victim");
     }
@@ -88,8 +88,8 @@ async fn deleted_links_give_their_memory_back() {
     let table = start_with(&store, small(), &FakeClicks::new()).await;
     for n in 0..4_000_u64 {
         let link = link(n + 1, &format!("c{n}"));
-        table.create(vec![link.clone()]).await.unwrap();
-        table.replace(deleted(&link)).await.unwrap();
+        table.create(vec![link.clone()], None).await.unwrap();
+        table.replace(deleted(&link), None).await.unwrap();
     }
     let report = table.inspect().await.remove(0);
     assert_eq!((report.entries, report.bytes), (0, 0));
@@ -99,7 +99,7 @@ async fn deleted_links_give_their_memory_back() {
 async fn links_of_a_full_table_weigh_what_their_parts_weigh() {
     let store = FakeStore::new();
     let table = start_with(&store, small(), &FakeClicks::new()).await;
-    table.create(vec![link(1, "abc")]).await.unwrap();
+    table.create(vec![link(1, "abc")], None).await.unwrap();
     // Entry 64, target of 14 bytes behind its prefix 16, ring 16, slots 21.
     assert_eq!(table.inspect().await.remove(0).bytes, 64 + 16 + 16 + 21);
 }

@@ -44,22 +44,22 @@ fn code(n: u8) -> String {
 async fn take(table: &LinkTable, store: &FakeStore, step: Step, id: u64) {
     let current = async |n: u8| store.fetch(&key(&code(n))).await.unwrap();
     match step {
-        Step::Create(n) => drop(table.create(vec![link(id, &code(n))]).await),
+        Step::Create(n) => drop(table.create(vec![link(id, &code(n))], None).await),
         Step::Edit(n) => {
             if let Some(link) = current(n).await.filter(|link| link.status == LinkStatus::Active) {
-                drop(table.replace(edited(&link, &format!("e{id}"))).await);
+                drop(table.replace(edited(&link, &format!("e{id}")), None).await);
             }
         }
         Step::Delete(n) => {
             if let Some(link) = current(n).await.filter(|link| link.status == LinkStatus::Active) {
-                drop(table.replace(deleted(&link)).await);
+                drop(table.replace(deleted(&link), None).await);
             }
         }
         Step::Move(from, to) => {
             let link = current(from).await.filter(|link| link.status == LinkStatus::Active);
             if let Some(link) = link {
                 let moved = Link { code: key(&code(to)).code, ..edited(&link, &format!("m{id}")) };
-                drop(table.relocate(link.key(), moved, Id(id)).await);
+                drop(table.relocate(link.key(), moved, Id(id), None).await);
             }
         }
         Step::Visit(n) => drop(table.load(key(&code(n)), HotLink::version).await),

@@ -17,11 +17,11 @@ async fn an_edit_is_served_when_it_is_answered() {
     let store = FakeStore::new();
     let table = start(&store).await;
     let first = link(1, "spring");
-    table.create(vec![first.clone()]).await.unwrap();
+    table.create(vec![first.clone()], None).await.unwrap();
     let second = edited(&first, "v2");
-    assert_eq!(table.replace(second.clone()).await.unwrap(), Replace::Done);
+    assert_eq!(table.replace(second.clone(), None).await.unwrap(), Replace::Done);
     assert_eq!(served(&table, "spring"), url("v2"));
-    assert_eq!(table.replace(second).await.unwrap(), Replace::Stale);
+    assert_eq!(table.replace(second, None).await.unwrap(), Replace::Stale);
     assert_eq!(served(&table, "spring"), url("v2"));
 }
 
@@ -35,7 +35,7 @@ async fn a_slow_load_does_not_undo_an_edit() {
     let edit = async {
         until("the load is under way", || store.n_fetches() == 1).await;
         let second = edited(&first, "v2");
-        let write = table.replace(second);
+        let write = table.replace(second, None);
         let open = async { gate.open() };
         assert_eq!(tokio::join!(write, open).0.unwrap(), Replace::Done);
         assert_eq!(served(&table, "spring"), url("v2"));
@@ -53,7 +53,7 @@ async fn a_creation_beats_a_load_that_found_nothing() {
     let load = loaded(&table, "spring");
     let create = async {
         until("the load is under way", || store.n_fetches() == 1).await;
-        assert_eq!(table.create(vec![link(1, "spring")]).await.unwrap(), [Claim::Won]);
+        assert_eq!(table.create(vec![link(1, "spring")], None).await.unwrap(), [Claim::Won]);
         assert_eq!(served(&table, "spring"), url("spring"));
         gate.open();
     };
@@ -68,7 +68,7 @@ async fn a_creation_beats_a_remembered_absence() {
     let store = FakeStore::new();
     let table = start(&store).await;
     assert_eq!(loaded(&table, "spring").await, None);
-    table.create(vec![link(1, "spring")]).await.unwrap();
+    table.create(vec![link(1, "spring")], None).await.unwrap();
     assert_eq!(served(&table, "spring"), url("spring"));
     assert_eq!(loaded(&table, "spring").await, url("spring"));
     assert_eq!(store.n_fetches(), 1);
@@ -80,7 +80,7 @@ async fn a_deleted_link_is_unknown_and_costs_no_further_reads() {
     let store = FakeStore::with([first.clone()]);
     let table = start(&store).await;
     assert_eq!(loaded(&table, "spring").await, url("spring"));
-    assert_eq!(table.replace(deleted(&first)).await.unwrap(), Replace::Done);
+    assert_eq!(table.replace(deleted(&first), None).await.unwrap(), Replace::Done);
     assert_eq!(served(&table, "spring"), None);
     assert_eq!(loaded(&table, "spring").await, None);
     assert_eq!(store.n_fetches(), 1);
@@ -99,7 +99,7 @@ async fn edits_of_one_code_run_one_after_the_other() {
             ..first.clone()
         })
         .collect();
-    let writes = versions.into_iter().map(|version| table.replace(version));
+    let writes = versions.into_iter().map(|version| table.replace(version, None));
     let answers = futures_util::future::join_all(writes).await;
     assert!(answers.iter().all(|answer| matches!(answer, Ok(Replace::Done))));
     assert_eq!(served(&table, "spring"), url("v20"));
@@ -112,7 +112,7 @@ async fn a_slow_write_does_not_hold_up_other_codes() {
     let store = FakeStore::with([slow.clone(), other]);
     let table = start(&store).await;
     let gate = store.hold_writes();
-    let write = table.replace(edited(&slow, "v2"));
+    let write = table.replace(edited(&slow, "v2"), None);
     let visit = async {
         assert_eq!(loaded(&table, "other").await, url("other"));
         gate.open();
@@ -127,11 +127,13 @@ async fn a_write_goes_on_when_its_caller_is_gone() {
     let store = FakeStore::with([first.clone()]);
     let table = start(&store).await;
     let gate = store.hold_writes();
-    for write in [table.replace(edited(&first, "v2")), table.replace(edited(&first, "late"))] {
+    for write in
+        [table.replace(edited(&first, "v2"), None), table.replace(edited(&first, "late"), None)]
+    {
         let mut write = Box::pin(write);
         assert!(write.as_mut().now_or_never().is_none());
     }
-    let mut create = Box::pin(table.create(vec![link(2, "summer")]));
+    let mut create = Box::pin(table.create(vec![link(2, "summer")], None));
     assert!(create.as_mut().now_or_never().is_none());
     drop(create);
     gate.open();
@@ -152,7 +154,7 @@ async fn a_moved_link_is_served_at_its_new_code_only() {
         assert_eq!(loaded(&table, &from).await, url(&from));
         assert_eq!(loaded(&table, &to).await, None);
         let moved = Link { code: key(&to).code, ..edited(&first, "v2") };
-        let answer = table.relocate(first.key(), moved, Id(1_000 + n)).await.unwrap();
+        let answer = table.relocate(first.key(), moved, Id(1_000 + n), None).await.unwrap();
         assert_eq!(answer, Replace::Done);
         assert_eq!(served(&table, &from), None);
         assert_eq!(served(&table, &to), url("v2"));
@@ -169,7 +171,7 @@ async fn an_edit_whose_answer_was_lost_is_found_out() {
     let table = start(&store).await;
     assert_eq!(loaded(&table, "spring").await, url("spring"));
     store.loses_answer.store(true, Ordering::SeqCst);
-    let unknown = table.replace(edited(&first, "v2")).await;
+    let unknown = table.replace(edited(&first, "v2"), None).await;
     assert!(matches!(unknown, Err(LoadError::Storage(_))));
     until("the store was asked", || served(&table, "spring") == url("v2")).await;
 }
@@ -181,7 +183,7 @@ async fn a_creation_whose_answer_was_lost_is_loaded_even_by_a_complete_table() {
     table.warm().await.unwrap();
     assert!(table.warmed().await.complete);
     store.loses_answer.store(true, Ordering::SeqCst);
-    assert!(table.create(vec![link(1, "spring")]).await.is_err());
+    assert!(table.create(vec![link(1, "spring")], None).await.is_err());
     assert_eq!(loaded(&table, "spring").await, url("spring"));
 }
 
@@ -194,7 +196,7 @@ async fn a_move_whose_answer_was_lost_is_found_out() {
     assert_eq!(loaded(&table, "to").await, None);
     store.loses_answer.store(true, Ordering::SeqCst);
     let moved = Link { code: key("to").code, ..edited(&first, "v2") };
-    assert!(table.relocate(first.key(), moved, Id(9)).await.is_err());
+    assert!(table.relocate(first.key(), moved, Id(9), None).await.is_err());
     until("the old code is gone", || served(&table, "from").is_none()).await;
     assert_eq!(loaded(&table, "to").await, url("v2"));
 }
@@ -206,7 +208,7 @@ async fn a_store_that_refuses_an_edit_leaves_the_old_state_served() {
     let table = start(&store).await;
     assert_eq!(loaded(&table, "spring").await, url("spring"));
     store.fail(Some(StorageErrorKind::Unavailable));
-    assert!(table.replace(edited(&first, "v2")).await.is_err());
+    assert!(table.replace(edited(&first, "v2"), None).await.is_err());
     assert_eq!(served(&table, "spring"), url("spring"));
 }
 
@@ -216,7 +218,7 @@ async fn a_late_message_does_not_bring_a_deleted_link_back() {
     let store = FakeStore::with([first.clone(), long.clone()]);
     let table = start(&store).await;
     for link in [first, long] {
-        table.replace(deleted(&link)).await.unwrap();
+        table.replace(deleted(&link), None).await.unwrap();
         let key = Key::from(&link.key());
         let owner = table.shared.table.owner(&key);
         let state = State::Live(HotLink::new(&link, &DestinationPolicy::default(), None));

@@ -32,7 +32,7 @@ async fn a_shard_that_panicked_keeps_its_slice_and_goes_on() {
     let store = FakeStore::with([link(1, "cold")]);
     let table = start_with(&store, one_shard(), &FakeClicks::new()).await;
     let links: Vec<_> = (2..500).map(|n| link(n, &format!("warm{n}"))).collect();
-    table.create(links).await.unwrap();
+    table.create(links, None).await.unwrap();
     let before = table.inspect().await.remove(0);
 
     for _ in 0..8 {
@@ -44,7 +44,7 @@ async fn a_shard_that_panicked_keeps_its_slice_and_goes_on() {
     assert_eq!(table.shared.counts.restarts.get(), 8);
     assert_eq!(served(&table, "warm2"), url("warm2"));
     assert_eq!(loaded(&table, "cold").await, url("cold"));
-    table.create(vec![link(1_000, "later")]).await.unwrap();
+    table.create(vec![link(1_000, "later")], None).await.unwrap();
     assert_eq!(served(&table, "later"), url("later"));
     assert_eq!(table.shared.counts.in_memory.get(), 500);
 }
@@ -57,7 +57,7 @@ async fn those_who_wait_get_an_error_and_writes_under_way_still_land() {
     assert_eq!(loaded(&table, "spring").await, url("spring"));
     let (fetches, writes) = (store.hold_fetches(), store.hold_writes());
     let load = table.load(key("cold"), |_| ());
-    let write = table.replace(edited(&edited_link, "v2"));
+    let write = table.replace(edited(&edited_link, "v2"), None);
     let blow = async {
         until("the load is under way", || store.n_fetches() == 2).await;
         table.shared.addr(0).send(Blow).await.unwrap();
@@ -102,7 +102,7 @@ async fn a_load_begun_after_a_panic_does_not_undo_a_deletion_begun_before() {
     let table = start_with(&store, config, &FakeClicks::new()).await;
     let (fetches, writes) = (store.hold_fetches(), store.hold_writes());
     let deletion = async {
-        assert_eq!(table.replace(deleted(&spring)).await.unwrap(), Replace::Done);
+        assert_eq!(table.replace(deleted(&spring), None).await.unwrap(), Replace::Done);
         fetches.open();
     };
     let visit = async {

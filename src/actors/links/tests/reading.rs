@@ -18,7 +18,7 @@ async fn readers_see_a_link_as_soon_as_it_is_created() {
     let store = FakeStore::new();
     let table = start(&store).await;
     let links: Vec<_> = (1..=100).map(|n| link(n, &format!("spring{n}"))).collect();
-    let claims = table.create(links).await.unwrap();
+    let claims = table.create(links, None).await.unwrap();
     assert_eq!(claims, vec![Claim::Won; 100]);
     for n in 1..=100 {
         let code = format!("spring{n}");
@@ -34,7 +34,7 @@ async fn a_code_that_is_taken_leaves_the_table_alone() {
     let table = start(&store).await;
     let second = Link { destination: target("other"), ..link(2, "spring") };
     assert_eq!(
-        table.create(vec![second, link(3, "new")]).await.unwrap(),
+        table.create(vec![second, link(3, "new")], None).await.unwrap(),
         [Claim::Taken, Claim::Won]
     );
     assert_eq!(served(&table, "spring"), None);
@@ -188,7 +188,7 @@ async fn a_damaged_row_is_asked_for_once_in_five_seconds_and_mended_by_a_change(
     assert_eq!(store.n_fetches(), 2);
 
     store.fail(None);
-    table.replace(edited(&link(1, "spring"), "v2")).await.unwrap();
+    table.replace(edited(&link(1, "spring"), "v2"), None).await.unwrap();
     assert_eq!(loaded(&table, "spring").await, url("v2"));
     assert_eq!(store.n_fetches(), 2);
 }
@@ -263,7 +263,7 @@ async fn an_import_of_a_foreign_sealed_code_marks_its_domain() {
         foreign_sealed: true,
         series: None,
     };
-    table.import([1; 16], [1; 32], vec![row]).await.unwrap();
+    table.import([1; 16], [1; 32], vec![row], None).await.unwrap();
     assert_eq!(served(&table, "8foreign"), url("8foreign"));
     assert_eq!(loaded(&table, "7foreign").await, url("7foreign"));
 }
@@ -282,7 +282,7 @@ async fn shards_on_threads_of_their_own_serve_the_same() {
     };
     let table = LinkTable::start(parts);
     assert_eq!(loaded(&table, "spring").await, url("spring"));
-    table.create(vec![link(2, "summer")]).await.unwrap();
+    table.create(vec![link(2, "summer")], None).await.unwrap();
     assert_eq!(served(&table, "summer"), url("summer"));
     table.stop().await;
 }

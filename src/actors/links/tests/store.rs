@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::actors::links::ClickCounts;
 use crate::domain::api_key::KeyDigest;
+use crate::domain::audit::Act;
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
 use crate::domain::link::{Link, LinkStatus};
@@ -175,7 +176,7 @@ impl LinkStore for FakeStore {
         })
     }
 
-    async fn claim(&self, links: Vec<Link>) -> StorageResult<Vec<Claim>> {
+    async fn claim(&self, links: Vec<Link>, _act: Option<Act>) -> StorageResult<Vec<Claim>> {
         self.check("claim")?;
         self.dawdle().await;
         pass(&self.write_gate).await;
@@ -184,7 +185,7 @@ impl LinkStore for FakeStore {
         self.answered(claims)
     }
 
-    async fn replace(&self, link: Link) -> StorageResult<Replace> {
+    async fn replace(&self, link: Link, _act: Option<Act>) -> StorageResult<Replace> {
         self.check("replace")?;
         self.writes.fetch_add(1, Ordering::SeqCst);
         self.dawdle().await;
@@ -197,7 +198,13 @@ impl LinkStore for FakeStore {
         self.answered(Replace::Done)
     }
 
-    async fn relocate(&self, from: &LinkKey, link: Link, stays: Id) -> StorageResult<Replace> {
+    async fn relocate(
+        &self,
+        from: &LinkKey,
+        link: Link,
+        stays: Id,
+        _act: Option<Act>,
+    ) -> StorageResult<Replace> {
         self.check("relocate")?;
         self.dawdle().await;
         pass(&self.write_gate).await;
@@ -262,6 +269,7 @@ impl LinkStore for FakeStore {
         _digest: [u8; 16],
         _fingerprint: KeyDigest,
         batch: Vec<ImportedLink>,
+        _act: Option<Act>,
     ) -> StorageResult<BatchAnswer> {
         self.check("import")?;
         self.dawdle().await;

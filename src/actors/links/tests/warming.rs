@@ -38,7 +38,7 @@ async fn a_complete_table_answers_unknown_codes_without_a_read() {
     assert_eq!(store.n_fetches(), fetches);
     assert_eq!(total(&table, |shard| shard.negative_entries).await, 0);
 
-    table.create(vec![link(99, "nobody1")]).await.unwrap();
+    table.create(vec![link(99, "nobody1")], None).await.unwrap();
     assert_eq!(loaded(&table, "nobody1").await, url("nobody1"));
 }
 
@@ -66,7 +66,7 @@ async fn the_first_eviction_ends_completeness() {
     assert!(table.warmed().await.complete);
     for batch in 1..15_u64 {
         let ids = batch * 1_000..(batch + 1) * 1_000;
-        table.create(ids.map(|n| link(n, &format!("new{n}"))).collect()).await.unwrap();
+        table.create(ids.map(|n| link(n, &format!("new{n}"))).collect(), None).await.unwrap();
     }
     assert!(!table.inspect().await.remove(0).complete);
     assert_eq!(loaded(&table, "code0").await, url("code0"));
@@ -82,11 +82,11 @@ async fn changes_during_the_scan_are_not_undone_by_it() {
     table.warm().await.unwrap();
     // The scan has read everything as it was and waits to answer.
     until("the scan has read", || store.scans.load(Ordering::SeqCst) == 1).await;
-    assert_eq!(table.replace(edited(&links[0], "v2")).await.unwrap(), Replace::Done);
-    assert_eq!(table.replace(deleted(&links[1])).await.unwrap(), Replace::Done);
+    assert_eq!(table.replace(edited(&links[0], "v2"), None).await.unwrap(), Replace::Done);
+    assert_eq!(table.replace(deleted(&links[1]), None).await.unwrap(), Replace::Done);
     let moved = Link { code: key("moved").code, ..edited(&links[2], "v2") };
-    assert_eq!(table.relocate(links[2].key(), moved, Id(900)).await.unwrap(), Replace::Done);
-    table.create(vec![link(901, "new")]).await.unwrap();
+    assert_eq!(table.relocate(links[2].key(), moved, Id(900), None).await.unwrap(), Replace::Done);
+    table.create(vec![link(901, "new")], None).await.unwrap();
     gate.open();
 
     assert!(table.warmed().await.complete);

@@ -156,7 +156,7 @@ async fn clicks_from_before_chunks_told_their_times_are_listed() {
              DROP INDEX links_anonymous;
              ALTER TABLE api_keys DROP COLUMN user;
              ALTER TABLE workspaces DROP COLUMN closed_at;
-             DROP TABLE signing_keys;
+             DROP TABLE signing_keys; DROP TABLE audit_log; DROP TABLE audit_head;
              PRAGMA user_version = 4",
         )
         .unwrap();
@@ -217,7 +217,7 @@ async fn an_erased_link_leaves_nothing_in_old_counts() {
     assert_eq!(hours(&stores, home()).await.len(), 3);
     store.settle().await.unwrap();
     assert_eq!(hours(&stores, home()).await[2], (DAY + 1, 12, 8));
-    stores.clicks.erase(LINK).await.unwrap();
+    stores.clicks.erase(LINK, None).await.unwrap();
     assert_eq!(hours(&stores, StatsOf::Link(LINK)).await, []);
     assert_eq!(hours(&stores, home()).await, [(DAY + 1, 12, 2)]);
     assert_eq!((total(&stores, LINK).await, total(&stores, OTHER).await), (0, 2));
