@@ -138,7 +138,7 @@ fn state(key: &ApiKey) -> &'static str {
     }
 }
 
-fn show_time(at: Timestamp) -> String {
+pub(super) fn show_time(at: Timestamp) -> String {
     DateTime::from_timestamp_millis(at.as_millis())
         .map_or("?".to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
 }

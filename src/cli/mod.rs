@@ -8,6 +8,7 @@ mod keys;
 mod links;
 mod settings;
 pub mod transfer;
+mod users;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -55,6 +56,9 @@ enum Command {
     /// Create, list and revoke API keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Create, list, disable and enable accounts of people
+    #[command(subcommand)]
+    Users(users::UsersCommand),
     /// Import and export links
     #[command(subcommand)]
     Links(links::LinksCommand),
@@ -115,6 +119,7 @@ fn run(cli: Cli) -> Outcome {
         Command::CheckConfig => settings::check(named.as_deref()),
         Command::PrintConfig => settings::print(&settings),
         Command::Keys(command) => keys::run(command, &settings),
+        Command::Users(command) => users::run(command, &settings),
         Command::Links(command) => links::run(&command, &settings),
         Command::Backup(args) => archive::backup(&args, &settings),
         Command::Restore(args) => archive::restore(&args, &settings),

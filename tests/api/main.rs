@@ -11,6 +11,7 @@ mod blocked;
 mod bots;
 mod clicks;
 mod command_line;
+mod command_line_users;
 mod connections;
 mod cors;
 mod crash;

@@ -11,6 +11,7 @@ mod profile;
 mod providers;
 mod recovery;
 mod registration;
+mod roll;
 mod sessions;
 mod teams;
 
@@ -25,6 +26,7 @@ pub use error::AccountError;
 pub use invitations::{InvitationDraft, Invited};
 pub use profile::{Profile, ProfileDraft};
 pub use registration::{NewAccount, RegistrationDraft};
+pub use roll::Roll;
 pub use sessions::SignedIn;
 
 use self::outsiders::Outsiders;

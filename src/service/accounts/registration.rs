@@ -7,10 +7,12 @@ use crate::domain::account::User;
 use crate::domain::email::Email;
 use crate::domain::password::Password;
 use crate::domain::ticket::TicketKind;
+use crate::domain::time::Clock;
 use crate::service::bootstrap::Registration;
 use crate::service::draft::{FieldCode, FieldError};
+use crate::service::ids::IdSource;
 use crate::storage::Workspace;
-use crate::storage::people::{NewUser, UserAdded};
+use crate::storage::people::{NewUser, UserAdded, UserStore};
 
 /// What somebody wants an account to be.
 pub struct RegistrationDraft {
@@ -85,36 +87,43 @@ impl Accounts {
 
     /// Adds an account. Kinds: `EmailTaken`, `InvalidTicket` for an invitation that is over.
     pub async fn add_account(&self, new: NewAccount) -> Result<User, AccountError> {
-        let (id, workspace) = (self.parts.ids.next().await?, self.parts.ids.next().await?);
-        let now = self.now();
-        let user = User {
-            id,
-            email: new.email,
-            email_verified_at: new.email_verified.then_some(now),
-            name: new.name,
-            password: new.password,
-            workspace,
-            created_at: now,
-            updated_at: now,
-            disabled_at: None,
-        };
-        let own = Workspace {
-            id: workspace,
-            name: "Personal".to_owned(),
-            operator: false,
-            created_at: now,
-        };
-        let new = NewUser {
-            user: user.clone(),
-            workspace: own,
-            identity: new.identity,
-            invitation: new.invitation,
-        };
-        match self.parts.stores.users.add_user(new).await? {
-            UserAdded::Done => Ok(user),
-            UserAdded::EmailTaken | UserAdded::IdentityTaken => Err(AccountError::EmailTaken),
-            UserAdded::NotInvited => Err(AccountError::InvalidTicket),
-        }
+        let parts = &self.parts;
+        add_account(&*parts.stores.users, &parts.ids, &*parts.clock, new).await
+    }
+}
+
+/// Adds an account with a workspace of its own. Kinds: `EmailTaken`, `InvalidTicket`.
+pub(super) async fn add_account(
+    users: &dyn UserStore,
+    ids: &IdSource,
+    clock: &dyn Clock,
+    new: NewAccount,
+) -> Result<User, AccountError> {
+    let (id, workspace) = (ids.next().await?, ids.next().await?);
+    let now = clock.now();
+    let user = User {
+        id,
+        email: new.email,
+        email_verified_at: new.email_verified.then_some(now),
+        name: new.name,
+        password: new.password,
+        workspace,
+        created_at: now,
+        updated_at: now,
+        disabled_at: None,
+    };
+    let own =
+        Workspace { id: workspace, name: "Personal".to_owned(), operator: false, created_at: now };
+    let new = NewUser {
+        user: user.clone(),
+        workspace: own,
+        identity: new.identity,
+        invitation: new.invitation,
+    };
+    match users.add_user(new).await? {
+        UserAdded::Done => Ok(user),
+        UserAdded::EmailTaken | UserAdded::IdentityTaken => Err(AccountError::EmailTaken),
+        UserAdded::NotInvited => Err(AccountError::InvalidTicket),
     }
 }
 
