@@ -21,7 +21,7 @@ use crate::domain::destination::DestinationPolicy;
 use crate::http::admin::{self, AdminState};
 use crate::http::{
     CursorSealer, HttpParts, Listeners, OpsParts, Origins, Pages, Readiness, RunningOps,
-    RunningServer, Site, serve as serve_http, serve_ops,
+    RunningServer, Site, app_pages, serve as serve_http, serve_ops,
 };
 use crate::service::codes::CodeMaker;
 use crate::service::denials::Denials;
@@ -173,6 +173,7 @@ impl Node {
             admin: move |app: &mut web::ServiceConfig| {
                 app.app_data(state.clone());
                 admin::configure(app, &origins);
+                app_pages::configure(app, &origins);
             },
         })
         .context("starting the public listener")?;

@@ -26,6 +26,8 @@ pub const PAGE_ROWS_MAX: u32 = 100;
 pub const PAGE_ROWS_DEFAULT: u32 = 25;
 /// JSON body of a plain call, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1_024;
+/// Form that a page sends, in bytes.
+pub const FORM_BYTES_MAX: usize = 16 * 1_024;
 /// JSON body of bulk and import calls, in bytes.
 pub const BULK_BODY_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 /// Deepest nesting of a JSON body.

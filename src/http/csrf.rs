@@ -48,6 +48,22 @@ fn check(head: &RequestHead, path: &str, origins: &Origins) -> Result<(), ApiErr
     Err(ApiError::new(ProblemCode::Forbidden, detail))
 }
 
+/// Takes a form of this site's own pages, and what no browser sends. Other sites have no business
+/// with these, not even listed ones. Kinds: 403.
+pub(crate) fn check_form(head: &RequestHead, origins: &Origins) -> Result<(), ApiError> {
+    let site = sole(&head.headers, SEC_FETCH_SITE);
+    let origin = sole(&head.headers, header::ORIGIN);
+    let is_own = match (site, origin) {
+        (Ok(Some(site)), Ok(_)) => matches!(site, b"same-origin" | b"none"),
+        (Ok(None), Ok(Some(origin))) => origins.is_own(origin),
+        (Ok(None), Ok(None)) => true,
+        _ => false,
+    };
+    let detail = "a form must come from a page of this site: `Sec-Fetch-Site` or `Origin` has to \
+                  say so";
+    if is_own { Ok(()) } else { Err(ApiError::new(ProblemCode::Forbidden, detail)) }
+}
+
 /// Whether the browser says that one of the site's own pages asks, or one of a listed origin.
 fn is_proven(head: &RequestHead, origins: &Origins) -> bool {
     let site = sole(&head.headers, SEC_FETCH_SITE);
@@ -169,6 +185,37 @@ mod tests {
             assert_eq!(passes(Method::POST, login, headers), expected, "{headers:?}");
         }
         assert!(passes(Method::GET, "/api/v1/auth/oidc/callback", &[site("cross-site")]));
+    }
+
+    #[test]
+    fn forms_come_from_own_pages_alone() {
+        for (headers, expected) in [
+            (&[][..], true),
+            (&[site("same-origin")], true),
+            (&[site("same-origin"), NULL], true),
+            (&[site("none")], true),
+            (&[OWN], true),
+            (&[site("same-site"), OWN], false),
+            (&[site("cross-site")], false),
+            (&[site("cross-site"), LISTED], false),
+            (&[site("cross-site"), OWN], false),
+            (&[site("same-origin"), site("cross-site")], false),
+            (&[site("same-origin"), OWN, FOREIGN], false),
+            (&[LISTED], false),
+            (&[FOREIGN], false),
+            (&[NULL], false),
+            (&[OWN, FOREIGN], false),
+            (&[BEARER, FOREIGN], false),
+        ] {
+            let url = Url::parse("https://go.example").expect("a URL");
+            let origins = Origins::new(&url, &["https://app.example".to_owned()]);
+            let mut request = TestRequest::with_uri("/app/join").method(Method::POST);
+            for header in headers {
+                request = request.append_header(*header);
+            }
+            let request = request.to_srv_request();
+            assert_eq!(check_form(request.head(), &origins).is_ok(), expected, "{headers:?}");
+        }
     }
 
     #[test]

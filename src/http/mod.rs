@@ -6,11 +6,13 @@
 //! | the same on a connection that had other requests | the redirect | `front.rs`, before any route |
 //! | `/{code}` | the redirect, or why not | `redirect.rs` |
 //! | `/api/v1/…` | the API | `admin` |
+//! | `/app/…` | the pages that mails lead to | `app_pages` |
 //! | `/`, `/health`, `/robots.txt`, `/favicon.ico` | what they are called | here |
 //!
 //! The operations listener has its own table in `ops`.
 
 pub mod admin;
+pub mod app_pages;
 mod caller;
 mod client;
 mod cookies;

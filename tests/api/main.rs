@@ -6,6 +6,7 @@ mod accounts;
 #[path = "../support/smtp.rs"]
 mod smtp;
 
+mod app_pages;
 mod audit;
 mod blocked;
 mod bots;

@@ -157,6 +157,63 @@ describe("built-in pages", () => {
   });
 });
 
+describe("pages that mails lead to", () => {
+  // Well formed, and of nobody: opening a page asks for no more.
+  const nobodys = "A".repeat(43);
+  const verify = `/app/verify-email?token=shuntv_${nobodys}`;
+  const reset = `/app/reset-password?token=shuntp_${nobodys}`;
+  const spent = "This link cannot be used";
+
+  for (const expected of [
+    { path: verify, status: 200, heading: "Confirm your address" },
+    { path: reset, status: 200, heading: "Choose a new password" },
+    { path: `/app/join?token=shunti_${nobodys}`, status: 200, heading: "Join a workspace" },
+    { path: "/app/join", status: 400, heading: spent },
+  ]) {
+    test(`${expected.path.split("?")[0]} ${expected.status} is right on every screen`, () =>
+      inspect(server.url, expected));
+  }
+
+  test("send their form with one key, and take the secret out of the address", async () => {
+    const { page, close } = await visit(browser, server.url + verify, screens[0]);
+    await page.keyboard.press("Tab");
+    const button = page.getByRole("button", { name: "Confirm" });
+    assert.ok(await button.evaluate((element) => element === document.activeElement));
+    assert.notEqual(await button.evaluate((element) => getComputedStyle(element).outlineStyle), "none");
+    assert.ok((await button.boundingBox()).height >= 44, "too small for a finger");
+    const answered = page.waitForResponse((response) => response.request().method() === "POST");
+    await page.keyboard.press("Enter");
+    assert.equal((await answered).status(), 400);
+    await page.getByRole("heading", { name: spent }).waitFor();
+    assert.equal(page.url(), `${server.url}/app/verify-email`);
+    await close();
+  });
+
+  test("say on every screen why a form is not taken", () => Promise.all(screens.map(async (screen) => {
+    const { page, close } = await visit(browser, server.url + reset, screen);
+    await page.getByLabel("New password").fill("weak");
+    await page.getByRole("button").click();
+    const reasons = page.getByRole("alert");
+    await reasons.waitFor();
+    assert.match(await reasons.innerText(), /A password has at least 8 characters\./);
+    assert.equal(await page.getByLabel("New password").inputValue(), "");
+    assert.deepEqual(await accessibilityProblems(page), []);
+    assert.equal(await overflow(page), 0);
+    await page.getByLabel("New password").fill("another Horse 12 staple");
+    await page.getByRole("button").click();
+    await page.getByRole("heading", { name: spent }).waitFor();
+    await close();
+  })));
+
+  test("let nobody in without what has to be filled in", async () => {
+    const { page, requests, close } = await visit(browser, server.url + reset, screens[2]);
+    await page.getByRole("button").click();
+    assert.equal(await page.getByLabel("New password").evaluate((input) => input.validity.valueMissing), true);
+    assert.equal(requests.length, 1);
+    await close();
+  });
+});
+
 describe("for programs", () => {
   const json = "application/json";
 

@@ -53,7 +53,7 @@ pub(super) fn accepted() -> HttpResponse {
 
 /// Runs `work` to its end even if the client goes away meanwhile: a change that started is not
 /// left half done.
-pub(super) async fn to_the_end<T: 'static>(
+pub(in crate::http) async fn to_the_end<T: 'static>(
     work: impl Future<Output = Result<T, ApiError>> + 'static,
 ) -> Result<T, ApiError> {
     actix_web::rt::spawn(work.in_current_span()).await.unwrap_or_else(|error| {

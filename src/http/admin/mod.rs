@@ -1,7 +1,7 @@
 //! The admin API under `/api/v1`: every route in one table.
 
 pub(super) mod anonymous;
-mod answer;
+pub(super) mod answer;
 pub(super) mod audit;
 pub(super) mod auth;
 mod budget;

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -21,10 +22,9 @@ use crate::http::headers::private_no_store;
 use crate::http::problem::ProblemCode;
 use crate::http::wire::ProblemView;
 
-use template::{content_policy, escaped, fill, read_template};
-pub(crate) use text::status_of;
-
-pub(crate) use text::Page;
+pub(crate) use template::escaped;
+use template::{content_policy, fill, read_template};
+pub(crate) use text::{BROKEN, CHAIN, CLOCK, Look, Page, status_of};
 
 /// The built-in pages, all of them.
 const BUILT_IN: &str = include_str!("page.html");
@@ -36,7 +36,7 @@ const OWN_SOURCES: &str = "img-src 'self' data: https:; font-src data: https:";
 /// When to try again after a 503: a store that restarts is back within seconds.
 const RETRY_AFTER: &str = "5";
 
-const HTML: &str = "text/html; charset=utf-8";
+pub(crate) const HTML: &str = "text/html; charset=utf-8";
 const PROBLEM_JSON: &str = "application/problem+json";
 
 /// `[pages]`: what visitors see who are not redirected.
@@ -148,8 +148,7 @@ impl Rendered {
             Some(html) => (html, OWN_SOURCES),
             None => (render_built_in(page, home_url), BUILT_IN_SOURCES),
         };
-        let policy = HeaderValue::from_str(&content_policy(&html, sources))
-            .expect("words and base 64 are a header value");
+        let policy = policy_of(&html, "'none'", sources);
         let problem = text.code.map(|code| problem_body(code, text.reason)).unwrap_or_default();
         Ok(Self { policy, html: html.into(), problem: problem.into() })
     }
@@ -171,28 +170,70 @@ fn render_own(page: Page, path: &Path) -> Result<Option<String>, String> {
 }
 
 fn render_built_in(page: Page, home_url: Option<&str>) -> String {
-    let (text, look) = (page.text(), page.look());
+    let text = page.text();
     let action = match (page, home_url) {
         // An empty address is the one that was asked for, query and all.
         (Page::Unavailable | Page::TooMany, _) => "<a href=\"\">Try again</a>\n".to_owned(),
         (_, Some(url)) => format!("<a href=\"{}\">Go to our website</a>\n", escaped(url)),
         (_, None) => String::new(),
     };
-    let code = match page {
-        Page::Home => String::new(),
-        _ => format!("<p class=\"code\">Error {}</p>\n", page.status().as_str()),
+    let sheet = Sheet {
+        look: page.look(),
+        title: text.title,
+        reason: text.reason,
+        advice: text.advice,
+        action: &action,
+        status: Some(page.status()).filter(|_| page != Page::Home),
+        styles: "",
     };
-    let values = [
-        ("title", escaped(text.title)),
-        ("reason", escaped(text.reason)),
-        ("advice", escaped(text.advice)),
-        ("tone", look.tone.to_owned()),
-        ("icon", look.icon.to_owned()),
-        ("action", action),
-        ("code", code),
-    ];
-    let values: Vec<_> = values.iter().map(|(name, html)| (*name, html.as_str())).collect();
-    fill(BUILT_IN, &values).expect("the built-in page has no other placeholders")
+    sheet.html()
+}
+
+/// What a built-in page shows. Its texts are escaped, `action` is HTML.
+pub(crate) struct Sheet<'a> {
+    pub look: Look,
+    pub title: &'a str,
+    /// What happened.
+    pub reason: &'a str,
+    /// What the visitor can do now.
+    pub advice: &'a str,
+    /// What stands below the texts.
+    pub action: &'a str,
+    /// Shown where it is an error.
+    pub status: Option<StatusCode>,
+    /// Styles of what stands below the texts.
+    pub styles: &'a str,
+}
+
+impl Sheet<'_> {
+    pub(crate) fn html(&self) -> String {
+        let code = match self.status {
+            Some(status) => format!("<p class=\"code\">Error {}</p>\n", status.as_str()),
+            None => String::new(),
+        };
+        let [title, reason, advice] = [self.title, self.reason, self.advice].map(escaped);
+        let values = [
+            ("title", title.as_str()),
+            ("reason", &reason),
+            ("advice", &advice),
+            ("tone", self.look.tone),
+            ("icon", self.look.icon),
+            ("action", self.action),
+            ("code", &code),
+            ("styles", self.styles),
+        ];
+        fill(BUILT_IN, &values).expect("the built-in page has no other placeholders")
+    }
+}
+
+/// The policy of a built-in page whose forms go to `forms`.
+pub(crate) fn policy(html: &str, forms: &str) -> HeaderValue {
+    policy_of(html, forms, BUILT_IN_SOURCES)
+}
+
+fn policy_of(html: &str, forms: &str, sources: &str) -> HeaderValue {
+    HeaderValue::from_str(&content_policy(html, forms, sources))
+        .expect("words and base 64 are a header value")
 }
 
 /// A problem document (RFC 9457) for what is refused before any link is looked at.

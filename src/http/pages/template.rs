@@ -62,7 +62,7 @@ pub(super) fn fill(template: &str, values: &Values<'_>) -> Result<String, String
 }
 
 /// Text as it may stand between tags and in quoted attributes.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
@@ -77,11 +77,11 @@ pub(super) fn escaped(text: &str) -> String {
     html
 }
 
-/// Nothing may be run, sent or framed. The page's own styles are allowed by their digests, and what
-/// `extras` names: the sources of images and fonts.
-pub(super) fn content_policy(html: &str, extras: &str) -> String {
+/// Nothing may be run or framed, and forms go to `forms` only. The page's own styles are allowed by
+/// their digests, and what `extras` names: the sources of images and fonts.
+pub(super) fn content_policy(html: &str, forms: &str, extras: &str) -> String {
     let mut policy = format!(
-        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; {extras}"
+        "default-src 'none'; base-uri 'none'; form-action {forms}; frame-ancestors 'none'; {extras}"
     );
     let digests: Vec<String> = styles(html)
         .map(|style| format!("'sha256-{}'", BASE64.encode(Sha256::digest(style))))

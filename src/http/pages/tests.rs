@@ -84,12 +84,12 @@ fn the_policy_allows_exactly_the_styles_of_the_page() {
     // The digest of `a{}` as `openssl dgst -sha256 -binary | base64` prints it.
     let html = "<STYLE media=\"(width > 9px)\">a{}</STYLE><p>x</p><style>a{}</style >";
     assert_eq!(styles(html).collect::<Vec<_>>(), ["a{}", "a{}"]);
-    let policy = content_policy(html, "img-src data:");
+    let policy = content_policy(html, "'none'", "img-src data:");
     let digest = "'sha256-X1RutGBrXCt9KkSaXMK7tHftWiRscFHOhxsS8tv8hBk='";
     assert_eq!(policy.matches(digest).count(), 2, "{policy}");
     assert!(policy.contains("frame-ancestors 'none'; img-src data:; style-src"), "{policy}");
     assert!(!policy.contains("unsafe-inline"));
-    assert!(!content_policy("<p>no style</p>", OWN_SOURCES).contains("style-src"));
+    assert!(!content_policy("<p>no style</p>", "'none'", OWN_SOURCES).contains("style-src"));
     for comment in ["<!-- one <style> is enough -->", "<!-- <style isn't here -->", "<style>"] {
         let html = format!("{comment}<style>a{{}}</style>");
         assert!(styles(&html).any(|style| style == "a{}"), "{html}");

@@ -53,11 +53,12 @@ const HOME: [&str; 3] = [
     "To follow a link, open all of it, just as it was given to you.",
 ];
 
-const BROKEN: Look = Look {
+pub(crate) const BROKEN: Look = Look {
     tone: "grey",
     icon: "M9 17H7a5 5 0 0 1-3.5-8.5M15 7h2a5 5 0 0 1 3.5 8.5M8 12h3M3 3l18 18",
 };
-const CLOCK: Look = Look { tone: "amber", icon: "M21 12a9 9 0 1 1-18 0 9 9 0 0 1 18 0M12 7v5l3 2" };
+pub(crate) const CLOCK: Look =
+    Look { tone: "amber", icon: "M21 12a9 9 0 1 1-18 0 9 9 0 0 1 18 0M12 7v5l3 2" };
 const STOPPED: Look = Look { tone: "amber", icon: "M21 12a9 9 0 1 1-18 0 9 9 0 0 1 18 0M8 12h8" };
 const SHIELD: Look = Look {
     tone: "red",
@@ -67,7 +68,7 @@ const AGAIN: Look = Look {
     tone: "blue",
     icon: "M20 11a8 8 0 0 0-14.3-4L3 9.5M3 4v5.5h5.5M4 13a8 8 0 0 0 14.3 4L21 14.5M21 20v-5.5h-5.5",
 };
-const CHAIN: Look =
+pub(crate) const CHAIN: Look =
     Look { tone: "blue", icon: "M9 17H7A5 5 0 0 1 7 7h2M15 7h2a5 5 0 0 1 0 10h-2M8 12h8" };
 
 /// Every page there is.
@@ -98,7 +99,8 @@ pub(super) struct Text {
 }
 
 /// Sign and colour of a built-in page: the outline of the sign, and a class of the style sheet.
-pub(super) struct Look {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
     pub tone: &'static str,
     pub icon: &'static str,
 }

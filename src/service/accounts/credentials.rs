@@ -40,7 +40,19 @@ impl Accounts {
         client: IpAddr,
         told: &mut Allowance,
     ) -> Result<SignedIn, AccountError> {
-        let Login { email, password, workspace } = login;
+        let workspace = login.workspace;
+        let user = self.identify(login, client, told).await?;
+        self.open_session(user, workspace, client).await
+    }
+
+    /// Whose address and password these are; an account that is disabled is refused.
+    pub(super) async fn identify(
+        &self,
+        login: Login,
+        client: IpAddr,
+        told: &mut Allowance,
+    ) -> Result<User, AccountError> {
+        let Login { email, password, .. } = login;
         let found = match Email::parse(email.trim()) {
             Ok(email) => self.parts.stores.users.user_by_email(&email).await?,
             Err(_) => None,
@@ -50,10 +62,7 @@ impl Accounts {
             self.parts.stores.sessions.knows_client(id, &self.client(id, client)).await?;
         let claim = Claim { email: &email, user: found, client, is_known };
         let user = self.check(claim, password, told).await?;
-        if user.disabled_at.is_some() {
-            return Err(AccountError::Disabled);
-        }
-        self.open_session(user, workspace, client).await
+        if user.disabled_at.is_some() { Err(AccountError::Disabled) } else { Ok(user) }
     }
 
     /// Changes the caller's password. Other sessions end, this one goes on.

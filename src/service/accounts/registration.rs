@@ -44,6 +44,16 @@ impl Accounts {
         draft: RegistrationDraft,
         client: IpAddr,
     ) -> Result<SignedIn, AccountError> {
+        let user = self.sign_up(draft, client).await?;
+        self.open_session(user, None, client).await
+    }
+
+    /// Makes an account as somebody wants it, and sends the mail that proves its address.
+    pub(super) async fn sign_up(
+        &self,
+        draft: RegistrationDraft,
+        client: IpAddr,
+    ) -> Result<User, AccountError> {
         let invitation = match (self.parts.registration, &draft.invitation) {
             (Registration::Closed, _) => return Err(AccountError::RegistrationClosed),
             (Registration::Invite, None) => return Err(AccountError::InvitationNeeded),
@@ -62,7 +72,7 @@ impl Accounts {
         }
         let user = made?;
         self.send_verification(&user).await?;
-        self.open_session(user, None, client).await
+        Ok(user)
     }
 
     async fn make(
