@@ -32,7 +32,7 @@ pub(super) async fn start(
     site: &Site,
     actors: &Actors<'_>,
 ) -> Result<People> {
-    let Actors { links, keys, limits, .. } = *actors;
+    let Actors { links, keys, limits, denials, .. } = *actors;
     let (stores, clock) = (&opened.stores, &opened.clock);
     let tokens = KeyChain::open(ChainParts {
         config: &settings.tokens,
@@ -71,6 +71,7 @@ pub(super) async fn start(
         passwords,
         limits: Arc::clone(limits),
         outbox: outbox.clone(),
+        denials: Arc::clone(denials),
         closing,
         site: MailSite { name: site.domain.clone(), url: format!("{}/", site.public_url) },
         secret: opened.secrets.api_keys,

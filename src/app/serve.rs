@@ -319,7 +319,7 @@ pub(super) struct Actors<'a> {
     clicks: &'a ClickSink,
     pub(super) keys: &'a Arc<KeyRing>,
     pub(super) limits: &'a Arc<Limiter>,
-    denials: &'a Arc<Denials>,
+    pub(super) denials: &'a Arc<Denials>,
 }
 
 fn admin_state(

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use prometheus_client::metrics::counter::Counter;
+
 use crate::actors::links::LinkTable;
 use crate::domain::time::Clock;
 use crate::domain::units::Size;
@@ -9,6 +11,7 @@ use crate::http::Site;
 use crate::service::accounts::{Access, AccessParts, AccountParts, Accounts, Undertaker};
 use crate::service::anonymous::{Anonymous, AnonymousConfig, AnonymousParts};
 use crate::service::bootstrap::Registration;
+use crate::service::denials::Denials;
 use crate::service::ids::IdSource;
 use crate::service::keys::KeyRing;
 use crate::service::limits::Limiter;
@@ -59,6 +62,7 @@ pub(super) async fn people(parts: Parts<'_>) -> (Arc<Access>, Accounts, Anonymou
         passwords: PasswordHasher::start(&cheap, &Metrics::new()).unwrap(),
         limits: Arc::clone(limits),
         outbox: Outbox::start(Arc::new(LogMailer::new()), Metrics::new()),
+        denials: Arc::new(Denials::new(Arc::clone(&stores.audit), Counter::default())),
         closing: Arc::new(Undertaker::new(table, links, teams, Arc::clone(&clock))),
         site: MailSite { name: site.domain.clone(), url: format!("{}/", site.public_url) },
         secret,

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use tracing::warn;
 
+use super::telling::on_user;
 use super::{AccountError, Accounts, SignedIn};
 use crate::domain::account::User;
+use crate::domain::audit::AuditAction;
 use crate::domain::email::Email;
 use crate::domain::id::Id;
 use crate::domain::password::Password;
@@ -86,6 +88,8 @@ impl Accounts {
         let ended = users.set_password(user.id, change, now).await?;
         // Somebody changed it at the same time: what was given is not the current one any more.
         self.parts.access.end(now, ended.ok_or(AccountError::WrongCredentials)?);
+        let entry = by.act(now).entry(AuditAction::UserPasswordChange, on_user(user.id));
+        self.tell(entry).await;
         self.send(texts::password_changed(&self.parts.site, user.email.as_str()));
         Ok(())
     }
@@ -129,9 +133,15 @@ impl Accounts {
                 return Err(error.into());
             }
         };
-        let Some(user) = user.filter(|_| verdict.matches) else {
-            attempt.failed();
-            return Err(AccountError::WrongCredentials);
+        let user = match user {
+            Some(user) if verdict.matches => user,
+            other => {
+                attempt.failed();
+                if let Some(user) = other {
+                    self.tell_of_failure(&user, client);
+                }
+                return Err(AccountError::WrongCredentials);
+            }
         };
         attempt.succeeded().await;
         if verdict.rehash {

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::registration::parse_email;
+use super::telling::{on_invitation, on_user};
 use super::{AccountError, Accounts};
 use crate::domain::account::{Member, Role};
+use crate::domain::audit::{Act, AuditAction};
 use crate::domain::id::Id;
 use crate::domain::ticket::{Ticket, TicketKind};
 use crate::service::access::Actor;
@@ -62,6 +64,8 @@ impl Accounts {
             }
             return Err(AccountError::QuotaReached("1,000 invitations wait already"));
         }
+        let entry = by.act(now).entry(AuditAction::MemberInvite, on_invitation(invitation.id));
+        self.tell(entry.saying(invitation.role.as_str())).await;
         if let Some(email) = &invitation.email {
             let by = self.inviter(by).await?;
             let invited = texts::Invited { by: &by.0, workspace: &by.1 };
@@ -80,7 +84,12 @@ impl Accounts {
     /// Takes an invitation back.
     pub async fn withdraw_invitation(&self, by: &Actor, id: Id) -> Result<(), AccountError> {
         let removed = self.parts.stores.teams.remove_invitation(by.grant.workspace, id).await?;
-        if removed { Ok(()) } else { Err(AccountError::NotFound) }
+        if !removed {
+            return Err(AccountError::NotFound);
+        }
+        let entry = by.act(self.now()).entry(AuditAction::MemberInvite, on_invitation(id));
+        self.tell(entry.saying("withdrawn")).await;
+        Ok(())
     }
 
     /// Lets the caller join the workspace of an invitation.
@@ -90,8 +99,16 @@ impl Accounts {
         let teams = &self.parts.stores.teams;
         let member = teams.accept_invitation(&digest, user.id, self.now()).await?;
         let member = member.ok_or(AccountError::InvalidTicket)?;
+        self.tell_of_joining(by.act(self.now()), &member).await;
         self.follow_changes().await;
         Ok(member)
+    }
+
+    /// Told in the log of the workspace that is joined.
+    pub(super) async fn tell_of_joining(&self, act: Act, member: &Member) {
+        let act = Act { workspace: member.workspace, ..act };
+        let entry = act.entry(AuditAction::MemberJoin, on_user(member.user));
+        self.tell(entry.saying(member.role.as_str())).await;
     }
 
     /// What a mail calls the inviter and the workspace.

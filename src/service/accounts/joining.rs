@@ -38,6 +38,8 @@ impl Accounts {
         let teams = &self.parts.stores.teams;
         let member = teams.accept_invitation(&digest, user.id, self.now()).await?;
         let member = member.ok_or(AccountError::InvalidTicket)?;
+        let act = self.act_of(user.id, member.workspace, Some(client));
+        self.tell_of_joining(act, &member).await;
         self.follow_changes().await;
         self.joined(&user, member.workspace).await
     }

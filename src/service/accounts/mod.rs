@@ -15,6 +15,7 @@ mod registration;
 mod roll;
 mod sessions;
 mod teams;
+mod telling;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use roll::Roll;
 pub use sessions::SignedIn;
 
 use self::outsiders::Outsiders;
+use super::denials::Denials;
 use super::ids::IdSource;
 use super::limits::Limiter;
 use super::mail::Outbox;
@@ -57,6 +59,7 @@ pub struct AccountParts {
     pub passwords: PasswordHasher,
     pub limits: Arc<Limiter>,
     pub outbox: Outbox,
+    pub denials: Arc<Denials>,
     pub closing: Arc<Undertaker>,
     pub site: MailSite,
     /// The installation's secret.

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use super::registration::{check_name, parse_email};
+use super::telling::on_user;
 use super::{AccountError, Accounts};
 use crate::domain::account::{Member, User};
+use crate::domain::audit::AuditAction;
 use crate::domain::password::Password;
 use crate::service::access::Actor;
 use crate::service::draft::{Field, FieldCode, FieldError};
@@ -65,7 +67,10 @@ impl Accounts {
             UserChanged::NotFound => Err(AccountError::NotFound),
             UserChanged::EmailTaken => Err(AccountError::EmailTaken),
             UserChanged::Done(user) => {
-                if !Self::is_address(&before, &user.email) {
+                let moved = !Self::is_address(&before, &user.email);
+                let entry = by.act(self.now()).entry(AuditAction::UserChange, on_user(user.id));
+                self.tell(entry.saying(if moved { "email" } else { "" })).await;
+                if moved {
                     self.send_verification(&user).await?;
                 }
                 self.profile(by).await
@@ -88,6 +93,8 @@ impl Accounts {
             Erasure::LastOwner => Err(AccountError::LastOwner),
             Erasure::Done { ended } => {
                 self.parts.access.end(now, ended);
+                let entry = by.act(now).entry(AuditAction::UserErase, on_user(user.id));
+                self.tell(entry).await;
                 self.follow_changes().await;
                 self.parts.closing.settle().await;
                 Ok(())

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use super::registration::parse_email;
+use super::telling::on_user;
 use super::{AccountError, Accounts, NAME_CHARS_MAX, NewAccount, SignedIn};
 use crate::domain::account::User;
+use crate::domain::audit::AuditAction;
 use crate::service::bootstrap::Registration;
 use crate::service::oidc::ExternalIdentity;
 
@@ -65,6 +67,10 @@ impl Accounts {
             invitation: None,
         });
         let made = made.await;
+        if let Ok(user) = &made {
+            let act = self.act_of(user.id, user.workspace, Some(client));
+            self.tell(act.entry(AuditAction::UserRegister, on_user(user.id))).await;
+        }
         if !matches!(made, Ok(_) | Err(AccountError::EmailTaken)) {
             attempt.cancelled().await;
         }

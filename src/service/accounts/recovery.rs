@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use super::telling::on_user;
 use super::{AccountError, Accounts};
 use crate::domain::account::User;
+use crate::domain::audit::AuditAction;
 use crate::domain::email::Email;
 use crate::domain::password::Password;
 use crate::domain::ticket::{Ticket, TicketKind};
@@ -32,6 +34,8 @@ impl Accounts {
     pub async fn verify_email(&self, ticket: &str) -> Result<(), AccountError> {
         let user = self.take_ticket(TicketKind::Verification, ticket).await?;
         self.parts.stores.users.verify_email(user.id, self.now()).await?;
+        let act = self.act_of(user.id, user.workspace, None);
+        self.tell(act.entry(AuditAction::UserEmailVerify, on_user(user.id))).await;
         Ok(())
     }
 
@@ -73,6 +77,8 @@ impl Accounts {
         let ended = users.set_password(id, change, now).await?;
         self.parts.access.end(now, ended.ok_or(AccountError::InvalidTicket)?);
         users.verify_email(id, now).await?;
+        let act = self.act_of(id, user.workspace, None);
+        self.tell(act.entry(AuditAction::UserPasswordReset, on_user(id))).await;
         self.send(texts::password_changed(&self.parts.site, user.email.as_str()));
         Ok(())
     }

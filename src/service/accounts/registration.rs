@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
+use super::telling::on_user;
 use super::{AccountError, Accounts, NAME_CHARS_MAX, SignedIn};
 use crate::domain::account::User;
+use crate::domain::audit::AuditAction;
 use crate::domain::email::Email;
 use crate::domain::password::Password;
 use crate::domain::ticket::TicketKind;
@@ -71,6 +73,8 @@ impl Accounts {
             attempt.cancelled().await;
         }
         let user = made?;
+        let act = self.act_of(user.id, user.workspace, Some(client));
+        self.tell(act.entry(AuditAction::UserRegister, on_user(user.id))).await;
         self.send_verification(&user).await?;
         Ok(user)
     }

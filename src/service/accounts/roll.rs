@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use super::registration::{add_account, check_name, parse_email};
+use super::telling::{on_user, tell};
 use super::{AccountError, NewAccount, Profile};
 use crate::domain::account::User;
+use crate::domain::audit::{Act, AuditAction};
 use crate::domain::email::Email;
 use crate::domain::id::Id;
 use crate::domain::password::Password;
@@ -46,7 +48,9 @@ impl Roll {
             identity: None,
             invitation: None,
         };
-        add_account(&*self.stores.users, &self.ids, &*self.clock, new).await
+        let user = add_account(&*self.stores.users, &self.ids, &*self.clock, new).await?;
+        self.tell(&user, AuditAction::UserRegister).await;
+        Ok(user)
     }
 
     /// The account with this id or address. Kinds: `NotFound`.
@@ -75,8 +79,13 @@ impl Roll {
     /// Puts everything that an account holds out of force, or in force again; answers how many
     /// sessions ended. Kinds: `NotFound`.
     pub async fn disable(&self, id: Id, disabled: bool) -> Result<usize, AccountError> {
-        let ended = self.stores.users.disable_user(id, disabled, self.clock.now()).await?;
-        ended.map(|ended| ended.len()).ok_or(AccountError::NotFound)
+        let users = &self.stores.users;
+        let user = users.user(id).await?.ok_or(AccountError::NotFound)?;
+        let ended = users.disable_user(id, disabled, self.clock.now()).await?;
+        let ended = ended.ok_or(AccountError::NotFound)?;
+        let action = if disabled { AuditAction::UserDisable } else { AuditAction::UserEnable };
+        self.tell(&user, action).await;
+        Ok(ended.len())
     }
 
     /// Gives an account another password; all of its sessions end. Kinds: `Weak`, `NotFound` when
@@ -87,6 +96,13 @@ impl Roll {
         let now = self.clock.now();
         let change = PasswordChange { from, to, keep: None };
         let ended = self.stores.users.set_password(user.id, change, now).await?;
-        ended.map(|ended| ended.len()).ok_or(AccountError::NotFound)
+        let ended = ended.ok_or(AccountError::NotFound)?;
+        self.tell(user, AuditAction::UserPasswordReset).await;
+        Ok(ended.len())
+    }
+
+    async fn tell(&self, user: &User, action: AuditAction) {
+        let act = Act::on_command_line(user.workspace, self.clock.now());
+        tell(&*self.stores.audit, act.entry(action, on_user(user.id))).await;
     }
 }

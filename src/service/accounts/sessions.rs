@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use tracing::warn;
 
+use super::telling::{on_session, on_user};
 use super::{AccountError, Accounts, entropy};
 use crate::domain::account::{Member, Session, User};
+use crate::domain::audit::{Act, AuditAction};
 use crate::domain::id::Id;
 use crate::domain::refresh_token::RefreshToken;
 use crate::domain::time::Timestamp;
@@ -57,6 +59,8 @@ impl Accounts {
         let added =
             self.parts.stores.sessions.add_session(session.clone(), SESSIONS_PER_USER_MAX).await?;
         self.parts.access.end(now, added.ok_or(AccountError::Disabled)?);
+        let act = self.act_of(user.id, member.workspace, Some(client));
+        self.tell(act.entry(AuditAction::UserLogin, on_session(id))).await;
         Ok(self.signed_in((user, member), &session, token, now))
     }
 
@@ -86,7 +90,7 @@ impl Accounts {
                 && now <= session.rotated_at.plus_millis(GRACE_MS)
                 && session.client == self.client(session.user, client);
             if !is_current && !is_lost {
-                return Err(self.token_reused(&session, now).await?);
+                return Err(self.token_reused(&session, client, now).await?);
             }
             let user = self.parts.stores.users.user(session.user).await?;
             let user = user.filter(|user| user.disabled_at.is_none());
@@ -119,9 +123,14 @@ impl Accounts {
     pub async fn log_out(&self, text: &str) -> Result<(), AccountError> {
         let token = RefreshToken::parse(text, &self.parts.secret);
         let token = token.ok_or(AccountError::InvalidToken)?;
-        let now = self.now();
-        self.parts.stores.sessions.end_session(token.session(), now).await?;
-        self.parts.access.end(now, [token.session()]);
+        let (id, now, sessions) = (token.session(), self.now(), &self.parts.stores.sessions);
+        let session = sessions.session(id).await?;
+        let ended = sessions.end_session(id, now).await?;
+        self.parts.access.end(now, [id]);
+        if let Some(Session { user, workspace, .. }) = session.filter(|_| ended) {
+            let act = self.act_of(user, workspace, None);
+            self.tell(act.entry(AuditAction::UserLogout, on_session(id))).await;
+        }
         Ok(())
     }
 
@@ -133,12 +142,14 @@ impl Accounts {
             ended.push(session);
         }
         self.parts.access.end(now, ended);
+        self.tell(by.act(now).entry(AuditAction::UserLogoutAll, on_user(user))).await;
         Ok(())
     }
 
     async fn token_reused(
         &self,
         session: &Session,
+        client: IpAddr,
         now: Timestamp,
     ) -> Result<AccountError, AccountError> {
         warn!(
@@ -147,6 +158,9 @@ impl Accounts {
         );
         self.parts.stores.sessions.end_session(session.id, now).await?;
         self.parts.access.end(now, [session.id]);
+        let act = self.act_of(session.user, session.workspace, Some(client));
+        let act = Act { actor: None, ..act };
+        self.tell(act.entry(AuditAction::SessionReuse, on_session(session.id))).await;
         Ok(AccountError::InvalidToken)
     }
 

@@ -3,8 +3,10 @@
 use tracing::warn;
 
 use super::registration::check_name;
+use super::telling::{on_user, on_workspace};
 use super::{AccountError, Accounts};
 use crate::domain::account::{Member, Role, User};
+use crate::domain::audit::{Act, AuditAction};
 use crate::domain::id::Id;
 use crate::service::access::Actor;
 use crate::storage::Workspace;
@@ -26,6 +28,9 @@ impl Accounts {
         };
         let most = WORKSPACES_PER_USER_MAX;
         if self.parts.stores.teams.add_workspace(workspace.clone(), owner, most).await? {
+            let act = Act { workspace: workspace.id, ..by.act(workspace.created_at) };
+            let target = on_workspace(workspace.id);
+            self.tell(act.entry(AuditAction::WorkspaceCreate, target)).await;
             Ok(workspace)
         } else {
             Err(AccountError::QuotaReached("you belong to 50 workspaces already"))
@@ -36,7 +41,12 @@ impl Accounts {
     pub async fn rename_workspace(&self, by: &Actor, name: &str) -> Result<(), AccountError> {
         check_name("/name", name, 1).map_err(|fault| AccountError::Invalid(vec![fault]))?;
         let renamed = self.parts.stores.teams.rename_workspace(by.grant.workspace, name).await?;
-        if renamed { Ok(()) } else { Err(AccountError::NotFound) }
+        if !renamed {
+            return Err(AccountError::NotFound);
+        }
+        let target = on_workspace(by.grant.workspace);
+        self.tell(by.act(self.now()).entry(AuditAction::WorkspaceChange, target)).await;
+        Ok(())
     }
 
     /// Who belongs to the caller's workspace.
@@ -94,6 +104,14 @@ impl Accounts {
             RoleSet::NotFound => Err(AccountError::NotFound),
             RoleSet::LastOwner => Err(AccountError::LastOwner),
             RoleSet::Done => {
+                let act = by.act(self.now());
+                let entry = match role {
+                    Some(role) => {
+                        act.entry(AuditAction::MemberRole, on_user(user)).saying(role.as_str())
+                    }
+                    None => act.entry(AuditAction::MemberRemove, on_user(user)),
+                };
+                self.tell(entry).await;
                 self.follow_changes().await;
                 Ok(())
             }

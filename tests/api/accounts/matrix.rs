@@ -93,6 +93,7 @@ fn rows() -> Vec<Row> {
         row("GET /workspaces", Nothing, Value::Null, with_stranger, &[200]),
         row("POST /workspaces", Nothing, json!({"name": "w"}), admins, &[201]),
         row("PATCH /workspace", Nothing, json!({"name": "w"}), admins, &[204]),
+        row("GET /audit-log", Nothing, Value::Null, admins, &[200]),
         row("GET /members", Nothing, Value::Null, admins, &[200]),
         row("PATCH /members/{id}", TheViewer, json!({"role": "viewer"}), ADMINS, &[200]),
         row("GET /invitations", Nothing, Value::Null, admins, &[200]),

@@ -8,3 +8,4 @@ mod matrix;
 mod registering;
 mod sessions;
 mod teams;
+mod told;
