@@ -24,6 +24,7 @@ mod spoilt;
 mod sums;
 mod tampered;
 mod tell;
+mod traces;
 mod workspaces;
 mod zones;
 

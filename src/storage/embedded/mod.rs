@@ -159,6 +159,8 @@ impl Embedded {
             let long: Outcome<Vec<_>> = connect(config.long_readers.max(1));
             let writing = match writing {
                 Some(conn) => {
+                    // An earlier process did not come to it.
+                    cut_log.store(people::scrub::is_due(&conn)?, Ordering::Relaxed);
                     let upkeep = Upkeep::new(&conn, Arc::clone(&hurry))?;
                     Some((upkeep.cutting(Arc::clone(&cut_log)), conn))
                 }
@@ -247,15 +249,25 @@ impl Embedded {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
     {
-        let erasing = move |conn: &Connection| {
+        let done = self.write_clean(op, work).await?;
+        self.inner.cut_log.store(true, Ordering::Relaxed);
+        Ok(done)
+    }
+
+    /// Like `write`, for tables that hold what may have to leave no trace one day: freed pages are
+    /// overwritten as well.
+    async fn write_clean<T, F>(&self, op: Op, work: F) -> StorageResult<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+    {
+        let clean = move |conn: &Connection| {
             conn.execute_batch("PRAGMA secure_delete = ON")?;
             let done = work(conn);
             conn.execute_batch("PRAGMA secure_delete = FAST")?;
             done
         };
-        let done = self.write(op, erasing).await?;
-        self.inner.cut_log.store(true, Ordering::Relaxed);
-        Ok(done)
+        self.write(op, clean).await
     }
 
     async fn read<T, F>(&self, op: Op, lane: Lane, work: F) -> StorageResult<T>

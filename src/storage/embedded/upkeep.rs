@@ -15,6 +15,7 @@ use super::fault::{Fault, Outcome};
 use super::join::{self, Joiner};
 use super::load::Load;
 use super::log::LogBound;
+use super::people::scrub;
 use super::schema::CLICK_GROUPS;
 use super::{fold, search};
 
@@ -42,6 +43,10 @@ const TEXTS_PER_STEP: u32 = 256;
 const TEXTS_PER_BUSY_STEP: u32 = 16;
 /// Pages of sums written per step when everything is to be settled.
 const PLACES_PER_STEP: usize = 1_024;
+/// Share of the time that scrubbing may take: one in so many parts.
+const SCRUB_PARTS: u32 = 50;
+/// Pause after readers were in the way of cutting the log off.
+const READERS_PAUSE: Duration = Duration::from_secs(2);
 /// Pause after a step failed, so that a full disk is not hammered.
 const REST: Duration = Duration::from_secs(10);
 
@@ -60,6 +65,8 @@ pub(super) struct Upkeep {
     load: Load,
     hurry: Arc<AtomicBool>,
     cut_log: Arc<AtomicBool>,
+    /// Before this, nothing is scrubbed again.
+    scrub_at: Instant,
     rests_until: Option<Instant>,
     wait_max: Duration,
     log: LogBound,
@@ -87,6 +94,7 @@ impl Upkeep {
             load: Load::start(),
             hurry,
             cut_log: Arc::default(),
+            scrub_at: now,
             rests_until: None,
             wait_max: WAIT_MAX,
             log: LogBound::default(),
@@ -119,9 +127,7 @@ impl Upkeep {
     /// One step, while nothing waits.
     pub(super) fn idle(&mut self, conn: &Connection) {
         self.attempt(conn, |this, conn| {
-            if this.cut_log.load(Ordering::Relaxed) && this.log.cut(conn)? {
-                this.cut_log.store(false, Ordering::Relaxed);
-            }
+            this.leave_no_trace(conn)?;
             if let Some(due) = this.due.pop() {
                 return this.fold(conn, due.group);
             }
@@ -146,6 +152,7 @@ impl Upkeep {
             return;
         }
         self.attempt(conn, |this, conn| {
+            this.leave_no_trace(conn)?;
             if let Some(due) = this.due.pop_if(|due| due.pressing) {
                 return this.fold(conn, due.group);
             }
@@ -154,6 +161,34 @@ impl Upkeep {
             }
             this.look(conn)
         });
+    }
+
+    /// The last step: what an erasure left is not left to the next start.
+    pub(super) fn close(&mut self, conn: &Connection) {
+        self.rests_until = None;
+        self.attempt(
+            conn,
+            |_, conn| if scrub::is_due(conn)? { scrub::scrub(conn) } else { Ok(()) },
+        );
+    }
+
+    /// Overwrites what erased people left, on the pages and in the log.
+    fn leave_no_trace(&mut self, conn: &Connection) -> Outcome<()> {
+        let now = Instant::now();
+        if !self.cut_log.load(Ordering::Relaxed) || now < self.scrub_at {
+            return Ok(());
+        }
+        if scrub::is_due(conn)? {
+            scrub::scrub(conn)?;
+            self.scrub_at = now + now.elapsed() * SCRUB_PARTS;
+        }
+        if self.log.cut(conn)? {
+            self.cut_log.store(false, Ordering::Relaxed);
+        } else {
+            // Each try keeps commands waiting for a moment.
+            self.scrub_at = self.scrub_at.max(now + READERS_PAUSE);
+        }
+        Ok(())
     }
 
     fn index(&mut self, conn: &Connection) -> Outcome<()> {

@@ -155,7 +155,7 @@ fn serve(
 ) {
     loop {
         match queue.pop(BATCH_MAX, upkeep.patience()) {
-            Popped::Closed => break,
+            Popped::Closed => return upkeep.close(conn),
             Popped::Idle => upkeep.idle(conn),
             Popped::Work(jobs) => {
                 commit(conn, jobs, file, health);

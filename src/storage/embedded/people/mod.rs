@@ -1,11 +1,16 @@
 //! People: users here, workspaces they share in `teams`, sign-ins in `sessions`.
 //!
 //! What is removed of a person is overwritten, whatever that costs, and cut off the log soon after.
+//! Pages that hold texts of people are overwritten whenever they become free, and `scrub` sees to
+//! copies that moving rows leave.
 
+pub(super) mod scrub;
 mod sessions;
 mod teams;
 
 pub(super) use teams::add_workspace;
+
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension as _, Row};
@@ -28,7 +33,11 @@ const USER: &str = "u.id, u.email, u.email_verified_at, u.name, u.password, u.wo
 #[async_trait]
 impl UserStore for Embedded {
     async fn add_user(&self, new: NewUser) -> StorageResult<UserAdded> {
-        self.write("add_user", move |conn| add(conn, &new)).await
+        let added = self.write_clean("add_user", move |conn| add(conn, &new)).await?;
+        if added == UserAdded::NotInvited {
+            self.inner.cut_log.store(true, Ordering::Relaxed);
+        }
+        Ok(added)
     }
 
     async fn user(&self, id: Id) -> StorageResult<Option<User>> {
@@ -68,7 +77,7 @@ impl UserStore for Embedded {
     }
 
     async fn verify_email(&self, id: Id, at: Timestamp) -> StorageResult<bool> {
-        self.write("verify_email", move |conn| {
+        self.write_clean("verify_email", move |conn| {
             let sql = "UPDATE users SET email_verified_at = coalesce(email_verified_at, ?2) \
                        WHERE id = ?1";
             Ok(conn.prepare_cached(sql)?.execute((signed(id), at.as_millis()))? == 1)
@@ -83,7 +92,7 @@ impl UserStore for Embedded {
         at: Timestamp,
     ) -> StorageResult<Option<Vec<Id>>> {
         let PasswordChange { from, to, keep } = change;
-        self.write("set_password", move |conn| {
+        self.write_clean("set_password", move |conn| {
             let sql = "UPDATE users SET password = ?2, updated_at = ?3 \
                        WHERE id = ?1 AND password IS ?4";
             let changed =
@@ -96,7 +105,7 @@ impl UserStore for Embedded {
 
     async fn rehash_password(&self, id: Id, from: &str, to: &str) -> StorageResult<()> {
         let (from, to) = (from.to_owned(), to.to_owned());
-        self.write("rehash_password", move |conn| {
+        self.write_clean("rehash_password", move |conn| {
             let sql = "UPDATE users SET password = ?3 WHERE id = ?1 AND password = ?2";
             conn.prepare_cached(sql)?.execute((signed(id), from, to))?;
             Ok(())
@@ -110,7 +119,7 @@ impl UserStore for Embedded {
         disabled: bool,
         at: Timestamp,
     ) -> StorageResult<Option<Vec<Id>>> {
-        self.write("disable_user", move |conn| {
+        self.write_clean("disable_user", move |conn| {
             let sql = "UPDATE users SET disabled_at = iif(?2, coalesce(disabled_at, ?3), NULL) \
                        WHERE id = ?1";
             if conn.prepare_cached(sql)?.execute((signed(id), disabled, at.as_millis()))? == 0 {
@@ -147,8 +156,10 @@ impl UserStore for Embedded {
         at: Timestamp,
     ) -> StorageResult<bool> {
         let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
-        self.write("add_identity", move |conn| add_identity(conn, user, &issuer, &subject, at))
-            .await
+        self.write_clean("add_identity", move |conn| {
+            add_identity(conn, user, &issuer, &subject, at)
+        })
+        .await
     }
 }
 
@@ -247,6 +258,7 @@ fn add(conn: &Connection, new: &NewUser) -> Outcome<UserAdded> {
     {
         // Taken back by hand: a refusal is an answer, and answers are committed.
         erase_rows(conn, user.id)?;
+        scrub::mark(conn)?;
         conn.prepare_cached("DELETE FROM workspaces WHERE id = ?1")?
             .execute([signed(workspace.id)])?;
         return Ok(UserAdded::NotInvited);
@@ -325,6 +337,7 @@ fn erase(conn: &Connection, id: Id, at: Timestamp) -> Outcome<Erasure> {
     for workspace in alone {
         teams::close(conn, workspace, at)?;
     }
+    scrub::mark(conn)?;
     Ok(Erasure::Done { ended })
 }
 

@@ -58,7 +58,7 @@ impl TeamStore for Embedded {
         owner: Id,
         most: usize,
     ) -> StorageResult<bool> {
-        self.write("add_workspace", move |conn| {
+        self.write_clean("add_workspace", move |conn| {
             if of_user(conn, owner)?.len() >= most {
                 return Ok(false);
             }
@@ -71,7 +71,7 @@ impl TeamStore for Embedded {
 
     async fn rename_workspace(&self, id: Id, name: &str) -> StorageResult<bool> {
         let name = name.to_owned();
-        self.write("rename_workspace", move |conn| {
+        self.write_clean("rename_workspace", move |conn| {
             let sql = "UPDATE workspaces SET name = ?2 WHERE id = ?1";
             Ok(conn.prepare_cached(sql)?.execute((signed(id), name))? == 1)
         })
@@ -85,11 +85,11 @@ impl TeamStore for Embedded {
         role: Option<Role>,
         at: Timestamp,
     ) -> StorageResult<RoleSet> {
-        self.write("set_role", move |conn| set_role(conn, workspace, user, role, at)).await
+        self.write_clean("set_role", move |conn| set_role(conn, workspace, user, role, at)).await
     }
 
     async fn add_invitation(&self, invitation: Invitation, most: usize) -> StorageResult<bool> {
-        self.write("add_invitation", move |conn| {
+        self.write_clean("add_invitation", move |conn| {
             let n: u32 = conn
                 .prepare_cached("SELECT count(*) FROM invitations WHERE workspace = ?1")?
                 .query_row([signed(invitation.workspace)], |row| row.get(0))?;
