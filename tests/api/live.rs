@@ -160,6 +160,18 @@ async fn a_stream_ends_with_its_key_and_with_its_link() {
 }
 
 #[tokio::test]
+async fn a_stream_ends_with_the_session_that_opened_it() {
+    let app = TestApp::start().await;
+    let ada = app.register("ada").await;
+    let link = json!({"destination": "https://shop.example/", "alias": "spring"});
+    app.by(&ada, Method::POST, "/links", Some(link)).await.assert_status(201);
+    let mut stream = Stream::open(&app, &ada.access).await;
+    app.by(&ada, Method::POST, "/auth/logout-all", None).await.assert_status(204);
+    assert_eq!(stream.block().await, None);
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn a_client_that_hangs_up_ends_its_stream() {
     let app = with_link().await;
     let host = app.url.trim_start_matches("http://");

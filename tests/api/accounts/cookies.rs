@@ -70,3 +70,22 @@ async fn a_foreign_page_logs_nobody_in() {
     assert!(answer.all("set-cookie").is_empty());
     app.finish().await;
 }
+
+#[tokio::test]
+async fn whatever_ends_a_session_clears_its_cookies() {
+    let app = TestApp::start().await;
+    let ada = app.register("ada").await;
+    for (method, path, body) in [
+        (Method::POST, "/auth/logout-all", json!({})),
+        (Method::DELETE, "/me", json!({"password": PASSWORD})),
+    ] {
+        let body_in = json!({"email": ada.email, "password": PASSWORD, "cookies": true});
+        let jar = jar(app.post("/auth/login", body_in).await.assert_status(200));
+        let request = app.request(method, &format!("/api/v1{path}")).header("Cookie", jar);
+        let ended = app.send(request.header("Sec-Fetch-Site", "same-origin").json(&body)).await;
+        let cleared = ended.assert_status(204).all("set-cookie");
+        assert_eq!(cleared.len(), 2, "{path}");
+        assert!(cleared.iter().all(|cookie| cookie.contains("Max-Age=0")), "{path}: {cleared:?}");
+    }
+    app.finish().await;
+}

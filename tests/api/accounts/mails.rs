@@ -83,6 +83,35 @@ async fn a_forgotten_password_is_replaced_by_whoever_gets_the_mail() {
 }
 
 #[tokio::test]
+async fn the_owner_is_told_of_a_new_password_and_a_disabled_one_gets_no_mail() {
+    let mut mails = SmtpServer::start().await;
+    let app = start(&mails).await;
+    let ada = app.register("ada").await;
+    app.register("bob").await;
+    let (first, second) = (mails.next_mail().await, mails.next_mail().await);
+    assert_ne!(first.to, second.to);
+    let change = json!({"current_password": PASSWORD, "new_password": "another Horse 12 staple"});
+    let changed = app.by(&ada, Method::POST, "/auth/password", Some(change)).await;
+    changed.assert_status(204);
+    let notice = mails.next_mail().await;
+    assert_eq!(notice.to, ["ada@example.com"]);
+    assert!(!notice.text.contains("token="), "{}", notice.text);
+
+    let app = app
+        .restart_after(async |stores| {
+            let id = shunt::domain::id::Id(ada.id.parse().expect("a number"));
+            let at = shunt::domain::time::Timestamp(1);
+            stores.users.disable_user(id, true, at).await.expect("the store writes");
+        })
+        .await;
+    for email in ["ada@example.com", "bob@example.com"] {
+        app.post("/auth/password/forgot", json!({ "email": email })).await.assert_status(202);
+    }
+    assert_eq!(mails.next_mail().await.to, ["bob@example.com"]);
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn so_many_mails_go_to_one_address_and_no_more() {
     let mails = SmtpServer::start().await;
     let app = start(&mails).await;

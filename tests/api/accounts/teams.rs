@@ -133,3 +133,43 @@ async fn an_invitation_works_once_and_can_be_taken_back() {
     accept(&carl, &second).await.assert_problem(400, "invalid_request");
     app.finish().await;
 }
+
+#[tokio::test]
+async fn nobody_leaves_home_or_has_workspaces_without_end() {
+    let app = TestApp::start().await;
+    let (ada, bob) = (app.register("ada").await, app.register("bob").await);
+    app.join(&ada, &bob, "owner").await;
+    let leave = format!("/members/{}", ada.id);
+    app.by(&ada, Method::DELETE, &leave, None).await.assert_problem(403, "forbidden");
+    let make = || app.by(&bob, Method::POST, "/workspaces", Some(json!({"name": "Team"})));
+    // At home, at ada's, and in these.
+    for _ in 0..48 {
+        make().await.assert_status(201);
+    }
+    make().await.assert_problem(403, "quota_exceeded");
+    for name in ["", "a\nb", &"x".repeat(101)] {
+        let made = app.by(&bob, Method::POST, "/workspaces", Some(json!({ "name": name }))).await;
+        made.assert_problem(400, "invalid_request");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn whoever_rises_by_an_invitation_rises_at_once_and_falls_by_none() {
+    let app = TestApp::start().await;
+    let (ada, bob) = (app.register("ada").await, app.register("bob").await);
+    let bob = app.join(&ada, &bob, "viewer").await;
+    let link = || Some(json!({"destination": "https://shop.example/"}));
+    app.by(&bob, Method::POST, "/links", link()).await.assert_problem(403, "insufficient_scope");
+    for (role, is) in [("admin", "admin"), ("viewer", "admin")] {
+        let invited = app.by(&ada, Method::POST, "/invitations", Some(json!({"role": role}))).await;
+        let token = invited.assert_status(201).json()["token"].clone();
+        let accept = Some(json!({"token": token}));
+        let joined = app.by(&bob, Method::POST, "/invitations/accept", accept).await;
+        assert_eq!(joined.assert_status(200).json()["role"], is);
+        // The token was made for a viewer, and is good for no more than that.
+        let me = Person::of(&app.refresh(&bob.refresh).await);
+        app.by(&me, Method::POST, "/links", link()).await.assert_status(201);
+    }
+    app.finish().await;
+}
