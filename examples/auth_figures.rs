@@ -96,7 +96,7 @@ async fn main() {
     let home = Workspace { id: HOME, name: "home".to_owned(), operator: false, created_at: NOW };
     assert!(stores.accounts.bootstrap(home, stored(0, &keys[0])).await.unwrap());
     for (number, text) in (1..).zip(&keys[1..]) {
-        stores.accounts.add_key(stored(number, text)).await.unwrap();
+        stores.accounts.add_key(stored(number, text), None).await.unwrap();
     }
     let accounts = Arc::clone(&stores.accounts);
     let ring = KeyRing::open(SECRET, accounts, Arc::new(ids), Arc::clone(&clock)).await.unwrap();

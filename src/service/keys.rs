@@ -20,7 +20,7 @@ use crate::domain::api_key::{ApiKey, KeyDigest, KeyText, Scope, Scopes};
 use crate::domain::id::Id;
 use crate::domain::limits::{KEY_NAME_CHARS_MAX, KEYS_PER_WORKSPACE_MAX};
 use crate::domain::time::{Clock, Timestamp};
-use crate::storage::{AccountStore, KeyRecord, StorageError, StorageResult};
+use crate::storage::{AccountStore, ChosenKey, KeyRecord, StorageError, StorageResult};
 
 /// How often the store is asked whether another process changed keys: the bound within which a
 /// key that was revoked elsewhere stops working here.
@@ -216,8 +216,9 @@ impl KeyRing {
     /// Revokes a key that `by` may revoke; it is refused here from this moment. False: no such key.
     pub async fn revoke(&self, by: &Actor, id: Id) -> StorageResult<bool> {
         let mut epoch = self.epoch.lock().await;
-        let (workspace, of, now) = (by.grant.workspace, by.grant.keys_of(), self.clock.now());
-        let revoked = self.store.revoke_key(workspace, of, id, now, Some(by.act(now))).await?;
+        let (of, now) = (by.grant.keys_of(), self.clock.now());
+        let key = ChosenKey { id, workspace: by.grant.workspace, of };
+        let revoked = self.store.revoke_key(key, now, Some(by.act(now))).await?;
         if revoked {
             // Nothing may fail between the store's yes and the ring's no.
             self.forget(id);

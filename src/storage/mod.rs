@@ -369,13 +369,10 @@ pub trait AccountStore: Send + Sync + 'static {
     /// Stores a new key. False when its digest is already there.
     async fn add_key(&self, key: ApiKey, act: Option<Act>) -> StorageResult<bool>;
 
-    /// Revokes. False when there is no such key in the workspace, or it is not a key of the user
-    /// `of`, if there is one. Revoking twice keeps the first time.
+    /// Revokes. False when there is no such key. Revoking twice keeps the first time.
     async fn revoke_key(
         &self,
-        workspace: Id,
-        of: Option<Id>,
-        id: Id,
+        key: ChosenKey,
         at: Timestamp,
         act: Option<Act>,
     ) -> StorageResult<bool>;
@@ -385,6 +382,15 @@ pub trait AccountStore: Send + Sync + 'static {
 
     /// A number that changes whenever another process may have changed keys. Cheap; polled.
     async fn keys_epoch(&self) -> StorageResult<u64>;
+}
+
+/// A key that somebody names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChosenKey {
+    pub id: Id,
+    pub workspace: Id,
+    /// Only if it is a key of this user.
+    pub of: Option<Id>,
 }
 
 /// A key, and what stands behind it now.

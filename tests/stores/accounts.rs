@@ -3,7 +3,7 @@
 use shunt::domain::id::Id;
 use shunt::domain::limits::IDEMPOTENCY_WINDOW_MS;
 use shunt::domain::time::Timestamp;
-use shunt::storage::{KeptAnswer, Replay, ReplayKey, Stores};
+use shunt::storage::{ChosenKey, KeptAnswer, Replay, ReplayKey, Stores};
 
 use crate::make::{HOME, NOW, api_key, workspace};
 
@@ -42,7 +42,9 @@ pub(crate) async fn a_digest_is_stored_once(stores: Stores) {
 
 pub(crate) async fn a_key_is_revoked_once_and_in_its_workspace_only(stores: Stores) {
     bootstrap(&stores).await;
-    let revoke = |workspace, id, at| stores.accounts.revoke_key(workspace, None, id, at, None);
+    let revoke = |workspace, id, at| {
+        stores.accounts.revoke_key(ChosenKey { workspace, of: None, id }, at, None)
+    };
     assert!(!revoke(Id(1_000), Id(1), NOW).await.unwrap());
     assert!(!revoke(HOME, Id(99), NOW).await.unwrap());
     assert!(revoke(HOME, Id(1), NOW).await.unwrap());
@@ -66,7 +68,11 @@ pub(crate) async fn every_change_of_a_key_moves_the_epoch(stores: Stores) {
     let first = epoch().await;
     stores.accounts.add_key(api_key(2, 2), None).await.unwrap();
     let second = epoch().await;
-    stores.accounts.revoke_key(HOME, None, Id(2), NOW, None).await.unwrap();
+    stores
+        .accounts
+        .revoke_key(ChosenKey { workspace: HOME, of: None, id: Id(2) }, NOW, None)
+        .await
+        .unwrap();
     let third = epoch().await;
     let epochs = [empty, first, second, third];
     assert!(epochs.windows(2).all(|two| two[0] != two[1]), "{epochs:?}");

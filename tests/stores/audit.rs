@@ -7,7 +7,7 @@ use shunt::domain::id::Id;
 use shunt::domain::link::{Link, LinkStatus};
 use shunt::domain::network::ClientNetwork;
 use shunt::storage::audit::AuditQuery;
-use shunt::storage::{Claim, Replace, Stores};
+use shunt::storage::{ChosenKey, Claim, Replace, Stores};
 
 use crate::make::{HOME, NOW, api_key, id, imported, key, link, next};
 
@@ -67,7 +67,13 @@ pub(crate) async fn every_change_of_a_link_is_told_with_its_versions(stores: Sto
 pub(crate) async fn every_change_of_a_key_is_told(stores: Stores) {
     let act = Some(act());
     assert!(stores.accounts.add_key(api_key(2, 2), act).await.unwrap());
-    assert!(stores.accounts.revoke_key(HOME, None, Id(2), NOW, act).await.unwrap());
+    assert!(
+        stores
+            .accounts
+            .revoke_key(ChosenKey { workspace: HOME, of: None, id: Id(2) }, NOW, act)
+            .await
+            .unwrap()
+    );
     let told = told(&stores).await;
     let told: Vec<_> = told.iter().map(|entry| (entry.action, entry.target)).collect();
     let target = Some(Target::key(Id(2)));
@@ -86,9 +92,26 @@ pub(crate) async fn what_takes_no_effect_is_not_told(stores: Stores) {
     assert_eq!(moved, Replace::Taken);
     stores.accounts.add_key(api_key(2, 2), None).await.unwrap();
     assert!(!stores.accounts.add_key(api_key(3, 2), act).await.unwrap());
-    assert!(!stores.accounts.revoke_key(Id(1), None, Id(2), NOW, act).await.unwrap());
-    stores.accounts.revoke_key(HOME, None, Id(2), NOW, None).await.unwrap();
-    assert!(stores.accounts.revoke_key(HOME, None, Id(2), NOW, act).await.unwrap(), "again");
+    assert!(
+        !stores
+            .accounts
+            .revoke_key(ChosenKey { workspace: Id(1), of: None, id: Id(2) }, NOW, act)
+            .await
+            .unwrap()
+    );
+    stores
+        .accounts
+        .revoke_key(ChosenKey { workspace: HOME, of: None, id: Id(2) }, NOW, None)
+        .await
+        .unwrap();
+    assert!(
+        stores
+            .accounts
+            .revoke_key(ChosenKey { workspace: HOME, of: None, id: Id(2) }, NOW, act)
+            .await
+            .unwrap(),
+        "again"
+    );
     assert_eq!(told(&stores).await, []);
 }
 

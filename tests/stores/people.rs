@@ -9,7 +9,7 @@ use shunt::storage::people::{
     Erasure, Invitation, NewUser, PasswordChange, RoleSet, StoredTicket, UserAdded, UserChange,
     UserChanged,
 };
-use shunt::storage::{Stores, Workspace};
+use shunt::storage::{ChosenKey, Stores, Workspace};
 
 use crate::make::{HOME, NOW, api_key, id, workspace};
 
@@ -285,7 +285,13 @@ pub(crate) async fn whoever_leaves_leaves_no_key_behind(stores: Stores) {
     join(&stores, &ada, &bob, Role::Member).await;
     let key = ApiKey { user: Some(bob.id), workspace: ada.workspace, ..api_key(2, 2) };
     assert!(stores.accounts.add_key(key, None).await.unwrap());
-    let revoke = |of| stores.accounts.revoke_key(ada.workspace, Some(of), Id(2), NOW, None);
+    let revoke = |of| {
+        stores.accounts.revoke_key(
+            ChosenKey { workspace: ada.workspace, of: Some(of), id: Id(2) },
+            NOW,
+            None,
+        )
+    };
     assert!(!revoke(ada.id).await.unwrap(), "it is bob's");
     assert_eq!(stores.accounts.keys().await.unwrap()[0].role, Some(Role::Member));
     let left = stores.teams.set_role(ada.workspace, bob.id, None, NOW).await.unwrap();

@@ -1,3 +1,5 @@
+//! The log, its encoding and its chain, over entries of every kind.
+
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::net::IpAddr;

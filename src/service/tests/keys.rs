@@ -16,7 +16,7 @@ use crate::service::access::{Actor, Credential, Grant, Place};
 use crate::service::ids::IdSource;
 use crate::service::keys::{KeyDraft, KeyError, KeyRing};
 use crate::storage::memory::MemoryStore;
-use crate::storage::{AccountStore, KeyRecord, StorageResult, Workspace};
+use crate::storage::{AccountStore, ChosenKey, KeyRecord, StorageResult, Workspace};
 
 const SECRET: [u8; 32] = [9; 32];
 const HOME: Id = Id(1);
@@ -76,14 +76,12 @@ impl AccountStore for Accounts {
 
     async fn revoke_key(
         &self,
-        workspace: Id,
-        of: Option<Id>,
-        id: Id,
+        key: ChosenKey,
         at: Timestamp,
         act: Option<Act>,
     ) -> StorageResult<bool> {
         check(&self.writes_fail)?;
-        self.inner.revoke_key(workspace, of, id, at, act).await
+        self.inner.revoke_key(key, at, act).await
     }
 
     async fn add_key_uses(&self, uses: Vec<(Id, u64, Timestamp)>) -> StorageResult<()> {

@@ -13,7 +13,7 @@ use crate::domain::api_key::{ApiKey, Scopes};
 use crate::domain::audit::{Act, AuditAction, Target, TargetKind};
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
-use crate::storage::{AccountStore, KeyRecord, StorageResult, Workspace};
+use crate::storage::{AccountStore, ChosenKey, KeyRecord, StorageResult, Workspace};
 
 /// Counter that every change of a key moves, whoever makes it.
 pub(super) const EPOCH: &str = "keys_epoch";
@@ -97,12 +97,11 @@ impl AccountStore for Embedded {
 
     async fn revoke_key(
         &self,
-        workspace: Id,
-        of: Option<Id>,
-        id: Id,
+        key: ChosenKey,
         at: Timestamp,
         act: Option<Act>,
     ) -> StorageResult<bool> {
+        let ChosenKey { id, workspace, of } = key;
         let log = self.log(act);
         self.write("revoke_key", move |conn| {
             let in_force = conn

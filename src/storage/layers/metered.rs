@@ -30,9 +30,10 @@ use crate::storage::people::{
 };
 use crate::storage::signing::{SigningKeyStore, StoredSigningKey};
 use crate::storage::{
-    AccountStore, BatchAnswer, Claim, ClickStore, EventQuery, ImportedLink, KeptAnswer, KeyRecord,
-    LinkPage, LinkQuery, LinkStore, NodeStore, Op, Replace, Replay, ReplayKey, ReplayStore,
-    Retention, StatsOf, StatsStore, StorageErrorKind, StorageResult, Stores, Workspace,
+    AccountStore, BatchAnswer, ChosenKey, Claim, ClickStore, EventQuery, ImportedLink, KeptAnswer,
+    KeyRecord, LinkPage, LinkQuery, LinkStore, NodeStore, Op, Replace, Replay, ReplayKey,
+    ReplayStore, Retention, StatsOf, StatsStore, StorageErrorKind, StorageResult, Stores,
+    Workspace,
 };
 use crate::telemetry::metrics::{Metrics, StoreLabels};
 
@@ -187,9 +188,7 @@ metered_ports! {
         "keys" = keys() -> Vec<KeyRecord>;
         "add_key" = add_key(key: ApiKey, act: Option<Act>) -> bool;
         "revoke_key" = revoke_key(
-            workspace: Id,
-            of: Option<Id>,
-            id: Id,
+            key: ChosenKey,
             at: Timestamp,
             act: Option<Act>,
         ) -> bool;

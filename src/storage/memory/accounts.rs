@@ -7,7 +7,7 @@ use crate::domain::api_key::ApiKey;
 use crate::domain::audit::{Act, AuditAction, Target, TargetKind};
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
-use crate::storage::{AccountStore, KeyRecord, NodeStore, StorageResult, Workspace};
+use crate::storage::{AccountStore, ChosenKey, KeyRecord, NodeStore, StorageResult, Workspace};
 
 #[async_trait]
 impl AccountStore for MemoryStore {
@@ -63,12 +63,11 @@ impl AccountStore for MemoryStore {
 
     async fn revoke_key(
         &self,
-        workspace: Id,
-        of: Option<Id>,
-        id: Id,
+        key: ChosenKey,
         at: Timestamp,
         act: Option<Act>,
     ) -> StorageResult<bool> {
+        let ChosenKey { id, workspace, of } = key;
         let mut state = self.lock();
         let may = |key: &&mut ApiKey| {
             key.workspace == workspace && of.is_none_or(|user| key.user == Some(user))
