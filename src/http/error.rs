@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
@@ -22,7 +23,10 @@ use crate::service::links::LinkError;
 use crate::storage::{StorageError, StorageErrorKind};
 
 /// Seconds after which a client may try again when the store or an owner is overloaded.
-const RETRY_AFTER_SECS: u32 = 1;
+const RETRY_AFTER_SECS: u64 = 1;
+/// Shortest and longest time after which one of too many who log in at once may try again. They
+/// come back scattered: all at once, they would be too many again.
+const BUSY_SECS: std::ops::RangeInclusive<u64> = 2..=5;
 /// Faults listed in one answer; more help nobody.
 const FAULTS_MAX: usize = 50;
 
@@ -35,7 +39,7 @@ pub(crate) struct ApiError {
     faults: Vec<FieldError>,
     /// Methods that a path takes, for 405.
     allow: &'static [&'static str],
-    /// Seconds after which to try again, for 429.
+    /// Seconds after which to try again, for 429 and 503.
     retry_after_secs: u64,
     /// Set when somebody wanted what it has no right to, for the audit log.
     denial: Option<Denial>,
@@ -53,7 +57,7 @@ impl ApiError {
     pub(crate) fn new(code: ProblemCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let (faults, allow) = (Vec::new(), [].as_slice());
         let detail = detail.into();
-        Self { code, detail, faults, allow, retry_after_secs: 1, denial: None }
+        Self { code, detail, faults, allow, retry_after_secs: RETRY_AFTER_SECS, denial: None }
     }
 
     /// The same, to be recorded.
@@ -172,10 +176,7 @@ impl ResponseError for ApiError {
             ProblemCode::MethodNotAllowed => {
                 response.insert_header((header::ALLOW, self.allow.join(", ")));
             }
-            ProblemCode::Unavailable => {
-                response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECS.to_string()));
-            }
-            ProblemCode::RateLimited => {
+            ProblemCode::Unavailable | ProblemCode::RateLimited => {
                 response.insert_header((header::RETRY_AFTER, self.retry_after_secs.to_string()));
             }
             // What is still coming would be taken for the next request.
@@ -187,6 +188,13 @@ impl ResponseError for ApiError {
         let body = serde_json::to_vec(&self.view()).unwrap_or_default();
         response.content_type("application/problem+json").body(body)
     }
+}
+
+/// One of [`BUSY_SECS`], each as often as the others.
+fn scattered() -> u64 {
+    static N_REFUSED: AtomicU64 = AtomicU64::new(0);
+    let (first, last) = BUSY_SECS.into_inner();
+    first + N_REFUSED.fetch_add(1, Ordering::Relaxed) % (last - first + 1)
 }
 
 impl From<StorageError> for ApiError {
@@ -288,7 +296,7 @@ impl From<AccountError> for ApiError {
             AccountError::TooMany { retry_after_secs, shown } => {
                 Self { retry_after_secs, ..Self::rate_limited(&shown, 1) }
             }
-            AccountError::Busy => Self::unavailable(),
+            AccountError::Busy => Self { retry_after_secs: scattered(), ..Self::unavailable() },
             AccountError::Storage(cause) => cause.into(),
             AccountError::Entropy(_) | AccountError::Passwords(_) | AccountError::Id(_) => {
                 warn!(error = %cause, "an account could not be served");

@@ -54,6 +54,7 @@ impl Accounts {
         client: IpAddr,
         told: &mut Allowance,
     ) -> Result<User, AccountError> {
+        self.parts.passwords.admit()?;
         let Login { email, password, .. } = login;
         let found = match Email::parse(email.trim()) {
             Ok(email) => self.parts.stores.users.user_by_email(&email).await?,

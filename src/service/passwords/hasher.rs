@@ -21,10 +21,6 @@ use super::queue::{Queue, Refused};
 use crate::domain::password::{Password, PasswordPolicy, Weakness};
 use crate::telemetry::metrics::Metrics;
 
-/// What the threads yield to everything else: redirects above all.
-#[cfg(target_os = "linux")]
-const NICENESS: i32 = 10;
-
 /// Judges, hashes and checks passwords. Cheap to clone; the threads end with the last clone.
 #[derive(Clone)]
 pub struct PasswordHasher(pub(super) Arc<Inner>);
@@ -120,6 +116,12 @@ impl PasswordHasher {
         Ok((Self(Arc::new(inner)), recipe))
     }
 
+    /// Fails as busy while nobody more may wait. Asked before anything else is done for somebody
+    /// with a password, so that a crowd costs little.
+    pub fn admit(&self) -> Result<(), PasswordError> {
+        if self.0.queue.is_full() { Err(self.busy()) } else { Ok(()) }
+    }
+
     /// Judges a new password and hashes it. `own` is what is known of whoever chooses it: e-mail
     /// address, name. `Weak` names every rule that it breaks.
     pub async fn hash_new(
@@ -208,10 +210,19 @@ pub(super) fn work_once(queue: &Queue, kiln: &mut Kiln) -> bool {
     true
 }
 
-/// Lets every other thread of the process go first. On Linux, priority is a matter of threads.
+/// Lets every other thread go first, on Linux. A nice thread is not enough: the scheduler lets it
+/// finish its slice of milliseconds before a worker that a redirect wakes. An idle one makes way at
+/// once, and takes what time nobody wants.
 fn step_back() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        tracing::warn!(%error, "passwords are hashed at the priority of redirects");
+    {
+        let none = libc::sched_param { sched_priority: 0 };
+        #[expect(unsafe_code, reason = "the policy of a thread is a C function's to set")]
+        // SAFETY: the parameter outlives the call, and 0 names the calling thread.
+        let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) };
+        if set != 0 {
+            let error = io::Error::last_os_error();
+            tracing::warn!(%error, "passwords are hashed at the priority of redirects");
+        }
     }
 }

@@ -81,6 +81,15 @@ impl Queue {
         Ok(claim)
     }
 
+    /// Whether `push` would refuse.
+    pub(super) fn is_full(&self) -> bool {
+        let mut waiting = self.lock();
+        if waiting.jobs.len() >= self.max {
+            waiting.jobs.retain(Job::is_wanted);
+        }
+        waiting.jobs.len() >= self.max
+    }
+
     /// The next work that somebody waits for. Waits for it; `None` after `close`.
     pub(super) fn pop(&self) -> Option<Work> {
         let mut waiting = self.lock();

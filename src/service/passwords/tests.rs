@@ -119,8 +119,11 @@ async fn more_than_the_queue_holds_is_refused_at_once() {
     assert_eq!(desk.metric("shunt_password_hash_queue"), "3");
     assert!(matches!(poll(&mut hash()).await, Poll::Ready(Err(PasswordError::Busy))));
     assert_eq!(desk.metric("shunt_password_hash_refused_total"), "1");
+    assert!(matches!(hasher.admit(), Err(PasswordError::Busy)), "nothing is begun for one more");
+    assert_eq!(desk.metric("shunt_password_hash_refused_total"), "2");
 
     assert!(desk.work_once());
+    assert!(hasher.admit().is_ok());
     let mut next = hash();
     assert!(poll(&mut next).await.is_pending(), "the place that became free is not taken");
     assert!(matches!(poll(&mut waiting[0]).await, Poll::Ready(Ok(_))));
@@ -145,6 +148,7 @@ async fn a_caller_that_goes_away_costs_no_hash_and_no_place() {
     drop(first);
     drop(third);
     assert_eq!(desk.metric("shunt_password_hash_queue"), "1");
+    assert!(hasher.admit().is_ok(), "who has gone is in nobody's way");
     let (mut fourth, mut fifth) = (hash(), hash());
     assert!(poll(&mut fourth).await.is_pending() && poll(&mut fifth).await.is_pending());
     for one in [&mut second, &mut fourth, &mut fifth] {
