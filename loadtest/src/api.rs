@@ -25,16 +25,18 @@ pub struct Reply {
 pub struct Api {
     addr: SocketAddr,
     key: Option<String>,
+    client: Option<String>,
     stream: Option<TcpStream>,
 }
 
 impl Api {
     pub fn ops(addr: SocketAddr) -> Self {
-        Self { addr, key: None, stream: None }
+        Self { addr, key: None, client: None, stream: None }
     }
 
     pub fn with_key(addr: SocketAddr, key: &str) -> Self {
-        Self { addr, key: Some(key.to_owned()), stream: None }
+        let key = (!key.is_empty()).then(|| key.to_owned());
+        Self { addr, key, client: None, stream: None }
     }
 
     pub fn get(&mut self, target: &str) -> Result<Reply> {
@@ -47,6 +49,14 @@ impl Api {
 
     pub fn post(&mut self, target: &str, json: &str) -> Result<Reply> {
         self.call("POST", target, json)
+    }
+
+    /// In the name of a client, for a server that trusts this machine as a proxy.
+    pub fn post_from(&mut self, client: &str, target: &str, json: &str) -> Result<Reply> {
+        self.client = Some(client.to_owned());
+        let reply = self.call("POST", target, json);
+        self.client = None;
+        reply
     }
 
     fn call(&mut self, method: &str, target: &str, body: &str) -> Result<Reply> {
@@ -75,6 +85,9 @@ impl Api {
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {HOST}\r\n");
         if let Some(key) = &self.key {
             request.push_str(&format!("X-API-Key: {key}\r\n"));
+        }
+        if let Some(client) = &self.client {
+            request.push_str(&format!("X-Forwarded-For: {client}\r\n"));
         }
         if !body.is_empty() {
             let length = body.len();

@@ -56,6 +56,8 @@ enum Command {
     Start(bench::start::StartArgs),
     /// Measures how many links per second the API makes on one core
     Creates(bench::creates::CreatesArgs),
+    /// Measures what it costs to know who calls the API
+    Callers(bench::callers::CallersArgs),
     /// Measures bytes per link
     Memory(bench::memory::MemoryArgs),
     /// Measures instructions and allocations per hit under callgrind
@@ -72,6 +74,8 @@ enum Command {
     DrillFresh(drill::fresh::FreshArgs),
     /// Keeps idle and slow connections beside visitors, and looks at deadlines and memory
     DrillSlow(drill::slow::SlowArgs),
+    /// Lets a thousand people log in at once beside visitors, and looks at latency and memory
+    DrillLogins(drill::logins::LoginsArgs),
 }
 
 #[derive(Args, Debug)]
@@ -146,6 +150,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Bench(arguments) => return bench::contest::run(&arguments),
         Command::Start(arguments) => return bench::start::run(&arguments),
         Command::Creates(arguments) => return bench::creates::run(&arguments),
+        Command::Callers(arguments) => return bench::callers::run(&arguments),
         Command::Memory(arguments) => return bench::memory::run(&arguments),
         Command::Instructions(arguments) => return bench::instructions::run(&arguments),
         Command::DrillKill(arguments) => return drill::kill::run(&arguments),
@@ -154,6 +159,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::DrillUnknown(arguments) => return drill::unknown::run(&arguments),
         Command::DrillFresh(arguments) => return drill::fresh::run(&arguments),
         Command::DrillSlow(arguments) => return drill::slow::run(&arguments),
+        Command::DrillLogins(arguments) => return drill::logins::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -25,6 +25,8 @@ outside_checks() {
   check "a failing disk costs no redirect and no link" drill_shortly eio --recover-seconds 20
   check "the eio drill can fail" ends_with 1 drill_shortly eio --canary durable --recover-seconds 3
   check "slow peers are cut off" drill_slow --idle 1000 --slow 100 --keep-alive 5
+  check "a thousand logins at once do no harm" drill_logins --rounds 2
+  check "the logins drill can fail" ends_with 1 drill_logins --rounds 1 --canary
   check "the slow drill can fail" ends_with 1 drill_slow --canary --idle 10 --slow 0 --keep-alive 1
 }
 
@@ -83,6 +85,11 @@ drill_shortly() {
 }
 
 drill_slow() { scripts/drill slow --binary "$binary" "$@"; }
+
+# Unoptimised code says nothing of latency: what must hold here are answers and memory.
+drill_logins() {
+  scripts/drill logins --accounts 20 --seconds 2 --ratio-max 10 --binary "$binary" "$@"
+}
 
 # ends_with CODE COMMAND… : succeeds when the command ends with exactly this exit code.
 ends_with() {

@@ -1,5 +1,7 @@
-//! Measurements: contests between servers, start and import, memory, instructions, creating links.
+//! Measurements: contests between servers, start and import, memory, instructions, creating links,
+//! knowing callers.
 
+pub mod callers;
 pub mod contest;
 pub mod creates;
 mod entrants;

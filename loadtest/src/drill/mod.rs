@@ -4,9 +4,11 @@
 pub mod disk;
 pub mod eio;
 pub mod fresh;
+pub mod guests;
 pub mod kill;
 pub mod ledger;
 pub mod load;
+pub mod logins;
 pub mod peers;
 pub mod slow;
 pub mod trial;

@@ -312,7 +312,7 @@ fn n_open(shunt: &Shunt) -> Result<usize> {
 }
 
 /// Allows this process, and the server that it starts, so many open descriptors.
-fn raise_descriptors(n: usize) -> Result<()> {
+pub fn raise_descriptors(n: usize) -> Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= n as u64);
     if !enough(limit.current) {
