@@ -76,6 +76,7 @@ pub(super) async fn start(
         site: MailSite { name: site.domain.clone(), url: format!("{}/", site.public_url) },
         secret: opened.secrets.api_keys,
         registration: settings.auth.registration,
+        sso_domains: settings.oidc.domains(),
         session_ttl: settings.tokens.refresh_ttl.0,
     });
     let anonymous = Anonymous::open(AnonymousParts {

@@ -281,6 +281,7 @@ impl From<AccountError> for ApiError {
             }
             AccountError::WrongCredentials => Self::new(Code::InvalidCredentials, text),
             AccountError::Disabled => Self::new(Code::AccountDisabled, text),
+            AccountError::SsoRequired(_) => Self::new(Code::SsoRequired, text),
             AccountError::EmailTaken => Self::taken(Code::EmailTaken, "/email", "this is taken"),
             AccountError::RegistrationClosed
             | AccountError::InvitationNeeded

@@ -164,8 +164,8 @@ fn report(
     say(&format!("\n{}", table(&head, &rows)))?;
     let verdict = if met { "met" } else { "MISSED" };
     say(&format!(
-        "at {:.0} requests per second, whole requests; bar for knowing the caller, beside nobody, < \
-         {MICROS_MAX} µs: {verdict}",
+        "at {:.0} requests per second, whole requests; bar for knowing the caller, beside nobody, \
+         < {MICROS_MAX} µs: {verdict}",
         arguments.rate
     ))?;
     Ok(if met || !arguments.strict { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,5 +1,6 @@
 //! What serves people, on any stores.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
@@ -67,6 +68,7 @@ pub(super) async fn people(parts: Parts<'_>) -> (Arc<Access>, Accounts, Anonymou
         site: MailSite { name: site.domain.clone(), url: format!("{}/", site.public_url) },
         secret,
         registration: Registration::Open,
+        sso_domains: HashMap::new(),
         session_ttl: config.refresh_ttl.0,
     });
     let anonymous = Anonymous::open(AnonymousParts {

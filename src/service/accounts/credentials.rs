@@ -54,6 +54,7 @@ impl Accounts {
         client: IpAddr,
         told: &mut Allowance,
     ) -> Result<User, AccountError> {
+        self.check_way_in(&login.email)?;
         self.parts.passwords.admit()?;
         let Login { email, password, .. } = login;
         let found = match Email::parse(email.trim()) {

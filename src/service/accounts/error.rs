@@ -20,6 +20,8 @@ pub enum AccountError {
     Disabled,
     #[error("an account has this address")]
     EmailTaken,
+    #[error("people of this domain sign in with the provider `{0}`")]
+    SsoRequired(String),
     #[error("nobody can register here")]
     RegistrationClosed,
     #[error("registering needs an invitation")]

@@ -17,6 +17,7 @@ mod sessions;
 mod teams;
 mod telling;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +66,8 @@ pub struct AccountParts {
     /// The installation's secret.
     pub secret: [u8; 32],
     pub registration: Registration,
+    /// Domains of addresses whose people sign in with a provider, and with which one.
+    pub sso_domains: HashMap<String, String>,
     /// How long a session lasts, however often its token is exchanged.
     pub session_ttl: Duration,
 }
@@ -102,6 +105,15 @@ impl Accounts {
     fn address(&self, text: &str) -> [u8; 32] {
         let folded = text.trim().to_ascii_lowercase();
         *blake3::keyed_hash(&self.address_key, folded.as_bytes()).as_bytes()
+    }
+
+    /// Kinds: `SsoRequired` for an address whose people have no password here.
+    fn check_way_in(&self, email: &str) -> Result<(), AccountError> {
+        let domain = email.trim().rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
+        match self.parts.sso_domains.get(&domain) {
+            Some(provider) => Err(AccountError::SsoRequired(provider.clone())),
+            None => Ok(()),
+        }
     }
 
     fn new_ticket(&self, kind: TicketKind) -> Result<(Ticket, [u8; 32]), AccountError> {

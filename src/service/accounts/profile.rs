@@ -54,7 +54,9 @@ impl Accounts {
             }
         }
         if let Field::Set(text) = draft.email {
-            change.email = Some(parse_email(&text)?);
+            let email = parse_email(&text)?;
+            self.check_way_in(email.as_str())?;
+            change.email = Some(email);
             let Some(password) = draft.password else {
                 let detail = "another address needs the current password";
                 let fault = FieldError::new("/password", FieldCode::Required, detail);

@@ -43,6 +43,7 @@ impl Accounts {
     /// with it. Neither answer nor time tell whether there is.
     pub async fn forgot_password(&self, email: &str) -> Result<(), AccountError> {
         let email = super::registration::parse_email(email)?;
+        self.check_way_in(email.as_str())?;
         self.parts.limits.mail(&self.address(email.as_str())).await?.failed();
         let user = self.parts.stores.users.user_by_email(&email).await?;
         let user = user.filter(|user| user.disabled_at.is_none());

@@ -63,6 +63,7 @@ impl Accounts {
             (_, Some(text)) => Some(self.digest_of(TicketKind::Invitation, text)?),
         };
         let email = parse_email(&draft.email)?;
+        self.check_way_in(email.as_str())?;
         let name = draft.name.unwrap_or_default();
         check_name("/name", &name, 0).map_err(|fault| AccountError::Invalid(vec![fault]))?;
 

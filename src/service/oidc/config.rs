@@ -1,8 +1,11 @@
 //! `[oidc]`: the providers that people may sign in with, and whose tokens are taken.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
+use crate::domain::email::Email;
 use crate::domain::problems::Problems;
 use crate::domain::secret::Secret;
 use crate::domain::units::Span;
@@ -51,6 +54,9 @@ pub struct ProviderConfig {
     /// How the client proves itself when it redeems a code: `basic` or `post`. Unset: `basic`,
     /// unless the provider takes only the other.
     pub token_auth: Option<TokenAuth>,
+    /// Domains of e-mail addresses, in lower case, at most 32, whose people sign in with this
+    /// provider and in no other way: passwords of such addresses are not taken.
+    pub domains: Vec<String>,
     /// Whether somebody who is seen for the first time gets an account, within what
     /// `auth.registration` allows.
     pub provision: bool,
@@ -101,6 +107,7 @@ impl Default for ProviderConfig {
             audiences: Vec::new(),
             scopes: ["openid", "email", "profile"].map(str::to_owned).to_vec(),
             token_auth: None,
+            domains: Vec::new(),
             provision: true,
             leeway: Span::from_secs(60),
             http_timeout: Span::from_secs(10),
@@ -110,6 +117,15 @@ impl Default for ProviderConfig {
 }
 
 impl OidcConfig {
+    /// Domains of addresses whose people sign in with a provider alone, with its id.
+    pub fn domains(&self) -> HashMap<String, String> {
+        let of = |provider: &ProviderConfig| {
+            let id = provider.id.clone();
+            provider.domains.clone().into_iter().map(move |domain| (domain, id.clone()))
+        };
+        self.providers.iter().flat_map(of).collect()
+    }
+
     /// Adds a line to `problems` for every value that cannot be honoured.
     pub fn check(&self, problems: &mut Problems) {
         if self.providers.len() > PROVIDERS_MAX {
@@ -162,6 +178,11 @@ impl ProviderConfig {
         let audiences =
             self.audiences.len() <= LIST_MAX && self.audiences.iter().all(|a| is_text(a));
         require(audiences, "audiences", "at most 32 texts of 1 to 512 printable characters");
+        let is_domain = |domain: &String| {
+            Email::parse(&format!("a@{domain}")).is_ok() && *domain == domain.to_ascii_lowercase()
+        };
+        let domains = self.domains.len() <= LIST_MAX && self.domains.iter().all(is_domain);
+        require(domains, "domains", "at most 32 domains in lower case");
         let is_scope = |scope: &String| {
             is_text(scope) && scope.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\".contains(&b))
         };
@@ -238,6 +259,7 @@ mod tests {
     fn every_wrong_value_is_named_at_once() {
         let bad = ProviderConfig {
             audiences: vec![String::new()],
+            domains: vec!["Example.com".to_owned()],
             scopes: vec!["email".to_owned()],
             client_secret: Some(Secret(String::new())),
             leeway: Span::from_secs(301),
@@ -253,6 +275,7 @@ mod tests {
             "client_id",
             "client_secret",
             "audiences",
+            "domains",
             "scopes",
             "algorithms",
             "leeway",
