@@ -12,6 +12,7 @@ mod durability;
 mod events;
 mod joined;
 mod kept;
+mod leaving;
 mod links;
 mod listing;
 mod make;
@@ -97,6 +98,11 @@ suite! {
         a_subject_of_a_provider_is_one_user,
         a_ticket_works_once_for_what_it_is_for,
         what_is_over_is_pruned_and_nothing_else,
+    }
+    leaving {
+        offers_by_and_to_an_erased_user_go_with_it,
+        clients_are_known_by_each_exchange_and_not_without_end,
+        every_change_of_what_keys_may_do_moves_the_epoch,
     }
     links {
         a_claimed_link_comes_back_field_by_field,

@@ -13,7 +13,7 @@ use shunt::storage::{ChosenKey, Stores, Workspace};
 
 use crate::make::{HOME, NOW, api_key, id, workspace};
 
-fn email(name: &str) -> Email {
+pub(crate) fn email(name: &str) -> Email {
     Email::parse(&format!("{name}@example.com")).unwrap()
 }
 
@@ -40,13 +40,13 @@ fn new(user: &User) -> NewUser {
     NewUser { user: user.clone(), workspace, identity: None, invitation: None }
 }
 
-async fn add(stores: &Stores, name: &str) -> User {
+pub(crate) async fn add(stores: &Stores, name: &str) -> User {
     let user = user(name);
     assert_eq!(stores.users.add_user(new(&user)).await.unwrap(), UserAdded::Done);
     user
 }
 
-fn session(of: &User) -> Session {
+pub(crate) fn session(of: &User) -> Session {
     Session {
         id: id(),
         user: of.id,
@@ -60,7 +60,7 @@ fn session(of: &User) -> Session {
     }
 }
 
-fn invitation(workspace: Id, by: Id, digest: u8, role: Role) -> Invitation {
+pub(crate) fn invitation(workspace: Id, by: Id, digest: u8, role: Role) -> Invitation {
     Invitation {
         id: id(),
         workspace,
@@ -73,13 +73,13 @@ fn invitation(workspace: Id, by: Id, digest: u8, role: Role) -> Invitation {
     }
 }
 
-async fn changes(stores: &Stores) -> Vec<AccessChange> {
+pub(crate) async fn changes(stores: &Stores) -> Vec<AccessChange> {
     let changes = stores.sessions.access_changes(0).await.unwrap();
     assert!(changes.windows(2).all(|two| two[0].0 < two[1].0), "out of order");
     changes.into_iter().map(|(_, _, change)| change).collect()
 }
 
-async fn join(stores: &Stores, owner: &User, guest: &User, role: Role) {
+pub(crate) async fn join(stores: &Stores, owner: &User, guest: &User, role: Role) {
     let offer = invitation(owner.workspace, owner.id, 77, role);
     assert!(stores.teams.add_invitation(offer.clone(), 9).await.unwrap());
     let accepted = stores.teams.accept_invitation(&offer.digest, guest.id, NOW).await.unwrap();
