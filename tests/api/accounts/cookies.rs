@@ -53,6 +53,7 @@ async fn a_browser_holds_its_session_in_cookies_that_scripts_do_not_see() {
     let request = call(Method::POST, "/auth/logout", &jar_after, "same-origin").json(&json!({}));
     let out = app.send(request).await;
     out.assert_status(204);
+    assert_eq!(out.all("set-cookie").len(), 2);
     assert!(out.all("set-cookie").iter().all(|cookie| cookie.contains("Max-Age=0")));
     let me = app.send(call(Method::GET, "/me", &jar_after, "same-origin")).await;
     me.assert_problem(401, "token_expired");

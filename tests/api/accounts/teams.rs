@@ -45,6 +45,11 @@ async fn a_workspace_is_never_without_an_owner_and_nobody_rises_by_themselves() 
     app.by(&bob, Method::PATCH, &of_bob, role("owner")).await.assert_problem(403, "forbidden");
     app.by(&bob, Method::PATCH, &of_ada, role("viewer")).await.assert_problem(403, "forbidden");
     app.by(&bob, Method::DELETE, &of_ada, None).await.assert_problem(403, "forbidden");
+    let carl = app.register("carl").await;
+    app.join(&ada, &carl, "owner").await;
+    let of_carl = format!("/members/{}", carl.id);
+    app.by(&bob, Method::DELETE, &of_carl, None).await.assert_problem(403, "forbidden");
+    app.by(&ada, Method::DELETE, &of_carl, None).await.assert_status(204);
     let invite = app.by(&bob, Method::POST, "/invitations", role("owner")).await;
     invite.assert_problem(403, "forbidden");
     app.by(&ada, Method::PATCH, &of_bob, role("owner")).await.assert_status(200);
