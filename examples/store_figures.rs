@@ -8,6 +8,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
+use shunt::domain::audit::{Act, AuditKey};
 use shunt::domain::click::SegmentId;
 use shunt::domain::code::{Code, DomainId, LinkKey};
 use shunt::domain::counted::{CountedClick, SegmentClicks};
@@ -36,6 +37,7 @@ async fn main() {
     let _ = std::fs::remove_dir_all(folder);
     Secrets::open_or_create(folder).unwrap();
     let store = Embedded::open(folder, Mode::Create).unwrap();
+    store.seal_audit_log(AuditKey::of(&[7; 32]));
     let stores = store.stores();
 
     let mut timer = Timer::start();
@@ -155,7 +157,7 @@ async fn lists(store: &Embedded, stores: &Stores, timer: &mut Timer) {
 
 async fn creates(stores: &Stores, n: u64, timer: &mut Timer) {
     for index in 0..1_000 {
-        stores.links.claim(vec![link(n + index)], None).await.unwrap();
+        stores.links.claim(vec![link(n + index)], act()).await.unwrap();
     }
     timer.lap("1,000 creates, one after the other");
     let mut waiting = tokio::task::JoinSet::new();
@@ -164,10 +166,15 @@ async fn creates(stores: &Stores, n: u64, timer: &mut Timer) {
             waiting.join_next().await;
         }
         let (links, link) = (stores.links.clone(), link(n + index));
-        waiting.spawn(async move { links.claim(vec![link], None).await.unwrap() });
+        waiting.spawn(async move { links.claim(vec![link], act()).await.unwrap() });
     }
     waiting.join_all().await;
     timer.lap("20,000 creates, 64 at a time");
+}
+
+/// What a create tells the audit log.
+fn act() -> Option<Act> {
+    Some(Act::on_command_line(HOME, START))
 }
 
 fn id(n: u64) -> Id {

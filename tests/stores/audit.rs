@@ -9,7 +9,7 @@ use shunt::domain::network::ClientNetwork;
 use shunt::storage::audit::AuditQuery;
 use shunt::storage::{ChosenKey, Claim, Replace, Stores};
 
-use crate::make::{HOME, NOW, api_key, id, imported, key, link, next};
+use crate::make::{HOME, NOW, api_key, id, imported, key, link, next, workspace};
 
 /// Somebody with a session, from somewhere.
 pub(crate) fn act() -> Act {
@@ -26,10 +26,11 @@ async fn log(stores: &Stores, query: AuditQuery) -> Vec<AuditEntry> {
     stores.audit.audit_log(query).await.unwrap().entries
 }
 
-/// What the log tells, the oldest first.
+/// What the log tells beside the first start, the oldest first.
 async fn told(stores: &Stores) -> Vec<AuditDraft> {
     let entries = log(stores, all()).await;
-    entries.into_iter().rev().map(|entry| entry.draft).collect()
+    let told = entries.into_iter().rev().map(|entry| entry.draft);
+    told.filter(|draft| draft.act.shown != Shown::CommandLine).collect()
 }
 
 pub(crate) async fn every_change_of_a_link_is_told_with_its_versions(stores: Stores) {
@@ -64,7 +65,13 @@ pub(crate) async fn every_change_of_a_link_is_told_with_its_versions(stores: Sto
     assert!(told.iter().all(|entry| Some(entry.act) == act), "who, when and from where");
 }
 
+/// The first start: keys belong to a workspace.
+async fn begin(stores: &Stores) {
+    assert!(stores.accounts.bootstrap(workspace(HOME), api_key(1, 1)).await.unwrap());
+}
+
 pub(crate) async fn every_change_of_a_key_is_told(stores: Stores) {
+    begin(&stores).await;
     let act = Some(act());
     assert!(stores.accounts.add_key(api_key(2, 2), act).await.unwrap());
     assert!(
@@ -82,6 +89,7 @@ pub(crate) async fn every_change_of_a_key_is_told(stores: Stores) {
 
 pub(crate) async fn what_takes_no_effect_is_not_told(stores: Stores) {
     let (links, act) = (&stores.links, Some(act()));
+    begin(&stores).await;
     let made = link("taken");
     // Nobody to be named: a test.
     links.claim(vec![made.clone(), link("used")], None).await.unwrap();
