@@ -21,7 +21,7 @@ pub(crate) async fn offers_by_and_to_an_erased_user_go_with_it(stores: Stores) {
         assert!(stores.teams.add_invitation(offer.clone(), 9).await.unwrap());
     }
     let key = ApiKey { workspace: ada.workspace, ..api_key(5, 5) };
-    assert!(stores.accounts.add_key(key).await.unwrap());
+    assert!(stores.accounts.add_key(key, None).await.unwrap());
     let replay = ReplayKey { workspace: ada.workspace, key: "k".to_owned() };
     assert_eq!(stores.replays.begin(&replay, [1; 32], &[], NOW).await.unwrap(), Replay::Reserved);
     let erased = stores.users.erase_user(ada.id, NOW).await.unwrap();

@@ -77,7 +77,8 @@ async fn every_kind_of_tampering_is_found_where_it_is() {
     for (what, sql, place) in [
         (
             "a byte of a body",
-            "UPDATE audit_log SET body = CAST(substr(body, 1, 20) || x'ff' || substr(body, 22) AS BLOB)
+            "UPDATE audit_log
+             SET body = CAST(substr(body, 1, 20) || x'ff' || substr(body, 22) AS BLOB)
              WHERE seq = 4"
                 .to_owned(),
             "entry 4 ",
