@@ -63,14 +63,12 @@ impl Caller {
 
     async fn of(request: &HttpRequest) -> Result<Self, ApiError> {
         let state = state(request)?;
-        let (text, by_cookie) = match credential(request) {
-            Ok(shown) => (Ok(shown.text), shown.by_cookie),
-            Err(error) => (Err(error), false),
-        };
-        let known = text.as_ref().ok().and_then(|text| known(state, text));
+        let shown = credential(request);
+        let by_cookie = shown.as_ref().is_ok_and(|shown| shown.by_cookie);
+        let known = shown.as_ref().ok().and_then(|shown| known(state, shown));
         let grant = match known {
             Some(grant) => grant,
-            None => unknown(request, state, text).await?,
+            None => unknown(request, state, shown).await?,
         };
         let allowance = state.limits.request(&Subject::of(&grant)).await;
         Charges::of(request).note(&allowance);
@@ -86,16 +84,11 @@ impl Caller {
 }
 
 /// Whoever shows this, without asking any store.
-fn known(state: &AdminState, text: &str) -> Option<Grant> {
-    match is_token(text) {
-        true => state.access.token(text).ok(),
-        false => state.keys.authenticate(text),
+fn known(state: &AdminState, shown: &Shown<'_>) -> Option<Grant> {
+    match shown.is_token() {
+        true => state.access.token(shown.text).ok(),
+        false => state.keys.authenticate(shown.text),
     }
-}
-
-/// No key has a dot in it, and every token has.
-fn is_token(text: &str) -> bool {
-    text.contains('.')
 }
 
 /// A request that needs no credential. It counts as one without, unless something good comes of it.
@@ -130,7 +123,7 @@ impl<'a> Door<'a> {
 async fn unknown(
     request: &HttpRequest,
     state: &AdminState,
-    text: Result<&str, ApiError>,
+    shown: Result<Shown<'_>, ApiError>,
 ) -> Result<Grant, ApiError> {
     let client = ClientAddress::of(request);
     let allowance = state.limits.unauthenticated(client).await;
@@ -138,9 +131,9 @@ async fn unknown(
         Charges::of(request).note(&allowance);
         return Err(ApiError::rate_limited(&allowance, 1));
     }
-    let found = match text {
-        Ok(text) if is_token(text) => by_token(state, text).await,
-        Ok(text) => state.keys.authenticate_fresh(text).await.ok_or_else(invalid_key),
+    let found = match shown {
+        Ok(shown) if shown.is_token() => by_token(state, shown.text).await,
+        Ok(shown) => state.keys.authenticate_fresh(shown.text).await.ok_or_else(invalid_key),
         Err(error) => Err(error),
     };
     match &found {
@@ -200,6 +193,13 @@ fn invalid_key() -> ApiError {
 struct Shown<'a> {
     text: &'a str,
     by_cookie: bool,
+}
+
+impl Shown<'_> {
+    /// No key has a dot in it, and every token has; cookies hold nothing else.
+    fn is_token(&self) -> bool {
+        self.by_cookie || self.text.contains('.')
+    }
 }
 
 /// Whether a request shows no credential at all.

@@ -59,8 +59,7 @@ impl SessionCookie {
         if has_header_credential(headers) {
             return None;
         }
-        let mut named = pairs(headers).filter(|(name, _)| *name == self.name().as_bytes());
-        let (_, value) = named.next().filter(|_| named.next().is_none())?;
+        let value = sole(headers, self.name())?;
         let fits = (1..=TOKEN_BYTES_MAX).contains(&value.len());
         let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
         std::str::from_utf8(value).ok().filter(|_| fits && value.iter().all(is_token))
@@ -81,6 +80,14 @@ pub(crate) fn sends_session(headers: &HeaderMap) -> bool {
         SessionCookie::ALL.iter().any(|cookie| cookie.name().as_bytes().eq_ignore_ascii_case(name))
     };
     pairs(headers).any(|(name, _)| is_ours(name))
+}
+
+/// The value of a cookie that is there once. One that is there twice may be a neighbour's, and is
+/// none.
+pub(crate) fn sole<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let mut named = pairs(headers).filter(|(other, _)| *other == name.as_bytes());
+    let (_, value) = named.next()?;
+    named.next().is_none().then_some(value)
 }
 
 /// Names and values of all cookies. Only spaces and tabs around them go: some parsers take more for

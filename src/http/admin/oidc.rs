@@ -5,13 +5,14 @@
 
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
-use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 
 use super::AdminState;
 use super::answer::{self, send, to_the_end};
 use super::auth::{forget, remember, token};
 use crate::domain::limits::BODY_BYTES_MAX;
+use crate::http::cookies::sole;
 use crate::http::error::{ApiError, ProblemCode};
 use crate::http::extract::{Door, Parameters, read_body};
 use crate::http::json;
@@ -140,17 +141,10 @@ pub(in crate::http) async fn logout(
     .await
 }
 
-/// The cookie of a sign-in. Read strictly: one that is there twice may be a neighbour's, who wants
-/// somebody to end up in an account of the neighbour's, and so is none. Only spaces and tabs around
-/// it go, because browsers guard the prefix of no name that other white space hides.
+/// The cookie of a sign-in. A neighbour's, who wants somebody to end up in an account of the
+/// neighbour's, is none.
 fn brought(headers: &HeaderMap) -> Option<&str> {
-    let lines = headers.get_all(header::COOKIE).map(HeaderValue::as_bytes);
-    let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';'));
-    let mut named = pairs.filter_map(|pair| {
-        let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
-        (name.trim_matches([' ', '\t']) == COOKIE).then_some(value.trim_matches([' ', '\t']))
-    });
-    named.next().filter(|_| named.next().is_none())
+    sole(headers, COOKIE).and_then(|value| std::str::from_utf8(value).ok())
 }
 
 fn provider(request: &HttpRequest) -> &str {
@@ -191,6 +185,7 @@ impl From<OidcFault> for ApiError {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::HeaderValue;
     use actix_web::test::TestRequest;
 
     use super::*;
