@@ -287,6 +287,7 @@ impl From<AccountError> for ApiError {
             | AccountError::InvitationNeeded
             | AccountError::NotMember
             | AccountError::Nobody
+            | AccountError::NotFresh
             | AccountError::Forbidden(_) => Self::new(Code::Forbidden, text),
             AccountError::InvalidTicket => Self::new(Code::InvalidRequest, text),
             AccountError::InvalidToken => Self::new(Code::InvalidToken, text),

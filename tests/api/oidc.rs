@@ -197,6 +197,12 @@ async fn a_browser_goes_to_the_provider_and_comes_back_signed_in() {
     let me = other.open(&format!("{SITE}/api/v1/me"), SITE_OF_NOBODY).await;
     assert_eq!(me_of(&me), first);
 
+    // Who has no password proves it by having signed in just now.
+    let access = other.cookie(SITE, "__Host-shunt_access").expect("a session").to_owned();
+    let renamed = app.request(reqwest::Method::PATCH, "/api/v1/me").bearer_auth(&access);
+    let moved = serde_json::json!({ "email": "lovelace@example.com" });
+    app.send(renamed.json(&moved)).await.assert_status(200);
+
     let refresh = other.cookie(SITE, "__Host-shunt_refresh").expect("a session").to_owned();
     let out = app.post("/auth/oidc/real/logout", serde_json::json!({"refresh_token": refresh}));
     let out = out.await;

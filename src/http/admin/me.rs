@@ -6,12 +6,13 @@ use super::AdminState;
 use super::answer::{self, no_content, send, to_the_end};
 use super::auth::{explain, forget};
 use crate::domain::limits::BODY_BYTES_MAX;
+use crate::domain::password::Password;
 use crate::http::error::ApiError;
 use crate::http::extract::{Caller, read_body};
 use crate::http::json;
 use crate::http::openapi::{BodyProblems, CommonProblems, TakenProblems, ThrottleProblems, shapes};
 use crate::http::rates::{Charges, ClientAddress};
-use crate::http::wire::people::{ProfileView, password, profile_draft, read};
+use crate::http::wire::people::{ProfileView, profile_draft, read};
 
 /// Read your profile
 #[utoipa::path(
@@ -68,8 +69,8 @@ pub(in crate::http) async fn erase(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let password = read(json::parse(&body)?, |reader| password(reader, "password"));
-    let password = password.map_err(ApiError::fields)?;
+    let password = read(json::parse(&body)?, |reader| reader.string("password").given());
+    let password = password.map_err(ApiError::fields)?.map(Password::new);
     let (client, charges) = (ClientAddress::of(&request), Charges::of(&request));
     to_the_end(async move {
         explain(&charges, state.accounts.erase(caller.by(), password, client).await)?;

@@ -12,9 +12,14 @@ use crate::domain::email::Email;
 use crate::domain::id::Id;
 use crate::domain::password::Password;
 use crate::service::access::{Actor, Credential};
+use crate::service::draft::{FieldCode, FieldError};
 use crate::service::limits::Allowance;
 use crate::service::mail::texts;
 use crate::storage::people::PasswordChange;
+
+/// How long after signing in nobody is asked to prove it again who has no password, in
+/// milliseconds: ten minutes.
+const FRESH_MS: i64 = 10 * 60_000;
 
 /// What somebody signs in with, and where to.
 pub struct Login {
@@ -77,7 +82,7 @@ impl Accounts {
         new: Password,
         client: IpAddr,
     ) -> Result<(), AccountError> {
-        let user = self.confirm(by, current, client).await?;
+        let user = self.confirm(by, Some(current), client).await?;
         let own = vec![user.email.as_str().to_owned(), user.name.clone()];
         let hash = self.parts.passwords.hash_new(new, own).await?;
         let keep = match by.grant.credential {
@@ -96,18 +101,35 @@ impl Accounts {
         Ok(())
     }
 
-    /// The caller, once the password was given again.
+    /// The caller, once the password was given again. Who has none, because a provider vouches for
+    /// them, must have signed in a moment ago.
     pub(super) async fn confirm(
         &self,
         by: &Actor,
-        password: Password,
+        password: Option<Password>,
         client: IpAddr,
     ) -> Result<User, AccountError> {
         let user = self.caller(by).await?;
+        if user.password.is_none() {
+            return if self.is_fresh(by).await? { Ok(user) } else { Err(AccountError::NotFresh) };
+        }
+        let Some(password) = password else {
+            let detail = "this needs your current password";
+            let fault = FieldError::new("/password", FieldCode::Required, detail);
+            return Err(AccountError::Invalid(vec![fault]));
+        };
         let email = user.email.as_str().to_owned();
         let told = &mut Allowance::default();
         let claim = Claim { email: &email, user: Some(user), client, is_known: true };
         self.check(claim, password, told).await
+    }
+
+    /// Whether the caller's session was opened a moment ago.
+    async fn is_fresh(&self, by: &Actor) -> Result<bool, AccountError> {
+        let Credential::Session(id) = by.grant.credential else { return Ok(false) };
+        let session = self.parts.stores.sessions.session(id).await?;
+        let since = self.now().plus_millis(-FRESH_MS);
+        Ok(session.is_some_and(|session| session.created_at >= since))
     }
 
     /// The account that the caller is.

@@ -44,6 +44,8 @@ pub enum AccountError {
     QuotaReached(&'static str),
     #[error("a person has to be signed in for this; a key of the workspace is nobody")]
     Nobody,
+    #[error("sign in again first: this takes a session that is younger than ten minutes")]
+    NotFresh,
     #[error("too many tries")]
     TooMany { retry_after_secs: u64, shown: Allowance },
     #[error("too much at once")]

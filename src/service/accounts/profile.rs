@@ -9,7 +9,7 @@ use crate::domain::account::{Member, User};
 use crate::domain::audit::AuditAction;
 use crate::domain::password::Password;
 use crate::service::access::Actor;
-use crate::service::draft::{Field, FieldCode, FieldError};
+use crate::service::draft::Field;
 use crate::storage::Workspace;
 use crate::storage::people::{Erasure, UserChange, UserChanged};
 
@@ -57,12 +57,7 @@ impl Accounts {
             let email = parse_email(&text)?;
             self.check_way_in(email.as_str())?;
             change.email = Some(email);
-            let Some(password) = draft.password else {
-                let detail = "another address needs the current password";
-                let fault = FieldError::new("/password", FieldCode::Required, detail);
-                return Err(AccountError::Invalid(vec![fault]));
-            };
-            self.confirm(by, password, client).await?;
+            self.confirm(by, draft.password, client).await?;
         }
         let before = self.caller(by).await?;
         match self.parts.stores.users.change_user(before.id, change, self.now()).await? {
@@ -85,7 +80,7 @@ impl Accounts {
     pub async fn erase(
         &self,
         by: &Actor,
-        password: Password,
+        password: Option<Password>,
         client: IpAddr,
     ) -> Result<(), AccountError> {
         let user = self.confirm(by, password, client).await?;

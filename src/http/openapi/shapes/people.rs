@@ -98,10 +98,12 @@ pub(crate) struct ChangeMe {
     pub(crate) password: Option<String>,
 }
 
-/// Your password, once more.
+/// Your password, once more. Who has none, because a provider vouches for them, must have signed in
+/// within ten minutes.
 #[derive(ToSchema)]
 pub(crate) struct Confirm {
-    pub(crate) password: String,
+    #[schema(nullable = false)]
+    pub(crate) password: Option<String>,
 }
 
 /// A name.
