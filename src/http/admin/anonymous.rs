@@ -11,7 +11,7 @@ use crate::http::cursor::CursorScope;
 use crate::http::error::{ApiError, ProblemCode};
 use crate::http::extract::{Caller, Door, Parameters, read_body};
 use crate::http::json;
-use crate::http::openapi::{CommonProblems, ThrottleProblems, shapes};
+use crate::http::openapi::{AbsenceProblems, CommonProblems, ThrottleProblems, shapes};
 use crate::http::rates::{Charges, ClientAddress};
 use crate::http::wire::{AnonymousLinkView, ClaimedView, LinkView, PageView, etag, link_draft};
 use crate::service::anonymous::{AnonymousError, Holder};
@@ -67,7 +67,7 @@ pub(super) async fn create(
     ),
     responses(
         (status = 200, description = "One page", body = PageView<LinkView>),
-        CommonProblems, ThrottleProblems,
+        CommonProblems, ThrottleProblems, AbsenceProblems,
     ),
 )]
 pub(in crate::http) async fn list(
@@ -98,7 +98,10 @@ pub(in crate::http) async fn list(
 #[utoipa::path(
     post, path = "/api/v1/links/claim", tag = "anonymous", operation_id = "claim_links",
     params(("X-Anonymous-Token" = String, Header, pattern = "^shunta_[0-9A-Za-z_-]{43}$")),
-    responses((status = 200, description = "How many", body = ClaimedView), CommonProblems),
+    responses(
+        (status = 200, description = "How many", body = ClaimedView),
+        CommonProblems, AbsenceProblems,
+    ),
 )]
 pub(in crate::http) async fn claim(
     caller: Caller,

@@ -28,7 +28,10 @@ pub(in crate::http) async fn openapi() -> HttpResponse {
 #[utoipa::path(
     get, path = "/.well-known/jwks.json", tag = "operations", operation_id = "jwks",
     security(()),
-    responses((status = 200, description = "A JSON Web Key Set", body = Object)),
+    responses((
+        status = 200, description = "A JSON Web Key Set", body = Object,
+        content_type = "application/jwk-set+json",
+    )),
 )]
 pub(in crate::http) async fn jwks(state: web::Data<AdminState>) -> HttpResponse {
     // A key is shown for a while before it signs alone, and after; see `tokens.rotate_after`.

@@ -16,7 +16,9 @@ use crate::http::cookies::sole;
 use crate::http::error::{ApiError, ProblemCode};
 use crate::http::extract::{Door, Parameters, read_body};
 use crate::http::json;
-use crate::http::openapi::{BodyProblems, SignInProblems, TakenProblems, ThrottleProblems, shapes};
+use crate::http::openapi::{
+    BodyProblems, CommonProblems, SignInProblems, TakenProblems, ThrottleProblems, shapes,
+};
 use crate::http::rates::ClientAddress;
 use crate::http::wire::people::{LogoutView, refresh_body};
 use crate::service::oidc::{Callback, OidcFault};
@@ -37,7 +39,7 @@ const COOKIE_LIFE: Duration = Duration::minutes(10);
     ),
     responses(
         (status = 302, description = "To the provider"),
-        SignInProblems,
+        SignInProblems, ThrottleProblems,
     ),
 )]
 pub(in crate::http) async fn login(
@@ -116,7 +118,7 @@ async fn arrive(
     request_body = shapes::Refresh,
     responses(
         (status = 200, description = "It is over here", body = LogoutView),
-        SignInProblems, BodyProblems, ThrottleProblems,
+        CommonProblems, BodyProblems, ThrottleProblems,
     ),
 )]
 pub(in crate::http) async fn logout(

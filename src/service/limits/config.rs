@@ -69,7 +69,7 @@ impl Default for LimitsConfig {
             link_creates_per_hour: 100,
             key_requests_per_hour: 1_000,
             workspace_requests_per_minute: 600,
-            unauthenticated_requests_per_minute: 120,
+            unauthenticated_requests_per_minute: 6_000,
             unknown_codes_per_minute: 0,
             redirects_per_minute: 0,
             login_failures_per_15_minutes: 5,
