@@ -82,12 +82,12 @@ pub(crate) fn sends_session(headers: &HeaderMap) -> bool {
     pairs(headers).any(|(name, _)| is_ours(name))
 }
 
-/// The value of a cookie that is there once. One that is there twice may be a neighbour's, and is
-/// none.
+/// The value of a cookie that is there once and holds something. One that is there twice may be a
+/// neighbour's, and is none.
 pub(crate) fn sole<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let mut named = pairs(headers).filter(|(other, _)| *other == name.as_bytes());
     let (_, value) = named.next()?;
-    named.next().is_none().then_some(value)
+    (named.next().is_none() && !value.is_empty()).then_some(value)
 }
 
 /// Names and values of all cookies. Only spaces and tabs around them go: some parsers take more for
