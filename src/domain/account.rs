@@ -68,6 +68,13 @@ pub struct User {
     pub disabled_at: Option<Timestamp>,
 }
 
+impl User {
+    /// What is known of the user, which a password must not be close to.
+    pub fn own_words(&self) -> Vec<String> {
+        vec![self.email.as_str().to_owned(), self.name.clone()]
+    }
+}
+
 /// That a user belongs to a workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {

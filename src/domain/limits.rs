@@ -48,6 +48,8 @@ pub const SEARCH_CHARS_MAX: usize = 200;
 pub const PASSWORD_CHARS_MAX: usize = 128;
 /// Longest API key name, in characters.
 pub const KEY_NAME_CHARS_MAX: usize = 100;
+/// Clients remembered of one user, to tell where it signed in from before.
+pub const KNOWN_CLIENTS_MAX: usize = 50;
 /// Keys of one workspace that are in force.
 pub const KEYS_PER_WORKSPACE_MAX: usize = 1_000;
 /// Longest `Idempotency-Key`, in bytes.

@@ -9,11 +9,15 @@ use actix_web::web::{Bytes, BytesMut};
 use actix_web::{HttpMessage, HttpRequest, web};
 use futures_util::StreamExt;
 use percent_encoding::percent_decode_str;
+use serde_json::Value;
 
 pub(crate) use super::caller::{Caller, Door, shows_nothing};
 use super::error::{ApiError, ProblemCode};
+use super::json;
 use super::wire::parse_time;
-use crate::domain::limits::{BULK_BODY_BYTES_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
+use crate::domain::limits::{
+    BODY_BYTES_MAX, BULK_BODY_BYTES_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX,
+};
 use crate::domain::time::Timestamp;
 use crate::service::draft::{FieldCode, FieldError};
 use crate::service::links::Precondition;
@@ -53,6 +57,17 @@ pub(crate) async fn read_body(
         discard(&mut payload).await;
     }
     body
+}
+
+/// Reads a plain JSON body and takes it apart. Kinds: those of [`read_body`] and [`json::parse`],
+/// and whatever `take` refuses.
+pub(crate) async fn read_json<T>(
+    request: &HttpRequest,
+    payload: web::Payload,
+    take: impl FnOnce(Value) -> Result<T, Vec<FieldError>>,
+) -> Result<T, ApiError> {
+    let body = read_body(request, payload, "application/json", BODY_BYTES_MAX).await?;
+    take(json::parse(&body)?).map_err(ApiError::fields)
 }
 
 async fn gather(payload: &mut web::Payload, bytes_max: usize) -> Result<Bytes, ApiError> {

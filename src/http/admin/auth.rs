@@ -6,11 +6,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::AdminState;
 use super::answer::{self, no_content, send, to_the_end};
-use crate::domain::limits::BODY_BYTES_MAX;
 use crate::http::cookies::SessionCookie;
 use crate::http::error::{ApiError, ProblemCode};
-use crate::http::extract::{Caller, Door, read_body};
-use crate::http::json;
+use crate::http::extract::{Caller, Door, read_json};
 use crate::http::openapi::{BodyProblems, CommonProblems, TakenProblems, ThrottleProblems, shapes};
 use crate::http::rates::{Charges, ClientAddress};
 use crate::http::wire::people::{SignedInView, login_body, refresh_body, register_body, seconds};
@@ -32,8 +30,7 @@ pub(in crate::http) async fn register(
     payload: web::Payload,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
-    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let body = register_body(json::parse(&body)?).map_err(ApiError::fields)?;
+    let body = read_json(&request, payload, register_body).await?;
     Door::knock(&request, &state).await?;
     let (client, charges) = (ClientAddress::of(&request), Charges::of(&request));
     to_the_end(async move {
@@ -58,8 +55,7 @@ pub(in crate::http) async fn log_in(
     payload: web::Payload,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
-    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let body = login_body(json::parse(&body)?).map_err(ApiError::fields)?;
+    let body = read_json(&request, payload, login_body).await?;
     let client = ClientAddress::of(&request);
     // Not to the end: nobody waits for the password of a client that has gone.
     let door = Door::knock(&request, &state).await?;
@@ -86,8 +82,7 @@ pub(in crate::http) async fn refresh(
     payload: web::Payload,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
-    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let body = refresh_body(json::parse(&body)?).map_err(ApiError::fields)?;
+    let body = read_json(&request, payload, refresh_body).await?;
     let (token, by_cookie) = token(&request, body.token)?;
     let client = ClientAddress::of(&request);
     Door::knock(&request, &state).await?;
@@ -114,8 +109,7 @@ pub(in crate::http) async fn log_out(
     payload: web::Payload,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
-    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let body = refresh_body(json::parse(&body)?).map_err(ApiError::fields)?;
+    let body = read_json(&request, payload, refresh_body).await?;
     let (token, by_cookie) = token(&request, body.token)?;
     Door::knock(&request, &state).await?;
     to_the_end(async move {

@@ -6,10 +6,8 @@ use super::AdminState;
 use super::answer::{self, no_content, send, to_the_end};
 use super::members::{path_id, whole};
 use crate::domain::api_key::Scope;
-use crate::domain::limits::BODY_BYTES_MAX;
 use crate::http::error::ApiError;
-use crate::http::extract::{Caller, read_body};
-use crate::http::json;
+use crate::http::extract::{Caller, read_json};
 use crate::http::openapi::{
     AbsenceProblems, BodyProblems, CommonProblems, ThrottleProblems, shapes,
 };
@@ -35,8 +33,7 @@ pub(in crate::http) async fn create(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Scope::OrgManage)?;
-    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let draft = invitation_draft(json::parse(&body)?).map_err(ApiError::fields)?;
+    let draft = read_json(&request, payload, invitation_draft).await?;
     to_the_end(async move {
         let invited = state.accounts.invite(caller.by(), draft).await?;
         answer::json(201, &NewInvitationView::from(&invited)).map(send)
@@ -98,9 +95,9 @@ pub(in crate::http) async fn accept(
     payload: web::Payload,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
-    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let token = read(json::parse(&body)?, |reader| required(reader, "token"));
-    let token = token.map_err(ApiError::fields)?;
+    let token =
+        read_json(&request, payload, |value| read(value, |reader| required(reader, "token")))
+            .await?;
     to_the_end(async move {
         let member = state.accounts.accept_invitation(caller.by(), &token).await?;
         answer::json(200, &MembershipView::from(&member)).map(send)

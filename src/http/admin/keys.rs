@@ -8,11 +8,9 @@ use super::lists::{open_cursor, page};
 use crate::domain::api_key::Scope;
 use crate::domain::audit::Target;
 use crate::domain::id::Id;
-use crate::domain::limits::BODY_BYTES_MAX;
 use crate::http::cursor::CursorScope;
 use crate::http::error::{ApiError, Denial};
-use crate::http::extract::{Caller, read_body};
-use crate::http::json;
+use crate::http::extract::{Caller, read_json};
 use crate::http::openapi::{AbsenceProblems, BodyProblems, CommonProblems, shapes};
 use crate::http::wire::{KeyView, NewKeyView, PageView, key_draft};
 use crate::storage::{PageMark, SortValue};
@@ -33,8 +31,7 @@ pub(in crate::http) async fn create(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Scope::KeysManage)?;
-    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let draft = key_draft(json::parse(&body)?).map_err(ApiError::fields)?;
+    let draft = read_json(&request, payload, key_draft).await?;
     to_the_end(async move {
         let (key, text) = state.keys.create(caller.by(), draft).await?;
         answer::json(201, &NewKeyView::new(&key, &text)).map(send)

@@ -5,11 +5,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::AdminState;
 use super::answer::{self, no_content, send, to_the_end};
 use super::auth::{explain, forget};
-use crate::domain::limits::BODY_BYTES_MAX;
 use crate::domain::password::Password;
 use crate::http::error::ApiError;
-use crate::http::extract::{Caller, read_body};
-use crate::http::json;
+use crate::http::extract::{Caller, read_json};
 use crate::http::openapi::{BodyProblems, CommonProblems, TakenProblems, ThrottleProblems, shapes};
 use crate::http::rates::{Charges, ClientAddress};
 use crate::http::wire::people::{ProfileView, profile_draft, read};
@@ -42,8 +40,7 @@ pub(in crate::http) async fn change(
     payload: web::Payload,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
-    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let draft = profile_draft(json::parse(&body)?).map_err(ApiError::fields)?;
+    let draft = read_json(&request, payload, profile_draft).await?;
     let (client, charges) = (ClientAddress::of(&request), Charges::of(&request));
     to_the_end(async move {
         let changed = state.accounts.change_profile(caller.by(), draft, client).await;
@@ -68,9 +65,11 @@ pub(in crate::http) async fn erase(
     payload: web::Payload,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
-    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let password = read(json::parse(&body)?, |reader| reader.string("password").given());
-    let password = password.map_err(ApiError::fields)?.map(Password::new);
+    let password = read_json(&request, payload, |value| {
+        read(value, |reader| reader.string("password").given())
+    })
+    .await?;
+    let password = password.map(Password::new);
     let (client, charges) = (ClientAddress::of(&request), Charges::of(&request));
     to_the_end(async move {
         explain(&charges, state.accounts.erase(caller.by(), password, client).await)?;

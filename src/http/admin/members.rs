@@ -7,10 +7,8 @@ use super::answer::{self, no_content, send, to_the_end};
 use crate::domain::account::{Member, Role};
 use crate::domain::api_key::Scope;
 use crate::domain::id::Id;
-use crate::domain::limits::BODY_BYTES_MAX;
 use crate::http::error::ApiError;
-use crate::http::extract::{Caller, read_body};
-use crate::http::json;
+use crate::http::extract::{Caller, read_json};
 use crate::http::openapi::{AbsenceProblems, BodyProblems, CommonProblems, TakenProblems, shapes};
 use crate::http::wire::PageView;
 use crate::http::wire::people::{MemberView, WorkspaceView, read, required, role_body};
@@ -114,8 +112,7 @@ pub(in crate::http) async fn change(
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Scope::OrgManage)?;
     let id = path_id(&request)?;
-    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let role = role_body(json::parse(&body)?).map_err(ApiError::fields)?;
+    let role = read_json(&request, payload, role_body).await?;
     to_the_end(async move {
         let (member, user) = state.accounts.set_role(caller.by(), id, role).await?;
         answer::json(200, &MemberView::new(&member, &user)).map(send)
@@ -162,7 +159,5 @@ pub(super) fn whole<T: serde::Serialize>(data: Vec<T>) -> Result<HttpResponse, A
 }
 
 async fn name(request: &HttpRequest, payload: web::Payload) -> Result<String, ApiError> {
-    let body = read_body(request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let name = read(json::parse(&body)?, |reader| required(reader, "name"));
-    name.map_err(ApiError::fields)
+    read_json(request, payload, |value| read(value, |reader| required(reader, "name"))).await
 }

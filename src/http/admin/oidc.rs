@@ -11,11 +11,9 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 use super::AdminState;
 use super::answer::{self, send, to_the_end};
 use super::auth::{forget, remember, token};
-use crate::domain::limits::BODY_BYTES_MAX;
 use crate::http::cookies::sole;
 use crate::http::error::{ApiError, ProblemCode};
-use crate::http::extract::{Door, Parameters, read_body};
-use crate::http::json;
+use crate::http::extract::{Door, Parameters, read_json};
 use crate::http::openapi::{
     BodyProblems, CommonProblems, SignInProblems, TakenProblems, ThrottleProblems, shapes,
 };
@@ -127,8 +125,7 @@ pub(in crate::http) async fn logout(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     Door::knock(&request, &state).await?;
-    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let body = refresh_body(json::parse(&body)?).map_err(ApiError::fields)?;
+    let body = read_json(&request, payload, refresh_body).await?;
     let (token, _) = token(&request, body.token)?;
     let id = provider(&request).to_owned();
     to_the_end(async move {

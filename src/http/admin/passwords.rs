@@ -5,10 +5,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::AdminState;
 use super::answer::{accepted, no_content, to_the_end};
 use super::auth::explain;
-use crate::domain::limits::BODY_BYTES_MAX;
 use crate::http::error::ApiError;
-use crate::http::extract::{Caller, Door, read_body};
-use crate::http::json;
+use crate::http::extract::{Caller, Door, read_json};
 use crate::http::openapi::{BodyProblems, CommonProblems, ThrottleProblems, shapes};
 use crate::http::rates::{Charges, ClientAddress};
 use crate::http::wire::people::{password, read, required};
@@ -28,11 +26,12 @@ pub(in crate::http) async fn change(
     payload: web::Payload,
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
-    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let (current, new) = read(json::parse(&body)?, |reader| {
-        (password(reader, "current_password"), password(reader, "new_password"))
-    })
-    .map_err(ApiError::fields)?;
+    let take = |value| {
+        read(value, |reader| {
+            (password(reader, "current_password"), password(reader, "new_password"))
+        })
+    };
+    let (current, new) = read_json(&request, payload, take).await?;
     let (client, charges) = (ClientAddress::of(&request), Charges::of(&request));
     to_the_end(async move {
         let accounts = &state.accounts;
@@ -59,9 +58,9 @@ pub(in crate::http) async fn forgot(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     Door::knock(&request, &state).await?;
-    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let email = read(json::parse(&body)?, |reader| required(reader, "email"));
-    let email = email.map_err(ApiError::fields)?;
+    let email =
+        read_json(&request, payload, |value| read(value, |reader| required(reader, "email")))
+            .await?;
     let charges = Charges::of(&request);
     to_the_end(async move {
         explain(&charges, state.accounts.forgot_password(&email).await)?;
@@ -86,11 +85,9 @@ pub(in crate::http) async fn reset(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     Door::knock(&request, &state).await?;
-    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let (token, new) = read(json::parse(&body)?, |reader| {
-        (required(reader, "token"), password(reader, "new_password"))
-    })
-    .map_err(ApiError::fields)?;
+    let take =
+        |value| read(value, |reader| (required(reader, "token"), password(reader, "new_password")));
+    let (token, new) = read_json(&request, payload, take).await?;
     to_the_end(async move {
         state.accounts.reset_password(&token, new).await?;
         Ok(no_content())
@@ -114,9 +111,9 @@ pub(in crate::http) async fn verify(
     state: web::Data<AdminState>,
 ) -> Result<HttpResponse, ApiError> {
     Door::knock(&request, &state).await?;
-    let body = read_body(&request, payload, "application/json", BODY_BYTES_MAX).await?;
-    let token = read(json::parse(&body)?, |reader| required(reader, "token"));
-    let token = token.map_err(ApiError::fields)?;
+    let token =
+        read_json(&request, payload, |value| read(value, |reader| required(reader, "token")))
+            .await?;
     to_the_end(async move {
         state.accounts.verify_email(&token).await?;
         Ok(no_content())

@@ -83,8 +83,7 @@ impl Accounts {
         client: IpAddr,
     ) -> Result<(), AccountError> {
         let user = self.confirm(by, Some(current), client).await?;
-        let own = vec![user.email.as_str().to_owned(), user.name.clone()];
-        let hash = self.parts.passwords.hash_new(new, own).await?;
+        let hash = self.parts.passwords.hash_new(new, user.own_words()).await?;
         let keep = match by.grant.credential {
             Credential::Session(session) => Some(session),
             Credential::Key(_) | Credential::Outside(_) => None,

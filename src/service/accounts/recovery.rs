@@ -70,8 +70,7 @@ impl Accounts {
         let users = &self.parts.stores.users;
         let user = users.user(id).await?.ok_or(AccountError::InvalidTicket)?;
         // … and it is used up last: a weak password can be followed by a better.
-        let own = vec![user.email.as_str().to_owned(), user.name.clone()];
-        let hash = self.parts.passwords.hash_new(new, own).await?;
+        let hash = self.parts.passwords.hash_new(new, user.own_words()).await?;
         let taken = sessions.take_ticket(&digest, kind as u8, now).await?;
         taken.ok_or(AccountError::InvalidTicket)?;
         let change = PasswordChange { from: user.password.clone(), to: hash, keep: None };

@@ -91,8 +91,8 @@ impl Roll {
     /// Gives an account another password; all of its sessions end. Kinds: `Weak`, `NotFound` when
     /// the account is gone or got another password meanwhile.
     pub async fn reset_password(&self, user: &User, new: Password) -> Result<usize, AccountError> {
-        let own = vec![user.email.as_str().to_owned(), user.name.clone()];
-        let (from, to) = (user.password.clone(), self.passwords.hash_new(new, own).await?);
+        let (from, to) =
+            (user.password.clone(), self.passwords.hash_new(new, user.own_words()).await?);
         let now = self.clock.now();
         let change = PasswordChange { from, to, keep: None };
         let ended = self.stores.users.set_password(user.id, change, now).await?;

@@ -11,8 +11,7 @@ use crate::domain::audit::{Act, AuditAction};
 use crate::domain::id::Id;
 use crate::domain::refresh_token::RefreshToken;
 use crate::domain::time::Timestamp;
-use crate::service::access::Actor;
-use crate::service::access::Credential;
+use crate::service::access::{Actor, Credential};
 use crate::service::tokens::AccessClaims;
 
 /// Sessions of one user; the one that was used least lately ends when there are more.

@@ -8,15 +8,13 @@ use super::{MemoryStore, State};
 use crate::domain::account::{AccessChange, ClientDigest, Member, Role, Session, User};
 use crate::domain::email::Email;
 use crate::domain::id::Id;
+use crate::domain::limits::KNOWN_CLIENTS_MAX;
 use crate::domain::time::Timestamp;
 use crate::storage::people::{
     Erasure, Invitation, NewUser, PasswordChange, RoleSet, StoredTicket, TeamStore, UserAdded,
     UserChange, UserChanged, UserStore,
 };
 use crate::storage::{StorageResult, Workspace};
-
-/// Clients remembered of one user.
-const KNOWN_CLIENTS_MAX: usize = 50;
 
 #[derive(Clone, Default)]
 pub(super) struct People {

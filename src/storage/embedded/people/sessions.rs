@@ -9,14 +9,13 @@ use super::super::{Embedded, signed, unsigned};
 use super::{by_id, note, role};
 use crate::domain::account::{AccessChange, ClientDigest, Session};
 use crate::domain::id::Id;
+use crate::domain::limits::KNOWN_CLIENTS_MAX;
 use crate::domain::time::Timestamp;
 use crate::storage::StorageResult;
 use crate::storage::people::{SessionStore, StoredTicket};
 
 const SESSION: &str = "id, user, workspace, generation, digest, client, created_at, rotated_at, \
                        expires_at FROM sessions";
-/// Clients remembered of one user.
-const KNOWN_CLIENTS_MAX: u32 = 50;
 
 #[async_trait]
 impl SessionStore for Embedded {
@@ -253,6 +252,6 @@ fn know(conn: &Connection, user: Id, client: &ClientDigest, at: Timestamp) -> Ou
     conn.prepare_cached(sql)?.execute((signed(user), client.as_slice(), at.as_millis()))?;
     let sql = "DELETE FROM known_clients WHERE user = ?1 AND client NOT IN \
                (SELECT client FROM known_clients WHERE user = ?1 ORDER BY seen_at DESC LIMIT ?2)";
-    conn.prepare_cached(sql)?.execute((signed(user), KNOWN_CLIENTS_MAX))?;
+    conn.prepare_cached(sql)?.execute((signed(user), KNOWN_CLIENTS_MAX as i64))?;
     Ok(())
 }
