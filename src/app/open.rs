@@ -74,7 +74,7 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
     let metrics = Metrics::new();
     let stores = layers::metered(embedded.stores(), "embedded", &metrics);
     // After the store: a first start that is cut short leaves what the next one can go on from.
-    let is_new = stores.accounts.workspaces().await.context("reading the store")?.is_empty();
+    let is_new = stores.accounts.operator_workspace().await.context("reading the store")?.is_none();
     let secrets = match is_new && sharing == Sharing::Alone {
         true => Secrets::open_or_create(path),
         false => Secrets::open(path),

@@ -63,8 +63,7 @@ pub(super) fn run(command: KeysCommand, settings: &Settings) -> Outcome {
 
 /// Who can reach the store's files may do everything in the operator's workspace.
 pub(super) async fn operator(opened: &Opened) -> Result<Actor, Failure> {
-    let workspaces = opened.stores.accounts.workspaces().await.map_err(anyhow::Error::from)?;
-    let own = workspaces.into_iter().find(|workspace| workspace.operator);
+    let own = opened.stores.accounts.operator_workspace().await.map_err(anyhow::Error::from)?;
     let own = own.ok_or_else(|| Failure::failed("the store has no operator's workspace"))?;
     let grant = Grant {
         credential: Credential::Key(Id(0)),

@@ -102,8 +102,8 @@ fn try_on_store(
             .stores(),
         false => MemoryStore::new(),
     };
-    let workspaces = runtime.block_on(stores.accounts.workspaces()).map_err(anyhow::Error::from)?;
-    let operator = workspaces.iter().find(|workspace| workspace.operator);
+    let operator = runtime.block_on(stores.accounts.operator_workspace());
+    let operator = operator.map_err(anyhow::Error::from)?;
     // Whether a code opens decides nothing here.
     let nobodys = Sealer::new(vec![SealKey { version: 0, secret: [0; 32] }]);
     let context = context(settings, operator.map_or(Id(0), |own| own.id), nobodys)?;

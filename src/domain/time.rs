@@ -1,5 +1,7 @@
 //! Points in time as the domain sees them: milliseconds since 1970-01-01 UTC. Clocks are injected.
 
+use std::time::Duration;
+
 /// Milliseconds since the Unix epoch, UTC. Year 9999 is the last that RFC 3339 can write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
@@ -28,6 +30,11 @@ impl Timestamp {
     pub const fn plus_millis(self, millis: i64) -> Self {
         Self(self.0.saturating_add(millis))
     }
+}
+
+/// A length of time in whole milliseconds; what no `i64` holds is its largest.
+pub fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Tells the wall-clock time. Handed in wherever time matters, so that tests can set it.

@@ -17,7 +17,7 @@ use crate::domain::link::{CreatedVia, Link};
 use crate::domain::network::ClientNetwork;
 use crate::domain::problems::Problems;
 use crate::domain::ticket::{Ticket, TicketKind};
-use crate::domain::time::Clock;
+use crate::domain::time::{Clock, millis};
 use crate::domain::units::Span;
 use crate::storage::{AccountStore, LinkStore, StorageError, Workspace};
 
@@ -172,7 +172,7 @@ impl Anonymous {
         let n = self.parts.config.links_per_30_minutes;
         let attempt = limits.anonymous(client, holder.id, n).await;
         let attempt = attempt.map_err(AnonymousError::TooMany)?;
-        let lifetime = self.parts.config.lifetime.0.as_millis() as i64;
+        let lifetime = millis(self.parts.config.lifetime.0);
         let author = Author {
             workspace: self.workspace.ok_or(AnonymousError::Off)?,
             actor: holder.id,

@@ -69,7 +69,7 @@ pub async fn bootstrap(
     secret: &[u8; 32],
     chosen: Option<KeyText>,
 ) -> Result<Option<KeyText>, KeyError> {
-    if !store.workspaces().await?.is_empty() {
+    if store.operator_workspace().await?.is_some() {
         return Ok(None);
     }
     let text = chosen.map_or_else(new_text, Ok)?;

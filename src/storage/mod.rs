@@ -360,8 +360,12 @@ pub trait AccountStore: Send + Sync + 'static {
     /// The workspace that links without an account belong to: the one there is, or else `new`.
     async fn anonymous_workspace(&self, new: Workspace) -> StorageResult<Id>;
 
-    /// All workspaces, by id.
-    async fn workspaces(&self) -> StorageResult<Vec<Workspace>>;
+    /// The workspace that the first start made. `None`: nothing was started on this store yet.
+    async fn operator_workspace(&self) -> StorageResult<Option<Workspace>>;
+
+    /// Workspaces whose name, or whose id in decimal, is one of these: by id, so the oldest of a
+    /// name first.
+    async fn workspaces_called(&self, names: Vec<String>) -> StorageResult<Vec<Workspace>>;
 
     /// All keys, by id, revoked ones included.
     async fn keys(&self) -> StorageResult<Vec<KeyRecord>>;

@@ -206,7 +206,8 @@ async fn under_way(app: &TestApp, seen: &mut Seen) {
 
 /// All the keys that a workspace may have.
 async fn fill_keys(stores: &Stores) {
-    let workspace = stores.accounts.workspaces().await.expect("the store reads")[0].id;
+    let workspace = stores.accounts.operator_workspace().await.expect("the store reads");
+    let workspace = workspace.expect("a store in use").id;
     let keys = (0..1_000_u64).map(|n| {
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&n.to_le_bytes());

@@ -3,9 +3,10 @@
 use shunt::domain::id::Id;
 use shunt::domain::limits::IDEMPOTENCY_WINDOW_MS;
 use shunt::domain::time::Timestamp;
-use shunt::storage::{ChosenKey, KeptAnswer, Replay, ReplayKey, Stores};
+use shunt::storage::{ChosenKey, KeptAnswer, Replay, ReplayKey, Stores, Workspace};
 
 use crate::make::{HOME, NOW, api_key, workspace};
+use crate::people;
 
 async fn bootstrap(stores: &Stores) {
     assert!(stores.accounts.bootstrap(workspace(HOME), api_key(1, 1)).await.unwrap());
@@ -24,11 +25,32 @@ pub(crate) async fn of_many_first_starts_exactly_one_wins(stores: Stores) {
         won += usize::from(start.await.unwrap());
     }
     assert_eq!(won, 1);
-    let (workspaces, keys) =
-        (stores.accounts.workspaces().await.unwrap(), stores.accounts.keys().await.unwrap());
-    assert_eq!((workspaces.len(), keys.len()), (1, 1));
-    assert_eq!(workspaces[0].id, keys[0].key.workspace);
-    assert_eq!(workspaces[0], workspace(workspaces[0].id));
+    let operators = stores.accounts.operator_workspace().await.unwrap().unwrap();
+    let keys = stores.accounts.keys().await.unwrap();
+    let all = stores.accounts.workspaces_called((1..=40).map(|n: u64| n.to_string()).collect());
+    assert_eq!((all.await.unwrap(), keys.len()), (vec![operators.clone()], 1));
+    assert_eq!(operators.id, keys[0].key.workspace);
+    assert_eq!(operators, workspace(operators.id));
+}
+
+pub(crate) async fn workspaces_are_found_by_their_names_and_ids(stores: Stores) {
+    assert_eq!(stores.accounts.operator_workspace().await.unwrap(), None);
+    bootstrap(&stores).await;
+    let other = |id| Workspace { name: "team".into(), operator: false, ..workspace(Id(id)) };
+    let owner = people::add(&stores, "ada").await;
+    for id in [73, 71, 72] {
+        assert!(stores.teams.add_workspace(other(id), owner.id, 100).await.unwrap());
+    }
+    let called = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let found = stores.accounts.workspaces_called(names);
+        async { found.await.unwrap().into_iter().map(|one| one.id.0).collect::<Vec<_>>() }
+    };
+    assert_eq!(called(&["team"]).await, [71, 72, 73]);
+    assert_eq!(called(&["72", "home"]).await, [72, HOME.0]);
+    assert_eq!(called(&["Team", "nobody", "7", ""]).await, [0_u64; 0]);
+    assert_eq!(called(&[]).await, [0_u64; 0]);
+    assert_eq!(stores.accounts.operator_workspace().await.unwrap(), Some(workspace(HOME)));
 }
 
 pub(crate) async fn a_digest_is_stored_once(stores: Stores) {

@@ -175,6 +175,7 @@ suite! {
     }
     accounts {
         of_many_first_starts_exactly_one_wins,
+        workspaces_are_found_by_their_names_and_ids,
         a_digest_is_stored_once,
         a_key_is_revoked_once_and_in_its_workspace_only,
         uses_of_keys_add_up,

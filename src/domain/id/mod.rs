@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::domain::time::{Clock, Timestamp};
+use crate::domain::time::{Clock, Timestamp, millis};
 
 /// 2025-01-01T00:00:00Z in milliseconds since 1970.
 pub const EPOCH_MS: i64 = 1_735_689_600_000;
@@ -118,7 +118,7 @@ impl IdGenerator {
 
     /// What a clock that never goes back says: the furthest one so far, moved on by what passed.
     fn steady_ms(&self, now: u64, uptime: Duration) -> u64 {
-        let uptime_ms = i64::try_from(uptime.as_millis()).unwrap_or(i64::MAX);
+        let uptime_ms = millis(uptime);
         let began_ms = now.cast_signed().saturating_sub(uptime_ms);
         let furthest = self.began_ms.fetch_max(began_ms, Ordering::Relaxed).max(began_ms);
         furthest.saturating_add(uptime_ms).max(0).cast_unsigned()

@@ -31,7 +31,8 @@ const POLLS_PER_PRUNE: u32 = 60;
 /// Knows who may do what. Shared by all workers.
 pub struct Access {
     parts: AccessParts,
-    operators: Vec<Id>,
+    /// The operator's own workspace.
+    operators: Option<Id>,
     /// Sessions that ended, and when.
     ended: HashMap<Id, Timestamp, RandomState>,
     /// What users are now where that changed, by workspace and user.
@@ -52,9 +53,7 @@ pub struct AccessParts {
 impl Access {
     /// Reads what changed of late. Kinds: those of the stores.
     pub async fn open(parts: AccessParts) -> StorageResult<Self> {
-        let workspaces = parts.accounts.workspaces().await?;
-        let operators = workspaces.iter().filter(|workspace| workspace.operator);
-        let operators = operators.map(|workspace| workspace.id).collect();
+        let operators = parts.accounts.operator_workspace().await?.map(|workspace| workspace.id);
         let access = Self {
             parts,
             operators,
@@ -110,7 +109,7 @@ impl Access {
     }
 
     pub(super) fn is_operators(&self, workspace: Id) -> bool {
-        self.operators.contains(&workspace)
+        self.operators == Some(workspace)
     }
 
     /// Whether what somebody showed a while ago is still good. Counts no use of a key.

@@ -9,6 +9,7 @@ use crate::domain::account::{Member, Role};
 use crate::domain::audit::{Act, AuditAction};
 use crate::domain::id::Id;
 use crate::domain::ticket::{Ticket, TicketKind};
+use crate::domain::time::millis;
 use crate::service::access::Actor;
 use crate::service::mail::texts;
 use crate::storage::people::Invitation;
@@ -55,7 +56,7 @@ impl Accounts {
             role: draft.role,
             invited_by: by.grant.actor(),
             created_at: now,
-            expires_at: now.plus_millis(INVITATION_TTL.as_millis() as i64),
+            expires_at: now.plus_millis(millis(INVITATION_TTL)),
         };
         let teams = &self.parts.stores.teams;
         if !teams.add_invitation(invitation.clone(), INVITATIONS_MAX).await? {

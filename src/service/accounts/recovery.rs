@@ -11,6 +11,7 @@ use crate::domain::audit::AuditAction;
 use crate::domain::email::Email;
 use crate::domain::password::Password;
 use crate::domain::ticket::{Ticket, TicketKind};
+use crate::domain::time::millis;
 use crate::service::access::Actor;
 use crate::service::mail::Enqueued;
 use crate::service::mail::{Mail, texts};
@@ -111,7 +112,7 @@ impl Accounts {
     ) -> Result<Ticket, AccountError> {
         let (ticket, digest) = self.new_ticket(kind)?;
         let now = self.now();
-        let expires_at = now.plus_millis(ttl.as_millis() as i64);
+        let expires_at = now.plus_millis(millis(ttl));
         let kept = StoredTicket { digest, kind: kind as u8, user, created_at: now, expires_at };
         self.parts.stores.sessions.add_ticket(kept).await?;
         Ok(ticket)

@@ -10,7 +10,7 @@ use crate::domain::account::{Member, Session, User};
 use crate::domain::audit::{Act, AuditAction};
 use crate::domain::id::Id;
 use crate::domain::refresh_token::RefreshToken;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, millis};
 use crate::service::access::{Actor, Credential};
 use crate::service::tokens::AccessClaims;
 
@@ -214,8 +214,4 @@ impl Accounts {
 /// Compares without telling by time where two digests differ.
 fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
     blake3::Hash::from_bytes(*one) == blake3::Hash::from_bytes(*other)
-}
-
-fn millis(span: std::time::Duration) -> i64 {
-    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }

@@ -175,7 +175,7 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// Looks up the workspaces that limits are set for. Kinds: those of `AccountStore::workspaces`.
+    /// Looks up the workspaces that limits are set for. Kinds: those of the store.
     pub async fn open(parts: LimiterParts) -> StorageResult<Self> {
         let secret = blake3::derive_key("shunt 2026 names of token buckets", &parts.secret);
         let limiter = Self { parts, secret, set: ArcSwap::default() };
@@ -201,8 +201,8 @@ impl Limiter {
         if named.is_empty() {
             return Ok(());
         }
-        let mut workspaces = self.parts.accounts.workspaces().await?;
-        workspaces.sort_by_key(|workspace| workspace.id);
+        let names = named.iter().map(|limits| limits.name.clone()).collect();
+        let workspaces = self.parts.accounts.workspaces_called(names).await?;
         let meant = |limits: &WorkspaceLimits| {
             let is = |workspace: &&Workspace| {
                 workspace.name == limits.name || workspace.id.to_string() == limits.name

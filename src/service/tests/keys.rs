@@ -59,8 +59,12 @@ impl AccountStore for Accounts {
         self.inner.anonymous_workspace(new).await
     }
 
-    async fn workspaces(&self) -> StorageResult<Vec<Workspace>> {
-        self.inner.workspaces().await
+    async fn operator_workspace(&self) -> StorageResult<Option<Workspace>> {
+        self.inner.operator_workspace().await
+    }
+
+    async fn workspaces_called(&self, names: Vec<String>) -> StorageResult<Vec<Workspace>> {
+        self.inner.workspaces_called(names).await
     }
 
     async fn keys(&self) -> StorageResult<Vec<KeyRecord>> {

@@ -27,8 +27,7 @@ pub use self::key::{KeyFault, SigningKey};
 
 use self::cache::VerifiedTokens;
 use self::claims::{Parts, TEXT_BYTES_MAX};
-use crate::domain::time::{Clock, Timestamp};
-use crate::domain::units::Span;
+use crate::domain::time::{Clock, Timestamp, millis};
 use crate::storage::StorageError;
 use crate::storage::signing::{SigningKeyStore, StoredSigningKey};
 
@@ -110,7 +109,7 @@ impl KeyChain {
         let ChainParts { config, public_url, secret, store, clock } = parts;
         let (keys, kept) = match config.signing_key_files.as_slice() {
             [] => {
-                let rotate_after_ms = millis(config.rotate_after);
+                let rotate_after_ms = millis(config.rotate_after.0);
                 let seen = tokio::sync::Mutex::default();
                 (Vec::new(), Some(Kept { store, secret: *secret, rotate_after_ms, seen }))
             }
@@ -119,8 +118,8 @@ impl KeyChain {
         let chain = Self {
             issuer: config.issuer(public_url),
             audience: config.audience.clone(),
-            access_ttl_ms: millis(config.access_ttl),
-            leeway_ms: millis(config.leeway),
+            access_ttl_ms: millis(config.access_ttl.0),
+            leeway_ms: millis(config.leeway.0),
             kept,
             clock,
             held: ArcSwap::from_pointee(Held { keys, verified: Arc::default() }),
@@ -310,8 +309,4 @@ fn read_file(path: &Path, now: Timestamp) -> Result<SigningKey, KeyChainError> {
         .map_err(|cause| KeyChainError::File { path: path.to_owned(), cause })?;
     SigningKey::from_pem(&pem, now)
         .map_err(|fault| KeyChainError::FileKey { path: path.to_owned(), fault })
-}
-
-fn millis(span: Span) -> i64 {
-    i64::try_from(span.0.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,9 @@
 //! Workspaces and API keys.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::audit::Log;
 use super::fault::{Fault, Outcome};
@@ -52,20 +54,28 @@ impl AccountStore for Embedded {
         .await
     }
 
-    async fn workspaces(&self) -> StorageResult<Vec<Workspace>> {
-        self.read("workspaces", Lane::Short, |conn| {
-            let mut statement = conn.prepare_cached(
-                "SELECT id, name, operator, created_at FROM workspaces ORDER BY id",
-            )?;
-            let found = statement.query_map([], |row| {
-                Ok(Workspace {
-                    id: unsigned(row.get(0)?),
-                    name: row.get(1)?,
-                    operator: row.get(2)?,
-                    created_at: Timestamp(row.get(3)?),
-                })
-            })?;
-            Ok(found.collect::<Result<_, _>>()?)
+    async fn operator_workspace(&self) -> StorageResult<Option<Workspace>> {
+        self.read("operator_workspace", Lane::Short, |conn| {
+            let sql = "SELECT id, name, operator, created_at FROM workspaces \
+                 WHERE operator ORDER BY id LIMIT 1";
+            Ok(conn.prepare_cached(sql)?.query_row([], workspace).optional()?)
+        })
+        .await
+    }
+
+    async fn workspaces_called(&self, names: Vec<String>) -> StorageResult<Vec<Workspace>> {
+        self.read("workspaces_called", Lane::Short, move |conn| {
+            let sql = "SELECT id, name, operator, created_at FROM workspaces \
+                 WHERE name = ?1 OR CAST(id AS TEXT) = ?1";
+            let mut statement = conn.prepare_cached(sql)?;
+            let mut all = BTreeMap::new();
+            for name in &names {
+                for found in statement.query_map([name], workspace)? {
+                    let found = found?;
+                    all.insert(found.id, found);
+                }
+            }
+            Ok(all.into_values().collect())
         })
         .await
     }
@@ -168,6 +178,15 @@ fn add_key(conn: &Connection, key: &ApiKey, log: &Log) -> Outcome<bool> {
         log.add(conn, |act| act.entry(AuditAction::KeyCreate, Some(Target::key(key.id))))?;
     }
     Ok(added == 1)
+}
+
+fn workspace(row: &Row<'_>) -> rusqlite::Result<Workspace> {
+    Ok(Workspace {
+        id: unsigned(row.get(0)?),
+        name: row.get(1)?,
+        operator: row.get(2)?,
+        created_at: Timestamp(row.get(3)?),
+    })
 }
 
 fn decode(row: &Row<'_>) -> Outcome<KeyRecord> {

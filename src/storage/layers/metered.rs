@@ -184,7 +184,8 @@ metered_ports! {
     Accounts wraps AccountStore {
         "bootstrap" = bootstrap(workspace: Workspace, key: ApiKey) -> bool;
         "anonymous_workspace" = anonymous_workspace(new: Workspace) -> Id;
-        "workspaces" = workspaces() -> Vec<Workspace>;
+        "operator_workspace" = operator_workspace() -> Option<Workspace>;
+        "workspaces_called" = workspaces_called(names: Vec<String>) -> Vec<Workspace>;
         "keys" = keys() -> Vec<KeyRecord>;
         "add_key" = add_key(key: ApiKey, act: Option<Act>) -> bool;
         "revoke_key" = revoke_key(

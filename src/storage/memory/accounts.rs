@@ -33,8 +33,16 @@ impl AccountStore for MemoryStore {
         Ok(id)
     }
 
-    async fn workspaces(&self) -> StorageResult<Vec<Workspace>> {
-        Ok(self.lock().workspaces.values().cloned().collect())
+    async fn operator_workspace(&self) -> StorageResult<Option<Workspace>> {
+        Ok(self.lock().workspaces.values().find(|workspace| workspace.operator).cloned())
+    }
+
+    async fn workspaces_called(&self, names: Vec<String>) -> StorageResult<Vec<Workspace>> {
+        let state = self.lock();
+        let called = |workspace: &&Workspace| {
+            names.contains(&workspace.name) || names.contains(&workspace.id.to_string())
+        };
+        Ok(state.workspaces.values().filter(called).cloned().collect())
     }
 
     async fn keys(&self) -> StorageResult<Vec<KeyRecord>> {

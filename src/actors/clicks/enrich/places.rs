@@ -30,7 +30,7 @@ use tracing::{info, warn};
 
 use self::database::{Database, DatabaseError, Stamp};
 use self::finder::Serving;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, millis};
 
 pub use self::finder::{Finder, Found, NOWHERE};
 pub use self::watch::Watch;
@@ -272,7 +272,7 @@ fn built_at(secs: u64) -> Option<Timestamp> {
 
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    millis(since)
 }
 
 /// Nothing that holds these locks can leave its data half-changed.
