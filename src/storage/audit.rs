@@ -17,6 +17,10 @@ pub trait AuditStore: Send + Sync + 'static {
     /// Entries of a workspace, the newest first. Looks at a bounded number of them at once: a page
     /// may hold fewer than `limit`, even none, and more follow all the same if it says so.
     async fn audit_log(&self, query: AuditQuery) -> StorageResult<AuditPage>;
+
+    /// How many entries there are on all pages, wherever `before` begins. Reads them all when there
+    /// are filters.
+    async fn audit_count(&self, query: AuditQuery) -> StorageResult<u64>;
 }
 
 /// Which entries.

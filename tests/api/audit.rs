@@ -265,6 +265,9 @@ async fn the_log_is_filtered_and_paged() {
     let cursor = text(&first["next_cursor"]);
     let second = get(format!("action=link.create&limit=2&cursor={cursor}")).await.json();
     assert_eq!(json!(ids(&second)), json!([["5"], ["4"]]));
+    let all = get(String::new()).await.json();
+    assert_eq!((&first["total"], &second["total"]), (&json!(5), &json!(5)));
+    assert_eq!(all["total"], json!(ids(&all).len()));
     get(format!("limit=2&cursor={cursor}")).await.assert_problem(400, "invalid_cursor");
     let actor = text(&first["data"][0]["actor"]);
     assert_eq!(ids(&get(format!("actor={actor}")).await.json()).len(), 5);
@@ -272,6 +275,7 @@ async fn the_log_is_filtered_and_paged() {
     assert_eq!(json!(ids(&get(format!("target={target}")).await.json())), json!([["7"]]));
     let at = text(&first["data"][0]["at"]);
     assert_eq!(json!(ids(&get(format!("from={at}&limit=1")).await.json())), json!([["7"]]));
+    assert_eq!(get(format!("from={at}&limit=1")).await.json()["total"], 1);
     assert!(!ids(&get(format!("to={at}")).await.json()).contains(&json!(["7"])));
     for query in ["action=link.made", "actor=me", "target=-1", "from=now", "what=1"] {
         get(query.into()).await.assert_problem(400, "invalid_request");

@@ -188,6 +188,8 @@ pub(crate) async fn every_filter_of_the_log_selects_what_it_says(stores: Stores)
         let found = log(&stores, query.clone()).await;
         let found: Vec<_> = found.iter().map(|entry| entry.seq).collect();
         assert_eq!(found, expected, "{query:?}");
+        let paged = AuditQuery { limit: 1, before: Some(2), ..query.clone() };
+        assert_eq!(stores.audit.audit_count(paged).await.unwrap(), expected.len() as u64);
     }
 }
 

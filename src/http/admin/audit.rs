@@ -47,16 +47,21 @@ pub(in crate::http) async fn list(
     parameters.check()?;
     let scope = CursorScope::new("audit-log", caller.workspace(), &format!("{query:?}"));
     let after = cursor.map(|cursor| open_cursor(&state, &scope, &cursor)).transpose()?;
-    query.before = after.map(|mark| mark.id.0);
+    query.before = after.as_ref().map(|mark| mark.id.0);
     query.limit = limit;
 
+    // Counted for the first page; those behind it carry it on.
+    let total = match after {
+        Some(PageMark { value: SortValue::Number(total), .. }) => total.unsigned_abs(),
+        _ => state.stores.audit.audit_count(query.clone()).await?,
+    };
     let page = state.stores.audit.audit_log(query).await?;
     let next_cursor = page.next.map(|seq| {
-        let mark = PageMark { value: SortValue::Number(0), id: Id(seq) };
+        let mark = PageMark { value: SortValue::Number(total as i64), id: Id(seq) };
         state.cursors.seal(&scope, &mark)
     });
     let data = page.entries.iter().map(AuditEntryView::from).collect();
-    answer::json(200, &AuditPageView { data, next_cursor }).map(send)
+    answer::json(200, &AuditPageView { data, next_cursor, total }).map(send)
 }
 
 fn id(parameters: &mut Parameters, name: &str) -> Option<Id> {

@@ -51,6 +51,8 @@ pub(crate) struct AuditPageView {
     pub(crate) data: Vec<AuditEntryView>,
     /// Where the next page starts; null on the last.
     pub(crate) next_cursor: Option<String>,
+    /// How many there are in all, as of the first page.
+    pub(crate) total: u64,
 }
 
 impl From<&AuditEntry> for AuditEntryView {

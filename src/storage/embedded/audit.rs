@@ -14,6 +14,7 @@ use super::{Embedded, signed};
 use crate::domain::audit::{
     Act, AuditDraft, AuditEntry, AuditHash, AuditKey, GENESIS, decode, encode,
 };
+use crate::domain::time::Timestamp;
 use crate::storage::StorageResult;
 use crate::storage::audit::{AuditPage, AuditQuery, AuditStore};
 
@@ -33,6 +34,10 @@ impl AuditStore for Embedded {
 
     async fn audit_log(&self, query: AuditQuery) -> StorageResult<AuditPage> {
         self.read("audit_log", Lane::Long, move |conn| page(conn, &query)).await
+    }
+
+    async fn audit_count(&self, query: AuditQuery) -> StorageResult<u64> {
+        self.read("audit_count", Lane::Long, move |conn| count(conn, &query)).await
     }
 }
 
@@ -183,6 +188,26 @@ fn page(conn: &Connection, query: &AuditQuery) -> Outcome<AuditPage> {
     }
     page.next = reached.filter(|_| seen == SCAN_MAX);
     Ok(page)
+}
+
+fn count(conn: &Connection, query: &AuditQuery) -> Outcome<u64> {
+    let everything = AuditQuery { workspace: query.workspace, ..AuditQuery::default() };
+    if (AuditQuery { before: None, limit: 0, ..query.clone() }) == everything {
+        let sql = "SELECT count(*) FROM audit_log WHERE workspace = ?1";
+        let n = conn.prepare_cached(sql)?.query_row([signed(query.workspace)], |row| row.get(0));
+        return Ok(n.map(|n: i64| n as u64)?);
+    }
+    let sql = "SELECT body FROM audit_log WHERE workspace = ?1 AND at >= ?2 AND at < ?3";
+    let from = query.from.map_or(i64::MIN, Timestamp::as_millis);
+    let to = query.to.map_or(i64::MAX, Timestamp::as_millis);
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut found = statement.query((signed(query.workspace), from, to))?;
+    let mut n = 0;
+    while let Some(row) = found.next()? {
+        let body = row.get_ref(0)?.as_blob().ok().and_then(decode);
+        n += u64::from(body.is_some_and(|draft| query.matches(&draft)));
+    }
+    Ok(n)
 }
 
 /// Checks the chain from its first entry to its end. Names the first place where it is broken:

@@ -291,6 +291,7 @@ metered_ports! {
     Audit wraps AuditStore {
         "append_audit" = append(entries: Vec<AuditDraft>) -> ();
         "audit_log" = audit_log(query: AuditQuery) -> AuditPage;
+        "audit_count" = audit_count(query: AuditQuery) -> u64;
     }
 }
 

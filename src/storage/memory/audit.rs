@@ -44,4 +44,9 @@ impl AuditStore for MemoryStore {
         let next = entries.last().map(|last| last.seq).filter(|_| found.next().is_some());
         Ok(AuditPage { entries, next })
     }
+
+    async fn audit_count(&self, query: AuditQuery) -> StorageResult<u64> {
+        let state = self.lock();
+        Ok(state.audit.iter().filter(|entry| query.matches(&entry.draft)).count() as u64)
+    }
 }
