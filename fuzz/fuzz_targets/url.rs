@@ -4,10 +4,10 @@
 #![no_main]
 
 use std::net::IpAddr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use shunt::domain::destination::{Destination, DestinationError, DestinationPolicy};
+use shunt::domain::destination::{BlockedHosts, Destination, DestinationError, DestinationPolicy};
 use shunt::domain::limits::DESTINATION_BYTES_MAX;
 use shunt::domain::query::{has_parameter, merge_query};
 use url::{Host, Url};
@@ -17,10 +17,19 @@ const STRIPPED: &str = "shunt-no-track";
 static POLICY: LazyLock<DestinationPolicy> = LazyLock::new(|| DestinationPolicy {
     own_hosts: vec!["sho.rt".into(), "192.0.2.7".into()],
     allow_private: false,
+    blocked: Arc::new(blocked()),
 });
 
-static OPEN_POLICY: DestinationPolicy =
-    DestinationPolicy { own_hosts: Vec::new(), allow_private: true };
+static OPEN_POLICY: LazyLock<DestinationPolicy> =
+    LazyLock::new(|| DestinationPolicy { allow_private: true, ..DestinationPolicy::default() });
+
+fn blocked() -> BlockedHosts {
+    let mut hosts = BlockedHosts::default();
+    for host in ["evil.example", "xn--bcher-kva.example", "192.0.2.66", "2001:db8::66"] {
+        hosts.add(host).expect("it is a host");
+    }
+    hosts
+}
 
 // A URL, and after a zero byte what a visitor brings as query.
 fuzz_target!(|input: &[u8]| {
@@ -43,6 +52,7 @@ fuzz_target!(|input: &[u8]| {
         let _ = stored.is_own(&POLICY);
     }
     check_merging(location, query);
+    let _ = BlockedHosts::default().add(url);
 });
 
 fn check_accepted(text: &str, destination: &Destination) {
@@ -70,6 +80,14 @@ fn check_accepted(text: &str, destination: &Destination) {
             address.to_string()
         }
     };
+    assert!(host != "evil.example" && !host.ends_with(".evil.example"));
+    // Whatever is taken for a host in a list of them blocks itself.
+    let mut itself = BlockedHosts::default();
+    if itself.add(&host).is_ok() {
+        let policy =
+            DestinationPolicy { blocked: Arc::new(itself), ..DestinationPolicy::default() };
+        assert_eq!(Destination::parse(text, &policy), Err(DestinationError::Blocked));
+    }
     match host.parse::<IpAddr>() {
         Ok(address) => assert_eq!(destination.host().parse(), Ok(address)),
         Err(_) => assert_eq!(destination.host(), host),
@@ -80,7 +98,9 @@ fn check_accepted(text: &str, destination: &Destination) {
 fn check_refused(text: &str, error: DestinationError) {
     let open = Destination::parse(text, &OPEN_POLICY);
     match error {
-        DestinationError::OwnDomain | DestinationError::PrivateAddress => {
+        DestinationError::OwnDomain
+        | DestinationError::PrivateAddress
+        | DestinationError::Blocked => {
             // Its normal form may still be too long.
             assert!(open.is_ok() || open == Err(DestinationError::TooLong));
         }

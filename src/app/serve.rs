@@ -23,6 +23,7 @@ use crate::http::{
     CursorSealer, HttpParts, Listeners, OpsParts, Origins, Pages, Readiness, RunningOps,
     RunningServer, Site, app_pages, serve as serve_http, serve_ops,
 };
+use crate::service::blocked_hosts;
 use crate::service::codes::CodeMaker;
 use crate::service::denials::Denials;
 use crate::service::keys::KeyRing;
@@ -109,6 +110,8 @@ async fn run(settings: Settings) -> Result<()> {
 
 impl Node {
     async fn build(settings: &Settings) -> Result<Self> {
+        let blocked = blocked_hosts::read(&settings.links)
+            .context("reading the hosts that no link may lead to")?;
         let opened = open(settings, Sharing::Alone).await?;
         // The key is in the store from here on, and whatever fails below, no later start shows it.
         if let Some(key) = &opened.owner_key {
@@ -119,6 +122,7 @@ impl Node {
         let policy = DestinationPolicy {
             own_hosts: listeners.hosts().names(),
             allow_private: settings.destinations.allow_private,
+            blocked: Arc::new(blocked),
         };
         let clicks = start_clicks(settings, &opened).await?;
         let links = start_links(settings, &opened, &clicks, &policy);

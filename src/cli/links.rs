@@ -14,11 +14,12 @@ use crate::cli::transfer::{
 };
 use crate::cli::{Failure, Outcome, complain, keys, say};
 use crate::config::Settings;
-use crate::domain::destination::DestinationPolicy;
+use crate::domain::destination::{BlockedHosts, DestinationPolicy};
 use crate::domain::id::Id;
 use crate::domain::seal::{SealKey, Sealer};
 use crate::domain::time::Clock;
 use crate::http::{HttpConfig, Site};
+use crate::service::blocked_hosts;
 use crate::service::codes::CodeMaker;
 use crate::service::import::{ImportContext, NewNames, Trial};
 use crate::storage::embedded::{Embedded, Mode, database_file};
@@ -76,16 +77,19 @@ fn import(args: &ImportArgs, settings: &Settings) -> Result<ImportReport, Failur
         }
         return transfer::import(args, &mut server).map_err(failure);
     }
+    let blocked = blocked_hosts::read(&settings.links)
+        .context("reading the hosts that no link may lead to")?;
     let runtime = runtime()?;
     if args.dry_run {
-        return try_on_store(args, settings, &runtime);
+        return try_on_store(args, settings, &runtime, blocked);
     }
     let opened = runtime.block_on(app::open(settings, Sharing::Alone))?;
     if let Some(key) = &opened.owner_key {
         say(format_args!("owner API key: {}", key.as_str()));
     }
     let actor = runtime.block_on(keys::operator(&opened))?;
-    let mut store = store_end(&runtime, &opened, settings, actor.grant.workspace)?;
+    let context = context(settings, actor.grant.workspace, opened.sealer.clone(), blocked)?;
+    let mut store = store_end(&runtime, &opened, context);
     transfer::import(args, &mut store).map_err(failure)
 }
 
@@ -94,6 +98,7 @@ fn try_on_store(
     args: &ImportArgs,
     settings: &Settings,
     runtime: &Runtime,
+    blocked: BlockedHosts,
 ) -> Result<ImportReport, Failure> {
     let path = &settings.storage.path;
     let stores = match database_file(path).exists() {
@@ -106,7 +111,7 @@ fn try_on_store(
     let operator = operator.map_err(anyhow::Error::from)?;
     // Whether a code opens decides nothing here.
     let nobodys = Sealer::new(vec![SealKey { version: 0, secret: [0; 32] }]);
-    let context = context(settings, operator.map_or(Id(0), |own| own.id), nobodys)?;
+    let context = context(settings, operator.map_or(Id(0), |own| own.id), nobodys, blocked)?;
     let mut trial = StoreTrial { runtime, links: stores.links, context, trial: Trial::default() };
     transfer::import(args, &mut trial).map_err(failure)
 }
@@ -132,26 +137,27 @@ fn export(args: &ExportArgs, settings: &Settings) -> Result<ExportReport, Failur
     }
     let runtime = runtime()?;
     let opened = runtime.block_on(app::open(settings, Sharing::WithServer))?;
-    let mut store = store_end(&runtime, &opened, settings, Id(0))?;
+    // Nothing is judged.
+    let context = context(settings, Id(0), opened.sealer.clone(), BlockedHosts::default())?;
+    let mut store = store_end(&runtime, &opened, context);
     transfer::export(args, &mut store).map_err(failure)
 }
 
-fn store_end<'a>(
-    runtime: &'a Runtime,
-    opened: &Opened,
-    settings: &Settings,
-    workspace: Id,
-) -> anyhow::Result<StoreEnd<'a>> {
-    let context = context(settings, workspace, opened.sealer.clone())?;
+fn store_end<'a>(runtime: &'a Runtime, opened: &Opened, context: ImportContext) -> StoreEnd<'a> {
     let names = NewNames {
         ids: Arc::clone(&opened.ids),
         codes: CodeMaker::new(opened.sealer.clone(), Arc::clone(&opened.stores.nodes)),
     };
-    Ok(StoreEnd::new(runtime, &opened.stores, context, Arc::new(names)))
+    StoreEnd::new(runtime, &opened.stores, context, Arc::new(names))
 }
 
 /// What rows are judged by: the same as in a server with these settings.
-fn context(settings: &Settings, workspace: Id, sealer: Sealer) -> anyhow::Result<ImportContext> {
+fn context(
+    settings: &Settings,
+    workspace: Id,
+    sealer: Sealer,
+    blocked: BlockedHosts,
+) -> anyhow::Result<ImportContext> {
     let (public_url, hosts) = settings.http.site().context("reading `http.listen`")?;
     Ok(ImportContext {
         workspace,
@@ -159,6 +165,7 @@ fn context(settings: &Settings, workspace: Id, sealer: Sealer) -> anyhow::Result
         policy: DestinationPolicy {
             own_hosts: hosts.names(),
             allow_private: settings.destinations.allow_private,
+            blocked: Arc::new(blocked),
         },
         domain: Site::of(&public_url).domain,
         sealer,

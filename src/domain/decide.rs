@@ -156,7 +156,10 @@ mod tests {
 
     #[test]
     fn a_destination_that_breaks_a_rule_is_never_served_and_nothing_else_changes() {
-        let own = DestinationPolicy { own_hosts: vec!["example.com".into()], allow_private: false };
+        let own = DestinationPolicy {
+            own_hosts: vec!["example.com".into()],
+            ..DestinationPolicy::default()
+        };
         for (link, clicks) in every_link() {
             let (planted, plain) =
                 (hot(&link, clicks, &own), hot(&link, clicks, &DestinationPolicy::default()));

@@ -183,7 +183,7 @@ mod tests {
     use crate::domain::link::tests::link;
 
     fn own(host: &str) -> DestinationPolicy {
-        DestinationPolicy { own_hosts: vec![host.into()], allow_private: false }
+        DestinationPolicy { own_hosts: vec![host.into()], ..DestinationPolicy::default() }
     }
 
     #[test]

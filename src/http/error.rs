@@ -120,6 +120,8 @@ impl ApiError {
             ProblemCode::InvalidRequest
         } else if all(FieldCode::InvalidUrl) {
             ProblemCode::InvalidUrl
+        } else if all(FieldCode::DestinationBlocked) {
+            ProblemCode::DestinationBlocked
         } else if all(FieldCode::WeakPassword) {
             ProblemCode::WeakPassword
         } else if all(FieldCode::InvalidAlias) {
@@ -129,6 +131,10 @@ impl ApiError {
         };
         let detail = match faults.as_slice() {
             [only] => Cow::Owned(only.detail.clone()),
+            // The same is true of each.
+            [first, ..] if code == ProblemCode::DestinationBlocked => {
+                Cow::Owned(first.detail.clone())
+            }
             _ => Cow::Borrowed("`errors` names each field that is not acceptable"),
         };
         faults.truncate(FAULTS_MAX);
@@ -406,11 +412,14 @@ mod tests {
 
     #[test]
     fn the_code_of_refused_fields_is_theirs_when_they_agree() {
-        use FieldCode::{InvalidAlias, InvalidUrl, TooLong};
+        use FieldCode::{DestinationBlocked, InvalidAlias, InvalidUrl, TooLong};
         for (faults, expected) in [
             (vec![InvalidUrl], ProblemCode::InvalidUrl),
             (vec![InvalidUrl, InvalidUrl], ProblemCode::InvalidUrl),
             (vec![InvalidAlias], ProblemCode::InvalidAlias),
+            (vec![DestinationBlocked], ProblemCode::DestinationBlocked),
+            (vec![DestinationBlocked, DestinationBlocked], ProblemCode::DestinationBlocked),
+            (vec![DestinationBlocked, InvalidUrl], ProblemCode::InvalidRequest),
             (vec![InvalidAlias, InvalidUrl], ProblemCode::InvalidRequest),
             (vec![TooLong], ProblemCode::InvalidRequest),
         ] {

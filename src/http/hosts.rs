@@ -170,7 +170,8 @@ mod tests {
     fn destinations_may_not_lead_to_the_public_host_nor_to_a_port_that_is_listened_on() {
         let refused = |public_url: &str, listener: &str, url: &str| {
             let own_hosts = hosts(public_url, &[listener]).names();
-            let policy = DestinationPolicy { own_hosts, allow_private: true };
+            let open = DestinationPolicy { allow_private: true, ..DestinationPolicy::default() };
+            let policy = DestinationPolicy { own_hosts, ..open };
             Destination::parse(url, &policy) == Err(DestinationError::OwnDomain)
         };
         let public = "https://go.example";

@@ -60,6 +60,11 @@ problems! {
     422 "The idempotency key belongs to another request",
 }
 problems! {
+    /// What naming a destination may answer.
+    DestinationProblems:
+    403 "The key may not do this, or the operator does not allow links to that host",
+}
+problems! {
     /// What importing may answer.
     ImportProblems:
     422 "The idempotency key names a batch with other rows",
@@ -224,7 +229,7 @@ fn complete(path: &str, operation: &mut Operation) {
             answer.headers.insert("RateLimit-Policy".to_owned(), text(policy));
             answer.headers.insert("RateLimit".to_owned(), text(limit));
         }
-        if replays && ["200", "201", "400", "409"].contains(&status.as_str()) {
+        if replays && ["200", "201", "400", "403", "409"].contains(&status.as_str()) {
             let why = "`true`: the answer to the first request with this key, again";
             answer.headers.insert("Idempotency-Replayed".to_owned(), text(why));
         }
@@ -286,10 +291,14 @@ mod tests {
             }
         }
         for path in ["/api/v1/links", "/api/v1/links/bulk"] {
-            for status in ["200", "400", "409"] {
+            for status in ["200", "400", "403", "409"] {
                 let answer = &document["paths"][path]["post"]["responses"][status];
                 assert!(answer["headers"]["Idempotency-Replayed"].is_object(), "{path} {status}");
             }
+        }
+        for (path, method) in [("/api/v1/links", "post"), ("/api/v1/links/{code}", "patch")] {
+            let refused = &document["paths"][path][method]["responses"]["403"]["description"];
+            assert!(refused.as_str().unwrap().contains("that host"), "{method} {path}");
         }
         let list = &document["paths"]["/api/v1/links"]["get"]["responses"]["200"]["headers"];
         assert!(list["X-Request-Id"].is_object() && list["Idempotency-Replayed"].is_null());

@@ -44,6 +44,7 @@ problem_codes! {
     InsufficientScope = 403, "insufficient_scope", "The credential lacks a scope";
     AccountDisabled = 403, "account_disabled", "The account is disabled";
     SsoRequired = 403, "sso_required", "Sign in with your provider";
+    DestinationBlocked = 403, "destination_blocked", "Links to this host are not allowed";
     QuotaExceeded = 403, "quota_exceeded", "The quota is used up";
     LinkBlocked = 403, "link_blocked", "This link has been blocked";
     NotFound = 404, "not_found", "There is no such thing";

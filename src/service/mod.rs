@@ -1,9 +1,10 @@
 //! Operations that touch two or more ports: links, keys, limits, ids, codes, statistics, people,
-//! passwords, tokens, mail, sign-in with providers, the first start.
+//! passwords, tokens, mail, sign-in with providers, the first start, lists of blocked hosts.
 
 pub mod access;
 pub mod accounts;
 pub mod anonymous;
+pub mod blocked_hosts;
 pub mod bootstrap;
 pub mod codes;
 pub mod denials;

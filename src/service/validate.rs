@@ -1,7 +1,7 @@
 //! Judges a draft: every field, every fault, not just the first.
 
 use crate::domain::code::Code;
-use crate::domain::destination::{Destination, DestinationPolicy};
+use crate::domain::destination::{Destination, DestinationError, DestinationPolicy};
 use crate::domain::limits::{
     CLICK_LIMIT_MAX, EXTERNAL_ID_BYTES_MAX, NOTES_CHARS_MAX, TAG_CHARS_MAX, TAGS_MAX,
     TITLE_CHARS_MAX,
@@ -199,7 +199,7 @@ impl<'a> Judge<'a> {
 
     fn url(&mut self, name: &str, text: &str) -> Option<Destination> {
         Destination::parse(text, &self.rules.policy)
-            .map_err(|error| self.refuse(name, FieldCode::InvalidUrl, error.to_string()))
+            .map_err(|error| self.refuse(name, code_of(error), error.to_string()))
             .ok()
     }
 
@@ -368,6 +368,14 @@ impl<'a> Judge<'a> {
             ChoiceError::LengthOutOfRange => FieldCode::OutOfRange,
         };
         self.refuse(name, code, error.to_string());
+    }
+}
+
+/// A URL that leads where the operator does not want links to lead may be a good URL.
+fn code_of(error: DestinationError) -> FieldCode {
+    match error {
+        DestinationError::Blocked => FieldCode::DestinationBlocked,
+        _ => FieldCode::InvalidUrl,
     }
 }
 

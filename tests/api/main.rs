@@ -9,6 +9,7 @@ mod smtp;
 mod app_pages;
 mod audit;
 mod blocked;
+mod blocked_hosts;
 mod bots;
 mod clicks;
 mod command_line;

@@ -39,7 +39,8 @@ fn post(app: &TestApp, body: &Value) -> RequestBuilder {
 #[tokio::test]
 async fn every_code_that_is_described_can_be_met() {
     let mut seen = Seen::default();
-    let app = TestApp::start().await;
+    let blocked = r#"["blocked.example"]"#;
+    let app = TestApp::builder().set("SHUNT_LINKS__BLOCKED_HOSTS", blocked).start().await;
     requests(&app, &mut seen).await;
     states(&app, &mut seen).await;
     visits(&app, &mut seen).await;
@@ -93,6 +94,8 @@ async fn requests(app: &TestApp, seen: &mut Seen) {
     seen.meets(app, post(app, &json!({"surprise": 1})), 400, "invalid_request").await;
     let bad_url = post(app, &json!({"destination": "ftp://shop.example/"}));
     seen.meets(app, bad_url, 400, "invalid_url").await;
+    let blocked = post(app, &json!({"destination": "https://www.blocked.example/"}));
+    seen.meets(app, blocked, 403, "destination_blocked").await;
     let bad_alias = post(app, &json!({"destination": to, "alias": "a"}));
     seen.meets(app, bad_alias, 400, "invalid_alias").await;
     let cursor = call(app, Method::GET, "/links?cursor=x");

@@ -1,16 +1,19 @@
-//! `[links]`: how large the table may grow and how long a visitor waits for what is not in it.
+//! `[links]`: how large the table may grow, how long a visitor waits for what is not in it, and
+//! where no link may lead.
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::destination::BlockedHosts;
 use crate::domain::problems::Problems;
 use crate::domain::units::{Size, Span};
 
 /// Used where the machine does not tell how much memory it has.
 const MACHINE_MEMORY_UNKNOWN: Size = Size::gib(2);
 
-/// `[links]`: the link table.
+/// `[links]`: the link table, and where no link may lead.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LinksConfig {
@@ -47,6 +50,14 @@ pub struct LinksConfig {
 
     /// Longest that loading them holds up the start, 0 ms to 5 minutes. The rest follows behind.
     pub warm_wait_max: Span,
+
+    /// Hosts that no new link, import or change may lead to: names, each with everything below it,
+    /// and addresses. Links that are there already stay.
+    pub blocked_hosts: Vec<String>,
+
+    /// A file of further such hosts, one per line, with comments after `#`: at most 64MiB. Read at
+    /// the start. Unset: none.
+    pub blocked_hosts_file: Option<PathBuf>,
 }
 
 impl Default for LinksConfig {
@@ -62,6 +73,8 @@ impl Default for LinksConfig {
             negative_max: 65_536,
             warm_hottest: 100_000,
             warm_wait_max: Span::from_millis(500),
+            blocked_hosts: Vec::new(),
+            blocked_hosts_file: None,
         }
     }
 }
@@ -91,6 +104,14 @@ impl LinksConfig {
             self.warm_wait_max,
             Span::from_millis(0)..=Span::from_secs(300),
         );
+        for entry in &self.blocked_hosts {
+            if let Err(bad) = BlockedHosts::default().add(entry) {
+                problems.add(format!("`links.blocked_hosts` has a bad entry: {bad}"));
+            }
+        }
+        if self.blocked_hosts_file.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            problems.add("`links.blocked_hosts_file` is empty; it must name a file");
+        }
     }
 
     /// Bytes the table may take: as set, or a quarter of the machine's memory.
@@ -133,13 +154,38 @@ mod tests {
             shards: 3,
             loads_max: 0,
             load_wait_max: Span::from_secs(11),
+            blocked_hosts_file: Some(PathBuf::new()),
             ..LinksConfig::default()
         };
         let mut problems = Problems::default();
         config.check(&mut problems);
         let text = problems.to_string();
-        for key in ["`links.shards`", "`links.loads_max`", "`links.load_wait_max`"] {
+        for key in [
+            "`links.shards`",
+            "`links.loads_max`",
+            "`links.load_wait_max`",
+            "`links.blocked_hosts_file`",
+        ] {
             assert!(text.contains(key), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_bad_host_is_named() {
+        let hosts = |hosts: &[&str]| {
+            let blocked_hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+            let mut problems = Problems::default();
+            LinksConfig { blocked_hosts, ..LinksConfig::default() }.check(&mut problems);
+            problems.sentences().to_vec()
+        };
+        let good = ["evil.example", "Bücher.example.", "192.0.2.7", "2001:db8::1", "[::1]", "zip"];
+        assert_eq!(hosts(&good), Vec::<String>::new());
+        let bad = ["", "http://a.example", "evil.example", "a.example/b", "a.example:80", "*.a"];
+        let problems = hosts(&bad);
+        assert_eq!(problems.len(), 5, "{problems:?}");
+        for entry in bad.iter().filter(|entry| **entry != "evil.example") {
+            let start = format!("`links.blocked_hosts` has a bad entry: {entry:?} ");
+            assert!(problems.iter().any(|problem| problem.starts_with(&start)), "{problems:?}");
         }
     }
 

@@ -365,7 +365,10 @@ fn a_dry_run_judges_every_row() {
     let context = ImportContext {
         workspace: Id(1),
         created_by: None,
-        policy: DestinationPolicy { own_hosts: vec!["sho.rt".into()], allow_private: false },
+        policy: DestinationPolicy {
+            own_hosts: vec!["sho.rt".into()],
+            ..DestinationPolicy::default()
+        },
         domain: "sho.rt".into(),
         sealer: Sealer::new(vec![SealKey { version: 1, secret: [1; 32] }]),
         codes: CodesConfig::default(),

@@ -45,6 +45,7 @@ mailbox_max = 1000
 negative_max = 1000
 warm_hottest = 1000
 warm_wait_max = "400ms"
+blocked_hosts = ["evil.example", "192.0.2.7"]
 
 [codes]
 scheme = "random"
@@ -123,8 +124,9 @@ level = "warn"
 "#;
 
 /// Keys that the file above leaves unset, and one that does not exist.
-const UNSET: [(&str, &str); 9] = [
+const UNSET: [(&str, &str); 10] = [
     ("auth", "bootstrap_key"),
+    ("links", "blocked_hosts_file"),
     ("mail", "url"),
     ("mail", "ca_file"),
     ("pages", "templates"),

@@ -19,7 +19,7 @@ pub(super) fn is_private(address: IpAddr) -> bool {
 pub(super) fn of_host(host: &str) -> Option<IpAddr> {
     if host.contains(':') {
         let address: Ipv6Addr = host.parse().ok()?;
-        return Some(inner(address).map_or(IpAddr::V6(address), IpAddr::V4));
+        return Some(unwrapped(address.into()));
     }
     // What ends in a number is an address or nothing; all others need no parser.
     let last = host.rsplit('.').next().unwrap_or_default();
@@ -29,6 +29,14 @@ pub(super) fn of_host(host: &str) -> Option<IpAddr> {
     match Host::parse(host) {
         Ok(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
         _ => None,
+    }
+}
+
+/// The IPv4 address that an IPv6 one wraps; any other as it is.
+pub(super) fn unwrapped(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(outer) => inner(outer).map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
     }
 }
 

@@ -1,13 +1,16 @@
 //! Where a link leads: parsed once by the WHATWG parser, kept as that parser writes it.
 
 mod address;
+mod blocked;
 mod own;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use url::{Host, Url};
 
+pub use blocked::{BadHost, BlockedHosts, HostFault};
 pub use own::OwnHost;
 
 use crate::domain::limits::DESTINATION_BYTES_MAX;
@@ -16,7 +19,8 @@ use crate::domain::limits::DESTINATION_BYTES_MAX;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Destination(Box<str>);
 
-/// Why a URL cannot be a destination. Every kind is `invalid_url` to a client.
+/// Why a URL cannot be a destination. `Blocked` is `destination_blocked` to a client, every other
+/// kind `invalid_url`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DestinationError {
     #[error("the URL is empty")]
@@ -39,6 +43,8 @@ pub enum DestinationError {
     OwnDomain,
     #[error("the URL leads to a private or local address")]
     PrivateAddress,
+    #[error("the operator of this service does not allow links to this host")]
+    Blocked,
 }
 
 /// What an installation allows beyond the fixed rules.
@@ -48,6 +54,8 @@ pub struct DestinationPolicy {
     pub own_hosts: Vec<OwnHost>,
     /// Lets private addresses, `localhost` and `*.localhost` through.
     pub allow_private: bool,
+    /// Hosts that the operator lets no link lead to. Links that are there already stay.
+    pub blocked: Arc<BlockedHosts>,
 }
 
 impl Destination {
@@ -180,6 +188,9 @@ fn check_host(url: &Url, policy: &DestinationPolicy) -> Result<(), DestinationEr
     let is_local_name = name == "localhost" || name.ends_with(".localhost");
     if !policy.allow_private && (is_local_name || address.is_some_and(address::is_private)) {
         return Err(DestinationError::PrivateAddress);
+    }
+    if policy.blocked.blocks(&name, address) {
+        return Err(DestinationError::Blocked);
     }
     Ok(())
 }

@@ -11,13 +11,13 @@ use super::*;
 fn parse(text: &str) -> Result<Destination, DestinationError> {
     let policy = DestinationPolicy {
         own_hosts: vec!["sho.rt".into(), "xn--bcher-kva.example".into(), "192.0.2.7".into()],
-        allow_private: false,
+        ..DestinationPolicy::default()
     };
     Destination::parse(text, &policy)
 }
 
 fn open_policy() -> DestinationPolicy {
-    DestinationPolicy { own_hosts: Vec::new(), allow_private: true }
+    DestinationPolicy { allow_private: true, ..DestinationPolicy::default() }
 }
 
 #[track_caller]
@@ -205,6 +205,55 @@ fn private_addresses_are_refused_in_every_notation_unless_allowed() {
 }
 
 #[test]
+fn blocked_hosts_are_refused_in_every_spelling() {
+    let mut blocked = BlockedHosts::default();
+    for host in ["evil.example", "München.example.", "192.0.2.66", "2001:db8::66"] {
+        blocked.add(host).unwrap();
+    }
+    let policy = DestinationPolicy { blocked: Arc::new(blocked), ..DestinationPolicy::default() };
+    for text in [
+        "https://evil.example",
+        "http://EVIL.Example.",
+        "http://evil.example..:8080/a?b#c",
+        "https://www.evil.example/",
+        "https://a.b.c.evil.example/",
+        "https://a..evil.example/",
+        "https://evil%2eexample/",
+        "https://%65vil.example/",
+        "https://evil。example/",
+        "https://ｅｖｉｌ.example/",
+        "https://evil.example\\@good.example/",
+        "https://münchen.example/",
+        "https://www.xn--mnchen-3ya.example/",
+        "http://192.0.2.66/",
+        "http://192.0.2.66.:81/",
+        "http://3221226050/",
+        "http://0xc0.0.0x242/",
+        "http://0300.0.2.66/",
+        "http://[::ffff:192.0.2.66]/",
+        "http://[2001:DB8:0::0066]:8443/",
+    ] {
+        assert_eq!(Destination::parse(text, &policy), Err(DestinationError::Blocked), "{text}");
+        assert!(parse(text).is_ok(), "{text}");
+    }
+    for text in [
+        "https://notevil.example/",
+        "https://evil.example.com/",
+        "https://good.example/evil.example?evil.example#evil.example",
+        "http://192.0.2.67/",
+        "http://66.192.0.2/",
+        "http://[2001:db8::67]/",
+    ] {
+        assert!(Destination::parse(text, &policy).is_ok(), "{text}");
+    }
+    // What cannot be a destination anyway is called that, not blocked.
+    let scheme = Destination::parse("ftp://evil.example/", &policy);
+    assert_eq!(scheme, Err(DestinationError::Scheme));
+    // A row in the store stays what it is.
+    assert!(Destination::from_stored("https://evil.example/").is_ok());
+}
+
+#[test]
 fn names_that_hide_behind_punycode_are_refused() {
     assert_refused(
         DestinationError::DeceptiveHost,
@@ -245,7 +294,8 @@ fn the_host_is_found_in_whatever_a_store_kept() {
     ] {
         assert_eq!(Destination::from_stored(text).unwrap().host(), host, "{text}");
     }
-    let policy = DestinationPolicy { own_hosts: vec!["sho.rt".into()], allow_private: false };
+    let policy =
+        DestinationPolicy { own_hosts: vec!["sho.rt".into()], ..DestinationPolicy::default() };
     assert!(Destination::from_stored("http://user:secret@Sho.rt/").unwrap().is_own(&policy));
     assert!(!Destination::from_stored("http://example.com/sho.rt").unwrap().is_own(&policy));
 }
@@ -297,9 +347,15 @@ fn check_properties(text: &str) -> Result<(), TestCaseError> {
     prop_assert_eq!(url.as_str(), parsed.as_str());
     prop_assert!(parsed.username().is_empty() && parsed.password().is_none());
 
-    let own = DestinationPolicy { own_hosts: vec![host.into()], allow_private: true };
+    let own = DestinationPolicy { own_hosts: vec![host.into()], ..open_policy() };
     prop_assert_eq!(Destination::parse(text, &own), Err(DestinationError::OwnDomain));
     prop_assert!(url.is_own(&own));
+
+    let mut blocked = BlockedHosts::default();
+    if blocked.add(host).is_ok() {
+        let policy = DestinationPolicy { blocked: Arc::new(blocked), ..open_policy() };
+        prop_assert_eq!(Destination::parse(text, &policy), Err(DestinationError::Blocked));
+    }
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use crate::http::json;
 use crate::http::openapi::shapes;
 use crate::http::openapi::{
     AbsenceProblems, BodyProblems, ChangeProblems, CommonProblems, CreateProblems,
+    DestinationProblems,
 };
 use crate::http::wire::{LinkView, etag, link_draft};
 use crate::service::links::{Author, CreateIds, Made};
@@ -35,7 +36,7 @@ use crate::storage::KeptAnswer;
             headers(("Location" = String), ("ETag" = String))),
         (status = 200, description = "The link that was there", body = LinkView,
             headers(("ETag" = String))),
-        CommonProblems, BodyProblems, CreateProblems,
+        CommonProblems, BodyProblems, DestinationProblems, CreateProblems,
     ),
 )]
 pub(in crate::http) async fn create(
@@ -115,7 +116,7 @@ pub(in crate::http) async fn fetch(
     responses(
         (status = 200, description = "The link as it is now", body = LinkView,
             headers(("ETag" = String))),
-        CommonProblems, BodyProblems, ChangeProblems, AbsenceProblems,
+        CommonProblems, BodyProblems, DestinationProblems, ChangeProblems, AbsenceProblems,
     ),
 )]
 pub(in crate::http) async fn change(

@@ -74,7 +74,8 @@ macro_rules! with_link_fields {
 with_link_fields! {
     /// A link to create.
     CreateLink {
-        /// Absolute http or https URL, at most 8,192 bytes, to a public host.
+        /// Absolute http or https URL, at most 8,192 bytes, to a public host that the operator
+        /// does not block.
         #[schema(max_length = 8192, format = "uri", examples("https://example.com/spring"))]
         pub(crate) destination: String,
         /// The code to claim; absent, one is made.

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::click::ClickTotals;
 use crate::domain::code::DomainId;
-use crate::domain::destination::DestinationPolicy;
+use crate::domain::destination::{BlockedHosts, DestinationPolicy};
 use crate::domain::link::{CreatedVia, Link, LinkStatus, RedirectStatus};
 use crate::domain::scheme::CodeScheme;
 use crate::domain::seal::{SealKey, Sealer};
@@ -26,7 +26,10 @@ fn context() -> ImportContext {
     ImportContext {
         workspace: Id(5),
         created_by: Some(Id(6)),
-        policy: DestinationPolicy { own_hosts: vec!["sho.rt".into()], allow_private: false },
+        policy: DestinationPolicy {
+            own_hosts: vec!["sho.rt".into()],
+            ..DestinationPolicy::default()
+        },
         domain: "sho.rt".into(),
         sealer: sealer(1),
         codes: CodesConfig::default(),
@@ -168,6 +171,24 @@ fn values_at_their_bounds_are_taken() {
     assert_eq!(link.expires_at.map(write_time).as_deref(), Some("1999-12-31T21:59:59.500Z"));
     assert_eq!(link.updated_at, link.created_at);
     assert_eq!(link.version, 7);
+}
+
+#[test]
+fn a_row_that_leads_to_a_blocked_host_is_refused_with_the_reason() {
+    let mut blocked = BlockedHosts::default();
+    blocked.add("evil.example").unwrap();
+    let policy = DestinationPolicy { blocked: Arc::new(blocked), ..context().policy };
+    let context = ImportContext { policy, ..context() };
+    let evil = Some("https://www.evil.example/".to_owned());
+    for (row, field) in [
+        (ImportRow { destination: evil.clone(), ..row() }, "destination"),
+        (ImportRow { expired_url: evil, ..row() }, "expired_url"),
+    ] {
+        let error = row.judge(&context).unwrap_err();
+        assert_eq!(error.field, field);
+        assert!(error.reason.contains("the operator"), "{error}");
+    }
+    assert!(row().judge(&context).is_ok());
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ pub struct RowClaim {
 impl RowClaim {
     /// Reads a row that nobody judged.
     pub fn of(row: &ImportRow) -> Self {
-        let anywhere = DestinationPolicy { own_hosts: Vec::new(), allow_private: true };
+        let anywhere = DestinationPolicy { allow_private: true, ..DestinationPolicy::default() };
         let text = row.destination.as_deref().unwrap_or_default();
         let target = Destination::parse(text, &anywhere);
         let target = target.as_ref().map_or(text, Destination::as_str);

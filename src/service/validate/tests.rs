@@ -1,7 +1,10 @@
 //! What drafts become, and what is said of those that become nothing.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::domain::code::{DomainId, LinkKey};
+use crate::domain::destination::BlockedHosts;
 use crate::domain::id::Id;
 use crate::domain::scheme::CodeScheme;
 
@@ -92,6 +95,30 @@ fn every_fault_of_a_draft_is_named() {
         ("/title", FieldCode::TooLong),
     ];
     assert_eq!(found, expected.map(|(pointer, code)| (pointer.to_owned(), code)));
+}
+
+#[test]
+fn a_blocked_host_is_named_as_such_in_each_field_and_asked_about_only_when_given() {
+    let mut blocked = BlockedHosts::default();
+    blocked.add("shop.example").expect("a host");
+    let policy = DestinationPolicy { blocked: Arc::new(blocked), ..DestinationPolicy::default() };
+    let rules = Rules { policy, ..rules() };
+    let out = || set("https://www.shop.example/out");
+    let both = LinkDraft { expired_url: out(), ..draft() };
+    let expected = [("/destination", FieldCode::DestinationBlocked)];
+    let with_out = [expected[0], ("/expired_url", FieldCode::DestinationBlocked)];
+    let owned = |pairs: &[(&str, FieldCode)]| -> Vec<_> {
+        pairs.iter().map(|(pointer, code)| ((*pointer).to_owned(), *code)).collect()
+    };
+    let new = |draft| judge_new(draft, &rules, NOW).map(drop).map_err(named);
+    let change = |draft| judge_change(draft, &link(), &rules, NOW).map(drop).map_err(named);
+    assert_eq!(new(draft()), Err(owned(&expected)));
+    assert_eq!(new(both.clone()), Err(owned(&with_out)));
+    assert_eq!(change(draft()), Err(owned(&expected)));
+    assert_eq!(change(both), Err(owned(&with_out)));
+    // The link leads there already.
+    let title = LinkDraft { title: set("Summer"), ..LinkDraft::default() };
+    assert_eq!(change(title), Ok(()));
 }
 
 #[test]

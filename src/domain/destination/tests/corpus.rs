@@ -78,10 +78,11 @@ fn assert_our_rule(error: DestinationError, input: &str, case: &Value) {
             !absolute
                 || case["hostname"].as_str().is_some_and(|host| host.trim_matches('.').is_empty())
         }
-        // The policy of this test owns no host and allows private addresses.
+        // The policy of this test owns no host, blocks none and allows private addresses.
         DestinationError::DeceptiveHost
         | DestinationError::OwnDomain
-        | DestinationError::PrivateAddress => false,
+        | DestinationError::PrivateAddress
+        | DestinationError::Blocked => false,
     };
     assert!(holds, "{input:?} was refused: {error}");
 }
