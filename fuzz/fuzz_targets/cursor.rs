@@ -18,7 +18,11 @@ static OTHER: LazyLock<CursorSealer> = LazyLock::new(|| CursorSealer::new(&[2; 3
 fuzz_target!(|input: &[u8]| {
     let scope = CursorScope::new("links", Id(3), "sort=title");
     let text = String::from_utf8_lossy(input);
-    assert_eq!(SEALER.open(&scope, &text), None, "nobody can have sealed this");
+    // The fuzzer watches comparisons, and has learnt tags from them: what opens must then be, to
+    // the letter, what would have been sealed.
+    if let Some(mark) = SEALER.open(&scope, &text) {
+        assert_eq!(SEALER.seal(&scope, &mark), text);
+    }
 
     let Some((&[place, replacement], rest)) = input.split_first_chunk::<2>() else { return };
     let Some((id, value)) = rest.split_first_chunk::<8>() else { return };
