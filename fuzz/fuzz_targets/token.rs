@@ -14,7 +14,10 @@ const KEY: [u8; 32] = [2; 32];
 // generation (four), and its random bytes (thirty-two).
 fuzz_target!(|input: &[u8]| {
     let text = String::from_utf8_lossy(input);
-    assert_eq!(RefreshToken::parse(&text, &KEY), None, "nobody can have made this");
+    // The fuzzer watches comparisons and may learn a digest from one.
+    if let Some(token) = RefreshToken::parse(&text, &KEY) {
+        assert_eq!(token.as_str(), text);
+    }
     for kind in TicketKind::ALL {
         if let Some(ticket) = Ticket::parse(*kind, &text) {
             assert_eq!((ticket.kind(), ticket.as_str()), (*kind, text.as_ref()));
