@@ -40,6 +40,30 @@ pub(crate) async fn offers_by_and_to_an_erased_user_go_with_it(stores: Stores) {
     assert_eq!(again, Replay::Reserved, "answers are forgotten");
 }
 
+pub(crate) async fn offers_into_a_closed_workspace_go_with_it_whoever_made_them(stores: Stores) {
+    let (ada, bob) = (add(&stores, "ada").await, add(&stores, "bob").await);
+    let carl = add(&stores, "carl").await;
+    join(&stores, &ada, &bob, Role::Admin).await;
+    let by_bob = invitation(ada.workspace, bob.id, 1, Role::Viewer);
+    let elsewhere = invitation(bob.workspace, bob.id, 2, Role::Viewer);
+    for offer in [&by_bob, &elsewhere] {
+        assert!(stores.teams.add_invitation(offer.clone(), 9).await.unwrap());
+    }
+    let left = stores.teams.set_role(ada.workspace, bob.id, None, NOW).await.unwrap();
+    assert_eq!(left, RoleSet::Done);
+    let offered = stores.teams.invitation(&by_bob.digest, NOW).await.unwrap();
+    assert_eq!(offered, Some(by_bob.clone()), "it is the workspace's, not its maker's");
+    let erased = stores.users.erase_user(ada.id, NOW).await.unwrap();
+    assert!(matches!(erased, Erasure::Done { .. }));
+
+    assert_eq!(stores.teams.invitation(&by_bob.digest, NOW).await.unwrap(), None);
+    assert!(stores.teams.invitations(ada.workspace, NOW).await.unwrap().is_empty());
+    let accepted = stores.teams.accept_invitation(&by_bob.digest, carl.id, NOW).await.unwrap();
+    assert_eq!(accepted, None, "a workspace of nobody has a member");
+    assert!(stores.teams.members(ada.workspace).await.unwrap().is_empty());
+    assert_eq!(stores.teams.invitations(bob.workspace, NOW).await.unwrap(), [elsewhere]);
+}
+
 pub(crate) async fn clients_are_known_by_each_exchange_and_not_without_end(stores: Stores) {
     let ada = add(&stores, "ada").await;
     let knows = async |client: u8| stores.sessions.knows_client(ada.id, &[client; 16]).await;

@@ -101,6 +101,7 @@ suite! {
     }
     leaving {
         offers_by_and_to_an_erased_user_go_with_it,
+        offers_into_a_closed_workspace_go_with_it_whoever_made_them,
         clients_are_known_by_each_exchange_and_not_without_end,
         every_change_of_what_keys_may_do_moves_the_epoch,
     }

@@ -1,9 +1,9 @@
 //! Workspaces that several people share.
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Person, TestApp};
+use crate::harness::{Answer, PASSWORD, Person, TestApp};
 
 #[tokio::test]
 async fn a_role_that_changes_is_in_force_at_once() {
@@ -136,6 +136,69 @@ async fn an_invitation_works_once_and_can_be_taken_back() {
     app.by(&bob, Method::DELETE, &path, None).await.assert_problem(404, "not_found");
     app.by(&ada, Method::DELETE, &path, None).await.assert_status(204);
     accept(&carl, &second).await.assert_problem(400, "invalid_request");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn who_was_removed_and_is_invited_again_is_back_at_once() {
+    let app = TestApp::start().await;
+    let (ada, bob) = (app.register("ada").await, app.register("bob").await);
+    let mut there = app.join(&ada, &bob, "member").await;
+    for by_page in [false, true] {
+        let member = format!("/members/{}", bob.id);
+        app.by(&ada, Method::DELETE, &member, None).await.assert_status(204);
+        app.by(&there, Method::GET, "/links", None).await.assert_problem(401, "token_expired");
+        let invited = app.by(&ada, Method::POST, "/invitations", Some(json!({}))).await;
+        let token = invited.assert_status(201).json()["token"].clone();
+        let home = Person::of(&app.refresh(&there.refresh).await);
+        if by_page {
+            join_by_page(&app, &token, &bob).await.assert_status(200);
+        } else {
+            let accept = Some(json!({"token": token}));
+            let joined = app.by(&home, Method::POST, "/invitations/accept", accept).await;
+            joined.assert_status(200);
+        }
+        let body = json!({"refresh_token": home.refresh, "workspace_id": ada.workspace});
+        there = Person::of(&app.post("/auth/refresh", body).await);
+        app.by(&there, Method::GET, "/links", None).await.assert_status(200);
+    }
+    app.finish().await;
+}
+
+/// Sends the form of the page of an invitation for somebody who has an account.
+async fn join_by_page(app: &TestApp, token: &Value, who: &Person) -> Answer {
+    let fields = [
+        ("token", token.as_str().expect("a token")),
+        ("as", "member"),
+        ("email", who.email.as_str()),
+        ("password", PASSWORD),
+    ];
+    let form = app.request(Method::POST, "/app/join").form(&fields);
+    app.send(form.header("Sec-Fetch-Site", "same-origin")).await
+}
+
+#[tokio::test]
+async fn an_invitation_into_a_workspace_that_is_gone_is_good_for_nothing() {
+    let app = TestApp::start().await;
+    let (ada, bob) = (app.register("ada").await, app.register("bob").await);
+    let carl = app.register("carl").await;
+    let there = app.join(&ada, &bob, "admin").await;
+    let invited = app.by(&there, Method::POST, "/invitations", Some(json!({}))).await;
+    let token = invited.assert_status(201).json()["token"].clone();
+    let leave = format!("/members/{}", bob.id);
+    app.by(&there, Method::DELETE, &leave, None).await.assert_status(204);
+    let erase = Some(json!({"password": PASSWORD}));
+    app.by(&ada, Method::DELETE, "/me", erase).await.assert_status(204);
+
+    let accept = Some(json!({"token": token}));
+    let refused = app.by(&carl, Method::POST, "/invitations/accept", accept).await;
+    refused.assert_problem(400, "invalid_request");
+    let eve = json!({"email": "eve@example.com", "password": PASSWORD, "invitation": token});
+    app.post("/auth/register", eve).await.assert_problem(400, "invalid_request");
+    app.log_in("eve@example.com", PASSWORD).await.assert_problem(401, "invalid_credentials");
+    join_by_page(&app, &token, &carl).await.assert_status(400);
+    let own = app.by(&carl, Method::GET, "/workspaces", None).await.json();
+    assert_eq!(own["total"], 1, "{own}");
     app.finish().await;
 }
 
