@@ -2,8 +2,12 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use shunt::domain::account::Role;
+use shunt::domain::id::Id;
+use shunt::domain::time::Timestamp;
+use shunt::storage::people::Invitation;
 
-use crate::harness::{Answer, PASSWORD, TestApp};
+use crate::harness::{Answer, PASSWORD, Person, TestApp};
 
 /// A POST in the name of a client.
 async fn post_from(app: &TestApp, client: &str, path: &str, body: Value) -> Answer {
@@ -26,6 +30,32 @@ async fn a_right_password_makes_up_for_the_wrong_ones() {
         }
         app.log_in(&ada.email, PASSWORD).await.assert_status(200);
     }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn who_signs_in_or_goes_on_is_no_stranger() {
+    let app = TestApp::builder()
+        .set("SHUNT_LIMITS__UNAUTHENTICATED_REQUESTS_PER_MINUTE", "3")
+        .start()
+        .await;
+    let mut ada = app.register("ada").await;
+    for _ in 0..10 {
+        let signed_in = app.log_in(&ada.email, PASSWORD).await;
+        signed_in.assert_status(200);
+        let gone_on = app.refresh(&ada.refresh).await;
+        gone_on.assert_status(200);
+        ada = Person::of(&gone_on);
+    }
+    // What is wrong stays charged.
+    for _ in 0..4 {
+        app.refresh("shuntr_x").await;
+    }
+    let refused = app.refresh("shuntr_x").await;
+    refused.assert_problem(429, "rate_limited");
+    let told = refused.header("ratelimit-policy");
+    assert!(told.is_some_and(|told| told.contains("\"unauthenticated\"")), "{told:?}");
+    app.by(&ada, Method::GET, "/me", None).await.assert_status(200);
     app.finish().await;
 }
 
@@ -119,6 +149,40 @@ async fn mails_that_somebody_has_sent_to_others_are_few() {
     let forgot = app.post("/auth/password/forgot", json!({"email": ada.email})).await;
     forgot.assert_problem(429, "rate_limited");
     assert!(forgot.header("ratelimit").is_some_and(|told| told.contains("mail")));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_invitation_that_is_not_made_costs_no_mail() {
+    let app = TestApp::builder().set("SHUNT_TOKENS__ISSUER", "https://go.example").start().await;
+    let ada = app.register("ada").await;
+    let (workspace, invited_by) = (ada.workspace.clone(), ada.id.clone());
+    let app = app
+        .restart_after(async |stores| {
+            for n in 0..1_000_u64 {
+                let mut digest = [0; 32];
+                digest[..8].copy_from_slice(&n.to_le_bytes());
+                let waiting = Invitation {
+                    id: Id(n + 1),
+                    workspace: workspace.parse().expect("an id"),
+                    digest,
+                    email: None,
+                    role: Role::Viewer,
+                    invited_by: invited_by.parse().expect("an id"),
+                    created_at: Timestamp(0),
+                    expires_at: Timestamp(i64::MAX),
+                };
+                assert!(stores.teams.add_invitation(waiting, 1_000).await.expect("a store"));
+            }
+        })
+        .await;
+    let mailed = || {
+        let body = json!({"email": "bob@example.com", "role": "viewer"});
+        app.by(&ada, Method::POST, "/invitations", Some(body))
+    };
+    for _ in 0..10 {
+        mailed().await.assert_problem(403, "quota_exceeded");
+    }
     app.finish().await;
 }
 
