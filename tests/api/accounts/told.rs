@@ -1,5 +1,7 @@
 //! What the audit log tells of accounts, and what it does not.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -14,7 +16,7 @@ async fn actions(app: &TestApp, who: &Person, least: usize) -> Vec<Value> {
         if log.len() >= least || std::time::Instant::now() > deadline {
             return log;
         }
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -67,4 +69,67 @@ async fn accounts_are_told_of_by_id_and_the_log_outlives_them() {
     let folder = app.finish_and_keep().await;
     let verified = shunt(&folder.path().join("data"), &["verify"]);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+#[tokio::test]
+async fn invitations_are_told_of_however_they_end() {
+    let app = TestApp::start().await;
+    let (ada, bob) = (app.register("ada").await, app.register("bob").await);
+    let invite = async || {
+        let made = app.by(&ada, Method::POST, "/invitations", Some(json!({}))).await;
+        made.assert_status(201).json()
+    };
+    let (withdrawn, taken) = (invite().await, invite().await);
+    let path = format!("/invitations/{}", withdrawn["id"].as_str().expect("an id"));
+    app.by(&ada, Method::DELETE, &path, None).await.assert_status(204);
+    let fields = [
+        ("token", taken["token"].as_str().expect("a token")),
+        ("as", "member"),
+        ("email", bob.email.as_str()),
+        ("password", PASSWORD),
+    ];
+    let form = app.request(Method::POST, "/app/join").form(&fields);
+    app.send(form.header("Sec-Fetch-Site", "same-origin")).await.assert_status(200);
+
+    let mut log = actions(&app, &ada, 6).await;
+    log.reverse();
+    let told: Vec<Value> = log
+        .iter()
+        .map(|one| json!([one["action"], one["actor"], one["target_id"], one["detail"]]))
+        .collect();
+    let expected = json!([
+        ["member.invite", ada.id, withdrawn["id"], "member"],
+        ["member.invite", ada.id, taken["id"], "member"],
+        ["member.invite", ada.id, withdrawn["id"], "withdrawn"],
+        ["member.join", bob.id, bob.id, "member"],
+    ]);
+    // Behind the registration and the session that it opened.
+    assert_eq!(json!(told[2..]), expected);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn what_the_operator_does_with_accounts_is_told() {
+    let app = TestApp::start().await;
+    let users = |arguments: &[&str]| {
+        let done = shunt(&app.data(), &[&["users"], arguments].concat());
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).trim_end().to_owned()
+    };
+    users(&["create", "--email", "ada@example.com"]);
+    users(&["disable", "ada@example.com"]);
+    users(&["enable", "ada@example.com"]);
+    let password = users(&["reset-password", "ada@example.com"]);
+    let ada = Person::of(&app.log_in("ada@example.com", &password).await);
+    let mut log = actions(&app, &ada, 5).await;
+    log.reverse();
+    let told: Vec<Value> = log
+        .iter()
+        .map(|one| json!([one["action"], one["actor"], one["credential"], one["target_id"]]))
+        .collect();
+    let by_operator = |action: &str| json!([action, null, "command_line", ada.id]);
+    let expected =
+        ["user.register", "user.disable", "user.enable", "user.password_reset"].map(by_operator);
+    assert_eq!(told[..4], expected, "{told:#?}");
+    app.finish().await;
 }
