@@ -319,4 +319,14 @@ mod tests {
         assert_eq!(letters.len(), ALPHABET.len(), "some letters never come");
         assert!(letters.iter().all(|letter| ALPHABET.contains(letter)));
     }
+
+    #[test]
+    fn no_letter_of_a_password_that_is_made_is_likelier_than_another() {
+        let made = make_password(100_000).unwrap();
+        let early = &ALPHABET[..256 % ALPHABET.len()];
+        let n_early = made.expose().bytes().filter(|letter| early.contains(letter)).count();
+        let expected = 100_000 * early.len() / ALPHABET.len();
+        // Six standard deviations are a thousand; if the rest of 256 came around, they were 5,600.
+        assert!(n_early.abs_diff(expected) < 2_000, "{n_early} instead of {expected}");
+    }
 }

@@ -6,6 +6,12 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use shunt::domain::account::User;
+use shunt::domain::email::Email;
+use shunt::domain::id::Id;
+use shunt::domain::time::Timestamp;
+use shunt::storage::Workspace;
+use shunt::storage::people::{NewUser, UserAdded};
 
 use crate::harness::{PASSWORD, Person, TestApp, shunt};
 
@@ -203,5 +209,58 @@ async fn accounts_are_listed_for_people_and_for_programs() {
     assert_eq!(list[1]["workspaces"].as_array().map(Vec::len), Some(2));
     assert_eq!(list[2]["email_verified"], true);
     assert!(!list.iter().any(|user| user.to_string().contains("argon2")));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn however_many_accounts_there_are_all_are_listed() {
+    let app = TestApp::start().await;
+    let app = app
+        .restart_after(async |stores| {
+            for n in 1..=450_u64 {
+                let (id, workspace, at) = (Id(n), Id(n + 1_000), Timestamp(0));
+                let user = User {
+                    id,
+                    email: Email::parse(&format!("{n}@example.com")).expect("an address"),
+                    email_verified_at: None,
+                    name: String::new(),
+                    password: None,
+                    workspace,
+                    created_at: at,
+                    updated_at: at,
+                    disabled_at: None,
+                };
+                let name = "Personal".to_owned();
+                let own = Workspace { id: workspace, name, operator: false, created_at: at };
+                let new = NewUser { user, workspace: own, identity: None, invitation: None };
+                let added = stores.users.add_user(new).await.expect("a store");
+                assert_eq!(added, UserAdded::Done);
+            }
+        })
+        .await;
+    let list = text(&users(&app, &["list", "--format", "ndjson"]).stdout);
+    let ids: Vec<Value> = list
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["id"].clone())
+        .collect();
+    let expected: Vec<Value> = (1..=450).map(|n| json!(n.to_string())).collect();
+    assert_eq!(ids, expected);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_password_that_is_made_is_as_long_as_the_policy_wants() {
+    let app = TestApp::start().await;
+    let made = Command::new(env!("CARGO_BIN_EXE_shunt"))
+        .args(["users", "create", "--email", "ada@example.com"])
+        .current_dir(app.folder())
+        .env("SHUNT_STORAGE__PATH", app.data())
+        .env("SHUNT_PASSWORDS__CHARS_MIN", "100")
+        .output()
+        .expect("the binary runs");
+    assert_exit(&made, 0, "made account");
+    let password = text(&made.stdout);
+    assert_eq!(password.trim_end().len(), 100);
+    app.log_in("ada@example.com", password.trim_end()).await.assert_status(200);
     app.finish().await;
 }
