@@ -30,6 +30,7 @@ mod live;
 mod mail;
 mod malformed;
 mod oidc;
+mod oidc_accounts;
 mod operations;
 mod operator;
 mod places;

@@ -1,9 +1,9 @@
 //! Signing in with a real provider: `oidc-provider` of npm, through its own pages.
 
 #[path = "../support/browser.rs"]
-mod browser;
+pub(crate) mod browser;
 #[path = "../support/oidc.rs"]
-mod provider;
+pub(crate) mod provider;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -139,16 +139,22 @@ async fn signing_out_at_the_provider_ends_its_session() {
     assert!(page.text.contains("name=\"password\""), "{}", page.text);
 }
 
-/// A server that knows the real provider, as behind a proxy that ends TLS, and a browser.
-async fn serve(provider: &RealProvider) -> (TestApp, Browser) {
-    let listed = format!(
+/// The real provider as a setting lists it, with what `more` sets.
+pub(crate) fn listed(provider: &RealProvider, more: &str) -> String {
+    let comma = if more.is_empty() { "" } else { ", " };
+    format!(
         "[{{ id = \"real\", name = \"The real one\", issuer = \"{}\", client_id = \"shunt\", \
-         client_secret = \"a secret: with / signs\", audiences = [\"{API_AUDIENCE}\"] }}]",
+         client_secret = \"a secret: with / signs\", audiences = [\"{API_AUDIENCE}\"]{comma}\
+         {more} }}]",
         provider.issuer
-    );
+    )
+}
+
+/// A server that knows the real provider, as behind a proxy that ends TLS, and a browser.
+pub(crate) async fn serve(provider: &RealProvider) -> (TestApp, Browser) {
     let app = TestApp::builder()
         .set("SHUNT_HTTP__PUBLIC_URL", SITE)
-        .set("SHUNT_OIDC__PROVIDERS", &listed)
+        .set("SHUNT_OIDC__PROVIDERS", &listed(provider, ""))
         .start()
         .await;
     let browser = Browser::new().stands_for(SITE, &app.url);
@@ -180,6 +186,7 @@ async fn a_browser_goes_to_the_provider_and_comes_back_signed_in() {
     let done = browser.open(back.url.as_str(), &format!("{SITE}/app")).await;
     assert_eq!(done.status, 303, "{}", done.text);
     assert_eq!(done.url.as_str(), format!("{SITE}/app"));
+    assert_eq!(done.headers["cache-control"], "no-store");
     assert_eq!(browser.cookie(SITE, "__Host-shunt_oidc"), None, "the cookie stayed");
     let me = browser.open(&format!("{SITE}/api/v1/me"), SITE_OF_NOBODY).await;
     assert_eq!(me.status, 200, "{}", me.text);
@@ -208,6 +215,9 @@ async fn a_browser_goes_to_the_provider_and_comes_back_signed_in() {
     let out = out.await;
     let url = out.assert_status(200).json()["logout_url"].as_str().expect("a place").to_owned();
     assert!(url.starts_with(&provider.issuer), "{url}");
+    let forgotten = out.all("set-cookie");
+    assert_eq!(forgotten.len(), 2, "{forgotten:?}");
+    assert!(forgotten.iter().all(|cookie| cookie.contains("Max-Age=0")), "{forgotten:?}");
     let me = other.open(&format!("{SITE}/api/v1/me"), SITE_OF_NOBODY).await;
     assert_eq!(me.status, 401, "{}", me.text);
     app.finish().await;
@@ -247,7 +257,7 @@ async fn a_token_of_the_provider_speaks_for_who_is_known_here() {
 }
 
 /// The account that an answer of `/me` is about.
-fn me_of(page: &Page) -> String {
+pub(crate) fn me_of(page: &Page) -> String {
     let me: serde_json::Value = serde_json::from_str(&page.text).expect("JSON");
     me["id"].as_str().unwrap_or_else(|| panic!("nobody: {me}")).to_owned()
 }
