@@ -79,6 +79,12 @@ mod tests {
     }
 
     #[test]
+    fn a_subject_is_one_line_whatever_is_in_it() {
+        let message = built(&mail("margaret@example.com", "a\r\nb\tc\0d", "t")).unwrap();
+        assert!(message.contains("\r\nSubject: a  b c d\r\n"), "{message}");
+    }
+
+    #[test]
     fn no_address_adds_a_header_or_a_recipient() {
         for to in [
             "a@example.com\r\nBcc: b@example.com",

@@ -314,6 +314,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_last_try_of_a_drain_is_the_last() {
+        let desk = Desk::new(vec![deferred(), deferred(), deferred()], 10);
+        desk.outbox.enqueue(mail("never"));
+        while desk.n_asked() < 1 {
+            tokio::task::yield_now().await;
+        }
+        assert!(desk.outbox.drain(Duration::from_secs(3)).await);
+        assert_eq!((desk.n_asked(), desk.counted("failed"), desk.counted("sent")), (2, 1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_drain_ends_although_the_server_hangs() {
         let desk = Desk::new(Vec::new(), 10);
         desk.mailer.hangs.store(true, Ordering::Relaxed);

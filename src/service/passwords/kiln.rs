@@ -204,7 +204,6 @@ mod tests {
         let recipe = recipe(256, 3);
         let mut kiln = Kiln::new(Arc::clone(&recipe));
         let no_match = Verdict { matches: false, rehash: false };
-        // Even the text that the output stands for does not match.
         assert_eq!(kiln.verify(&password("x"), None).unwrap(), no_match);
         let filled = |block: &Block| block.as_ref().iter().any(|word| *word != 0);
         assert!(kiln.blocks.len() == 256 && kiln.blocks.iter().all(filled), "nothing was computed");
@@ -212,6 +211,10 @@ mod tests {
         assert_eq!(recipe.dummy.params, made.params);
         assert_eq!(recipe.dummy.salt.len(), made.salt.len());
         assert_eq!(recipe.dummy.output.len(), made.output.len());
+        let (params, wide) = (recipe.params.clone(), Mutex::default());
+        // Even the text that the output stands for does not match.
+        let mut kiln = Kiln::new(Arc::new(Recipe { params, dummy: made, wide }));
+        assert_eq!(kiln.verify(&password("x"), None).unwrap(), no_match);
     }
 
     #[test]
@@ -239,12 +242,12 @@ mod tests {
             assert_ne!(text, good);
             text
         };
-        let short: String = good.rsplit_once('$').unwrap().0.to_owned() + "$AAAAAAAAAAA";
+        let without = good.rsplit_once('$').unwrap().0.to_owned();
         for planted in [
-            replaced("m=256", "m=4194304"),
             replaced("m=256", "m=262145"),
-            replaced("t=1", "t=4294967295"),
+            replaced("m=256", "m=4194304"),
             replaced("t=1", "t=17"),
+            replaced("t=1", "t=4294967295"),
             replaced("p=1", "p=17"),
             replaced("m=256", "m=7"),
             replaced("argon2id", "argon2i"),
@@ -253,8 +256,10 @@ mod tests {
             replaced("$v=19", ""),
             replaced(",p=1", ",p=1,keyid=AAAA"),
             replaced(",p=1", ",p=1,data=AAAA"),
-            good.rsplit_once('$').unwrap().0.to_owned(),
-            short,
+            without.clone(),
+            // Eight bytes, and fifteen.
+            format!("{without}${}", "A".repeat(11)),
+            format!("{without}${}", "A".repeat(20)),
             String::new(),
             "right".to_owned(),
         ] {
