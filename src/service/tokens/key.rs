@@ -255,8 +255,29 @@ mod tests {
     }
 
     #[test]
+    fn a_sealed_key_has_the_name_that_is_its_own() {
+        let (one, two) = (SigningKey::generate(NOON).unwrap(), SigningKey::generate(NOON).unwrap());
+        // Whoever has the secret can seal a key under any name.
+        let renamed = SigningKey { kid: two.kid, ..one }.seal(&SECRET).unwrap();
+        assert!(matches!(SigningKey::open(&renamed, &SECRET), Err(KeyFault::Sealed)));
+    }
+
+    #[test]
+    fn sealed_keys_do_not_change_between_releases() {
+        // Keys are kept for weeks: whoever changes this opens none of them any more.
+        let key = SigningKey::from_pem(PEM.as_bytes(), NOON).unwrap();
+        let sealed = URL_SAFE_NO_PAD.decode(FROZEN).unwrap();
+        let stored = StoredSigningKey { sealed, ..key.seal(&SECRET).unwrap() };
+        let opened = SigningKey::open(&stored, &SECRET).unwrap();
+        assert_eq!(opened.secret.as_bytes(), key.secret.as_bytes());
+    }
+
+    #[test]
     fn a_key_is_never_printed_by_debug() {
         let key = SigningKey::from_pem(PEM.as_bytes(), NOON).unwrap();
         assert_eq!(format!("{key:?}"), format!("SigningKey({})", key.kid()));
     }
+
+    const FROZEN: &str = "AbKCCwbJkxfUOyWE0Xr7TToTUDBx2HnUKUKhUjEAfip4XBUL8ZubLTdDBEluK1zwDGcg-\
+        t022l2wI7zSTiHo2Mb5OAMQ7VIus-MlGq8";
 }

@@ -118,6 +118,27 @@ async fn an_address_counts_as_seen_only_when_the_provider_says_true() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_shown_of_somebody_is_left_out() {
+    let key = Signer::ed("a");
+    let (fake, oidc, _) = start(&[&key]).await;
+    for (name, bytes_max) in [("email", 254), ("name", 400)] {
+        for (text, shown) in [
+            ("x".repeat(bytes_max), true),
+            ("x".repeat(bytes_max + 1), false),
+            ("Ada\r\nBcc: x".to_owned(), false),
+            ("Ada\u{0}".to_owned(), false),
+            ("Ada\u{85}".to_owned(), false),
+            (String::new(), false),
+        ] {
+            let token = key.token(&with(fake.claims(), name, json!(text)));
+            let identity = oidc.verify_bearer(&token).await.unwrap();
+            let found = if name == "name" { &identity.name } else { &identity.email };
+            assert_eq!(found.as_ref(), shown.then_some(&text), "{name} {text:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_header_decides_nothing() {
     use TokenFault::{Algorithm, Header, Key, Malformed};
     let key = Signer::ed("a");

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use sha2::Digest as _;
+
 use super::*;
 use crate::service::oidc::provider::REDEEMED_MAX;
 
@@ -71,7 +73,7 @@ async fn a_sign_in_tells_who_came_and_where_to_go() {
     let credentials = STANDARD.encode("shunt:s3cr%3At%2F%C3%A4");
     assert!(head.contains(&format!("Basic {credentials}")), "{head}");
     // RFC 7636: the challenge was the hash of what is shown now.
-    let challenge = <sha2::Sha256 as sha2::Digest>::digest(&form["code_verifier"]);
+    let challenge = sha2::Sha256::digest(&form["code_verifier"]);
     assert_eq!(asked["code_challenge"], URL_SAFE_NO_PAD.encode(challenge));
 }
 
@@ -127,10 +129,34 @@ async fn an_id_token_answers_this_question_of_this_client() {
     let claims = with(began.claims(&fake), "aud", json!([CLIENT, "other"]));
     let claims = with(claims, "azp", json!(CLIENT));
     // Ed25519 goes with SHA-512: the left half of its 64 bytes.
-    let hash = <sha2::Sha512 as sha2::Digest>::digest("acc3ss");
+    let hash = sha2::Sha512::digest("acc3ss");
     let claims = with(claims, "at_hash", json!(URL_SAFE_NO_PAD.encode(&hash[..32])));
     answer_with(&fake, &id_token(&key, &claims));
     assert!(oidc.finish("acme", &began.callback(""), Some(&began.cookie)).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_access_token_is_hashed_as_the_signature_of_the_id_token_is() {
+    use SigningAlgorithm::{RS256, RS384, RS512};
+    let halves = [
+        sha2::Sha256::digest("acc3ss")[..16].to_vec(),
+        sha2::Sha384::digest("acc3ss")[..24].to_vec(),
+        sha2::Sha512::digest("acc3ss")[..32].to_vec(),
+    ];
+    let kinds = [(Algorithm::RS256, RS256), (Algorithm::RS384, RS384), (Algorithm::RS512, RS512)];
+    for (own, (algorithm, taken)) in kinds.into_iter().enumerate() {
+        let key = Signer { algorithm, ..Signer::rsa("a") };
+        let fake = Fake::start(&[&key]).await;
+        let (oidc, _) = oidc(vec![ProviderConfig { algorithms: vec![taken], ..fake.config() }]);
+        for (place, half) in halves.iter().enumerate() {
+            let began = Began::with(&oidc, "acme").await;
+            let hash = json!(URL_SAFE_NO_PAD.encode(half));
+            answer_with(&fake, &id_token(&key, &with(began.claims(&fake), "at_hash", hash)));
+            let done = oidc.finish("acme", &began.callback(""), Some(&began.cookie)).await;
+            let expected = (place != own).then(|| TokenFault::AccessHash.into());
+            assert_eq!(done.err(), expected, "{algorithm:?} {place}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -139,10 +165,12 @@ async fn an_access_token_is_no_id_token_and_a_forged_one_is_none() {
     let (fake, oidc, _) = start(&[&key]).await;
     let began = Began::with(&oidc, "acme").await;
     let claims = began.claims(&fake);
+    let long = json!("x".repeat(16 * 1_024));
     for (token, fault) in [
         (key.token(&claims), TokenFault::Header),
         (id_token(&stranger, &claims), TokenFault::Signature),
         ("no.token.atall".to_owned(), TokenFault::Malformed),
+        (id_token(&key, &with(claims.clone(), "x", long)), TokenFault::Malformed),
     ] {
         answer_with(&fake, &token);
         let refused = oidc.finish("acme", &began.callback(""), Some(&began.cookie)).await.err();
