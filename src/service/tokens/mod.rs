@@ -26,7 +26,7 @@ pub use self::config::TokensConfig;
 pub use self::key::{KeyFault, SigningKey};
 
 use self::cache::VerifiedTokens;
-use self::claims::{Parts, TEXT_BYTES_MAX};
+use self::claims::Parts;
 use crate::domain::time::{Clock, Timestamp, millis};
 use crate::storage::StorageError;
 use crate::storage::signing::{SigningKeyStore, StoredSigningKey};
@@ -37,6 +37,9 @@ const POLL_EVERY: Duration = Duration::from_secs(5);
 const ASK_EVERY: Duration = Duration::from_millis(100);
 /// How long other processes may go on signing with a key after a new one took over.
 const HANDOVER_MS: i64 = 60_000;
+/// Bytes of a token that are looked at. Own tokens have fewer than a quarter of them, save for a
+/// long issuer.
+const TEXT_BYTES_MAX: usize = 4_096;
 /// Tries to find or make a key that signs, while other processes make keys too.
 const TRIES_MAX: u32 = 3;
 
