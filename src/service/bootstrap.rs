@@ -18,8 +18,8 @@ pub struct AuthConfig {
     /// The owner key of the first start, `shunt_…`, when the operator wants to choose it. Unset:
     /// one is made. Without effect on a store that has a workspace. A secret.
     pub bootstrap_key: Option<String>,
-    /// Who may register an account: `open`, `invite` or `closed`. This version has no accounts
-    /// beside the operator's, so nobody can.
+    /// Who may register an account: `open`, everybody; `invite`, who has an invitation; `closed`,
+    /// nobody. `shunt users create` makes accounts in any case.
     pub registration: Registration,
 }
 
