@@ -26,7 +26,9 @@ use shunt::domain::counted::SegmentClicks;
 use shunt::domain::id::Id;
 use shunt::domain::time::Timestamp;
 use shunt::domain::visitor::VisitorKey;
-use shunt::storage::{ClickStore, Op, Retention, StorageError, StorageErrorKind, StorageResult};
+use shunt::storage::{
+    ClickStore, Op, Resume, Retention, StorageError, StorageErrorKind, StorageResult,
+};
 use shunt::telemetry::metrics::Metrics;
 
 /// Records in the journal, and how many are written without a pause: what fits into the segments
@@ -219,8 +221,9 @@ impl Totals {
 
 #[async_trait]
 impl ClickStore for Totals {
-    async fn resume(&self, segment: SegmentId) -> StorageResult<u64> {
-        Ok(self.kept("resume")?.positions.get(&segment).copied().unwrap_or(0))
+    async fn resume(&self, segment: SegmentId) -> StorageResult<Resume> {
+        let covered = self.kept("resume")?.positions.get(&segment).copied().unwrap_or(0);
+        Ok(Resume { covered, cut: None })
     }
 
     async fn flush(&self, clicks: Arc<Vec<SegmentClicks>>) -> StorageResult<()> {

@@ -7,5 +7,6 @@
 //!
 //! HTTP code sees the handles only: [`links::LinkTable`] and [`clicks::ClickSink`].
 
+pub mod changes;
 pub mod clicks;
 pub mod links;

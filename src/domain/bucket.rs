@@ -49,6 +49,17 @@ impl Quota {
         Self::new(n, 3_600_000)
     }
 
+    /// What a bucket answers that was kept elsewhere: whether `cost` tokens were allowed, and how
+    /// many units it owes now.
+    pub fn after(self, allowed: bool, debt: u64, cost: u32) -> Verdict {
+        let units = u64::from(cost) * u64::from(self.window_ms);
+        let debt = debt.min(self.capacity());
+        match allowed {
+            true => Verdict { allowed: true, retry_after_ms: 0, ..self.verdict(debt, 0) },
+            false => Verdict { allowed: false, ..self.verdict(debt, units) },
+        }
+    }
+
     /// Units of a full bucket.
     fn capacity(self) -> u64 {
         u64::from(self.n) * u64::from(self.window_ms)

@@ -3,24 +3,34 @@
 
 pub mod audit;
 pub mod buckets;
+pub mod cache;
+mod chunk;
 pub mod config;
 pub mod embedded;
 pub mod error;
+pub mod feed;
 pub mod layers;
 pub mod lock;
 pub mod memory;
 pub mod memory_buckets;
 pub mod people;
 mod private;
+pub mod recent;
+pub mod redis;
+pub mod replays;
+pub mod scylla;
 pub mod secrets;
 pub mod signing;
 mod text;
+mod threads;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 pub use error::{Op, StorageError, StorageErrorKind, StorageResult};
+
+pub use self::replays::{KeptAnswer, Replay, ReplayKey, ReplayStore};
 
 use self::audit::AuditStore;
 use self::people::{SessionStore, TeamStore, UserStore};
@@ -61,6 +71,11 @@ pub struct Stores {
 pub trait LinkStore: Send + Sync + 'static {
     /// The link at `key`, deleted ones included. Kinds: `Unavailable`, `Timeout`, `Corrupt`.
     async fn fetch(&self, key: &LinkKey) -> StorageResult<Option<Link>>;
+
+    /// The same past every cache between here and the truth.
+    async fn fetch_fresh(&self, key: &LinkKey) -> StorageResult<Option<Link>> {
+        self.fetch(key).await
+    }
 
     /// Those of the links with these ids that there are, deleted ones included, in any order.
     async fn fetch_all(&self, ids: &[Id]) -> StorageResult<Vec<Link>>;
@@ -256,13 +271,13 @@ pub struct LinkPage {
 /// Counted clicks. Written by the counters only, in units of journal segments.
 #[async_trait]
 pub trait ClickStore: Send + Sync + 'static {
-    /// Records of `segment` that earlier flushes covered and that must not be added again; zero
-    /// for a segment never seen.
-    async fn resume(&self, segment: SegmentId) -> StorageResult<u64>;
+    /// How far earlier flushes of `segment` came, and where its next one must end.
+    async fn resume(&self, segment: SegmentId) -> StorageResult<Resume>;
 
-    /// Stores the clicks of several segments, all or nothing. Sending the same again changes
-    /// nothing. Kinds: `Unavailable`, `Timeout`, `Full` (retry), `Invalid` (`from_record` leaves a
-    /// gap).
+    /// Stores the clicks of several segments. Sending the same again changes nothing, and after a
+    /// `Timeout` it must be sent again, with the same bounds: some of it may be there. After every
+    /// other failure nothing is. Kinds: `Unavailable`, `Timeout`, `Full` (retry), `Invalid`
+    /// (`from_record` leaves a gap, or `to_record` is not where it must end).
     async fn flush(&self, clicks: Arc<Vec<SegmentClicks>>) -> StorageResult<()>;
 
     /// Forgets the positions of segments whose files are deleted.
@@ -289,6 +304,17 @@ pub trait ClickStore: Send + Sync + 'static {
     async fn roll_up(&self) -> StorageResult<bool> {
         Ok(false)
     }
+}
+
+/// Where a segment goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// Records that earlier flushes covered and that must not be added again; zero for a segment
+    /// never seen.
+    pub covered: u64,
+    /// An earlier process began to flush the records up to this one, and nobody knows how much of
+    /// them is there: the next flush must end exactly here, so that it replaces them.
+    pub cut: Option<u64>,
 }
 
 /// The first UTC days, since the epoch, of which something is kept.
@@ -430,70 +456,26 @@ pub trait NodeStore: Send + Sync + 'static {
     /// Raises the mark; a lower value changes nothing.
     async fn raise_clock_mark(&self, node: u16, mark: Timestamp) -> StorageResult<()>;
 
+    /// Takes a node number that no other process has, for `holder`, for some minutes: `wanted`, or
+    /// else the least one that is free. `None`: `wanted` is somebody else's, or none is free. A
+    /// store of one process has nobody to keep apart.
+    async fn lease_node(&self, wanted: Option<u16>, _holder: u64) -> StorageResult<Option<u16>> {
+        Ok(Some(wanted.unwrap_or(0)))
+    }
+
+    /// Keeps it for some minutes more. False: it is somebody else's now.
+    async fn renew_node(&self, _node: u16, _holder: u64) -> StorageResult<bool> {
+        Ok(true)
+    }
+
+    /// Gives it back.
+    async fn release_node(&self, _node: u16, _holder: u64) -> StorageResult<()> {
+        Ok(())
+    }
+
     /// Whether the store takes writes, as far as is known; fails with what keeps it from that. For
     /// probes: cheap while all is well. A store that can always be written to needs no more.
     async fn check_writes(&self) -> StorageResult<()> {
         Ok(())
     }
-}
-
-/// Answers kept for `Idempotency-Key`.
-#[async_trait]
-pub trait ReplayStore: Send + Sync + 'static {
-    /// Reserves a key for a request with this `fingerprint`, or says what is known of it. `ids` are
-    /// those that the request will give to what it makes: when its outcome was never kept, the same
-    /// request gets them back and can find what it made. Reservations older than a minute without
-    /// an answer hold the key no longer; answers older than `IDEMPOTENCY_WINDOW_MS` count as
-    /// absent.
-    async fn begin(
-        &self,
-        key: &ReplayKey,
-        fingerprint: KeyDigest,
-        ids: &[Id],
-        now: Timestamp,
-    ) -> StorageResult<Replay>;
-
-    /// Keeps the answer of the request with this `fingerprint`. Changes nothing when the key has
-    /// lapsed meanwhile and is another request's.
-    async fn finish(
-        &self,
-        key: &ReplayKey,
-        fingerprint: KeyDigest,
-        answer: KeptAnswer,
-        now: Timestamp,
-    ) -> StorageResult<()>;
-
-    /// Gives the key free again, after a request without an answer to keep, unless it is another
-    /// request's by now. Its ids stay: the same request may have made something all the same.
-    async fn abandon(&self, key: &ReplayKey, fingerprint: KeyDigest) -> StorageResult<()>;
-}
-
-/// Whose idempotency key, and which.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ReplayKey {
-    pub workspace: Id,
-    pub key: String,
-}
-
-/// What an earlier request with the same key left.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Replay {
-    /// The caller may go on; it must call `finish` or `abandon`.
-    Reserved,
-    /// Like `Reserved`, but an earlier try of the same request had these ids and may have used
-    /// them: what carries them is found, not made again.
-    Resumed(Vec<Id>),
-    InProgress,
-    /// The key was used with another body.
-    Mismatch,
-    Answered(KeptAnswer),
-}
-
-/// An answer as it was sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptAnswer {
-    pub status: u16,
-    pub location: Option<String>,
-    pub etag: Option<String>,
-    pub body: Vec<u8>,
 }

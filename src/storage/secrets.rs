@@ -107,22 +107,28 @@ impl Secrets {
             return Err(SecretsError::Exposed { path: file.to_owned(), mode });
         }
         let text = std::fs::read_to_string(file).map_err(failed)?;
+        Self::from_text(&text).map_err(|reason| malformed(&reason))
+    }
+
+    /// Secrets as [`Secrets::to_text`] writes them. The error is why they are none, in words that
+    /// show nothing of them.
+    pub fn from_text(text: &str) -> Result<Self, String> {
         // The parser's own message would show the line, which is secret.
-        let written: Written = toml::from_str(&text).map_err(|error| malformed(error.message()))?;
-        let key =
-            |hex: &str| from_hex(hex).ok_or_else(|| malformed("a key is not 32 bytes of hex"));
+        let written: Written = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+        let key = |hex: &str| from_hex(hex).ok_or("a key is not 32 bytes of hex");
         if written.seal.is_empty() {
-            return Err(malformed("there is no sealing key"));
+            return Err("there is no sealing key".to_owned());
         }
         let seal = written
             .seal
             .iter()
             .map(|seal| Ok(SealKey { version: seal.version, secret: key(&seal.secret)? }))
-            .collect::<Result<_, SecretsError>>()?;
+            .collect::<Result<_, String>>()?;
         Ok(Self { api_keys: key(&written.api_keys)?, cursors: key(&written.cursors)?, seal })
     }
 
-    fn generate() -> Result<Self, SecretsError> {
+    /// New secrets. Errors: `Entropy`.
+    pub fn generate() -> Result<Self, SecretsError> {
         let random = || -> Result<[u8; 32], SecretsError> {
             let mut bytes = [0; 32];
             getrandom::fill(&mut bytes).map_err(|e| SecretsError::Entropy(e.to_string()))?;
@@ -132,9 +138,8 @@ impl Secrets {
         Ok(Self { api_keys: random()?, cursors: random()?, seal })
     }
 
-    /// Writes the file so that it is there whole or not at all, and never over another.
-    fn create(&self, folder: &Path) -> io::Result<()> {
-        private::create_folder(folder)?;
+    /// As they are kept.
+    pub fn to_text(&self) -> String {
         let written = Written {
             api_keys: to_hex(&self.api_keys),
             cursors: to_hex(&self.cursors),
@@ -144,7 +149,13 @@ impl Secrets {
                 .map(|key| WrittenSeal { version: key.version, secret: to_hex(&key.secret) })
                 .collect(),
         };
-        let text = toml::to_string(&written).map_err(io::Error::other)?;
+        toml::to_string(&written).expect("texts and numbers are TOML")
+    }
+
+    /// Writes the file so that it is there whole or not at all, and never over another.
+    fn create(&self, folder: &Path) -> io::Result<()> {
+        private::create_folder(folder)?;
+        let text = self.to_text();
         let draft = folder.join(format!("{FILE_NAME}.{}", std::process::id()));
         write_private(&draft, format!("{HEADER}{text}").as_bytes())?;
         // A link, unlike a rename, fails when the name is taken.

@@ -175,6 +175,11 @@ pub struct LimitLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FeedLabel {
+    pub feed: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ResultLabel {
     pub result: &'static str,
 }
@@ -251,6 +256,10 @@ catalogue! {
     link_loads: Family<ResultLabel, Counter> = "link_loads", Family::default();
     /// Links evicted from the table
     link_evictions: Counter = "link_evictions", Counter::default();
+    /// Milliseconds since this node last knew that it missed no change of another node
+    feed_age_milliseconds: Gauge = "feed_age_milliseconds", Gauge::default();
+    /// Changes of other nodes that were taken over, by feed
+    changes_heard: Family<FeedLabel, Counter> = "changes_heard", Family::default();
     /// Link shards that panicked and were restarted
     shard_restarts: Counter = "shard_restarts", Counter::default();
     /// Clicks in the store that this process accepted

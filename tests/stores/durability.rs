@@ -46,7 +46,7 @@ async fn a_reopened_store_has_everything() {
     let stores = open(folder.path());
     assert_eq!(stores.links.fetch(&made.key()).await.unwrap(), Some(made.clone()));
     assert_eq!(stores.clicks.totals(&[made.id]).await.unwrap()[0].clicks, 3);
-    assert_eq!(stores.clicks.resume(SegmentId(1)).await.unwrap(), 3);
+    assert_eq!(stores.clicks.resume(SegmentId(1)).await.unwrap().covered, 3);
     let keys = stores.accounts.keys().await.unwrap();
     assert_eq!(keys.into_iter().map(|record| record.key).collect::<Vec<_>>(), [api_key(1, 1)]);
     assert_eq!(stores.nodes.lease_block("codes", 10).await.unwrap(), 10);
@@ -118,7 +118,7 @@ async fn a_killed_process_loses_nothing_it_answered() {
             assert!(stores.links.fetch(&key(&code)).await.unwrap().is_some(), "{code}");
         }
         let counted = stores.clicks.totals(&[Id(7)]).await.unwrap()[0].clicks;
-        assert_eq!(counted, stores.clicks.resume(SegmentId(1)).await.unwrap());
+        assert_eq!(counted, stores.clicks.resume(SegmentId(1)).await.unwrap().covered);
         assert!((last + 1..=last + 2).contains(&counted), "{counted} of {last}");
         // A flush whose answer was lost in the kill leaves the claim before it one ahead.
         for n in counted..stores.links.count().await.unwrap() {

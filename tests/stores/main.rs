@@ -7,6 +7,13 @@ mod ahead;
 mod audit;
 mod clicks;
 mod counts;
+mod cql;
+mod cql_audit;
+mod cql_clicks;
+mod cql_feed;
+mod cql_folds;
+mod cql_links;
+mod cql_people;
 mod damage;
 mod durability;
 mod events;
@@ -19,6 +26,7 @@ mod make;
 mod model;
 mod people;
 mod pruned;
+mod redis;
 mod restores;
 mod signing;
 mod spoilt;
@@ -26,8 +34,14 @@ mod sums;
 mod tampered;
 mod tell;
 mod traces;
+mod wire;
 mod workspaces;
 mod zones;
+
+#[path = "../support/redis.rs"]
+mod redis_server;
+#[path = "../support/services.rs"]
+mod services;
 
 use shunt::domain::audit::AuditKey;
 use shunt::storage::embedded::{Embedded, Mode};
@@ -64,6 +78,28 @@ macro_rules! suite {
                     crate::$module::$case(store.stores()).await;
                     assert!(!upkeep.is_finished(), "upkeep failed");
                     upkeep.abort();
+                }
+            )+)+
+        }
+
+        /// Links behind Redis, as one node of several sees them.
+        mod on_redis {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let stores = crate::redis::behind_redis(super::MemoryStore::new()).await;
+                    crate::$module::$case(stores).await;
+                }
+            )+)+
+        }
+
+        /// On a real CQL database.
+        mod on_cql {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let lent = crate::cql::lend().await;
+                    crate::$module::$case(crate::cql::stores(lent.cql())).await;
                 }
             )+)+
         }

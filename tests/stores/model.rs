@@ -245,7 +245,7 @@ async fn run(path: &Path, steps: &[Step]) {
                     n = 0;
                     for segment in 0..3 {
                         let id = shunt::domain::click::SegmentId(segment);
-                        n += stores.clicks.resume(id).await.unwrap();
+                        n += stores.clicks.resume(id).await.unwrap().covered;
                     }
                 }
                 let sent = Arc::new(vec![segment((clicks, surplus), &links[..n_links], n)]);

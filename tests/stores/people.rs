@@ -17,11 +17,11 @@ pub(crate) fn email(name: &str) -> Email {
     Email::parse(&format!("{name}@example.com")).unwrap()
 }
 
-fn own(id: Id) -> Workspace {
+pub(crate) fn own(id: Id) -> Workspace {
     Workspace { id, name: "Personal".into(), operator: false, created_at: NOW }
 }
 
-fn user(name: &str) -> User {
+pub(crate) fn user(name: &str) -> User {
     User {
         id: id(),
         email: email(name),
@@ -35,7 +35,7 @@ fn user(name: &str) -> User {
     }
 }
 
-fn new(user: &User) -> NewUser {
+pub(crate) fn new(user: &User) -> NewUser {
     let workspace = own(user.workspace);
     NewUser { user: user.clone(), workspace, identity: None, invitation: None }
 }

@@ -56,6 +56,8 @@ pub(super) struct Recovered {
     pub(super) records: u64,
     /// Of these, how many the store had.
     pub(super) flushed: u64,
+    /// Where the first batch must end.
+    pub(super) cut: Option<u64>,
     pub(super) damaged: bool,
 }
 
@@ -84,6 +86,14 @@ struct Page {
     acknowledged: u64,
     /// Nothing will follow what was read.
     complete: bool,
+    /// What the store must get in a batch of its own, after the next one.
+    rest: Option<Rest>,
+}
+
+/// The records of a segment behind a cut. They count as read when the cut was acknowledged.
+struct Rest {
+    clicks: Vec<CountedClick>,
+    to_record: u64,
 }
 
 /// Keeps the clicks of a segment together when the clock jumps.
@@ -128,15 +138,19 @@ impl Book {
 
     pub(super) fn open_recovered(&mut self, found: Recovered) {
         let source = Source::Old { path: found.path, damaged: found.damaged };
-        self.pages.push(Page {
-            oldest_at: found.clicks.iter().map(|click| click.at).min(),
+        let mut page = Page {
             clicks: found.clicks,
             words: Some(found.words),
             read: found.records,
             acknowledged: found.flushed,
             complete: true,
             ..Page::new(found.id, source)
-        });
+        };
+        if let Some(cut) = found.cut {
+            page.cut_at(cut);
+        }
+        page.oldest_at = page.clicks.iter().map(|click| click.at).min();
+        self.pages.push(page);
     }
 
     /// Begins a turn; answers how many clicks of the last one were counted without user agent.
@@ -206,6 +220,7 @@ impl Book {
         for page in &mut self.pages {
             let Some(sent) = by_segment.get(&page.id) else { continue };
             page.acknowledged = sent.to_record;
+            page.take_rest();
             outcome.rows += (sent.clicks.len() + sent.surplus.len()) as u64;
             let clicks = sent.to_record - sent.from_record;
             match page.source {
@@ -238,7 +253,12 @@ impl Book {
 
     /// Clicks that wait for a batch.
     pub(super) fn n_waiting(&self) -> usize {
-        self.all().map(|page| page.clicks.len()).sum()
+        self.all().flat_map(Page::lists).map(<[_]>::len).sum()
+    }
+
+    /// True while what was read does not all fit into the next batch.
+    pub(super) fn has_rest(&self) -> bool {
+        self.all().any(|page| page.rest.is_some())
     }
 
     /// True when what was read should be sent before more is.
@@ -279,7 +299,7 @@ impl Book {
             clicks.push(sent.clicks.as_slice());
             surplus.push(sent.surplus.as_slice());
         }
-        clicks.extend(self.all().map(|page| page.clicks.as_slice()));
+        clicks.extend(self.all().flat_map(Page::lists));
         for click in clicks.into_iter().flatten().filter(|click| !click.is_bot()) {
             add(click.link, 1, click.at);
         }
@@ -295,6 +315,9 @@ impl Book {
     pub(super) fn forget(&mut self, link: Id) {
         for page in self.pages.iter_mut().chain(&mut self.memory) {
             page.clicks.retain(|click| click.link != link);
+            if let Some(rest) = &mut page.rest {
+                rest.clicks.retain(|click| click.link != link);
+            }
         }
     }
 
@@ -311,7 +334,8 @@ impl Book {
         let (kept, max) = (&mut self.kept, self.events_max);
         let mut news = Vec::new();
         for page in self.pages.iter_mut().filter(|page| page.read > page.acknowledged) {
-            let (mut taken, mut own) = (page.take_news(), page.words.take());
+            let mut taken = page.take_news();
+            let mut own = if page.rest.is_some() { page.words.clone() } else { page.words.take() };
             let words = own.as_mut().unwrap_or(&mut words);
             taken.surplus = kept.split(&mut taken.clicks, words, max);
             news.push((taken, own.map(Arc::new)));
@@ -352,7 +376,33 @@ impl Page {
             read: 0,
             acknowledged: 0,
             complete: false,
+            rest: None,
         }
+    }
+
+    /// Lets the next batch end at a record. Records that a loss of power took from the file count
+    /// as read: what the store has of them is true.
+    fn cut_at(&mut self, cut: u64) {
+        if cut < self.read {
+            let own = usize::try_from(cut.saturating_sub(self.acknowledged)).unwrap_or(usize::MAX);
+            let clicks = self.clicks.split_off(own.min(self.clicks.len()));
+            self.rest = Some(Rest { clicks, to_record: self.read });
+        }
+        self.read = cut;
+    }
+
+    /// Goes on behind the cut.
+    fn take_rest(&mut self) {
+        if let Some(rest) = self.rest.take() {
+            self.oldest_at = rest.clicks.iter().map(|click| click.at).min();
+            (self.clicks, self.read) = (rest.clicks, rest.to_record);
+        }
+    }
+
+    /// Clicks that no batch has taken yet.
+    fn lists(&self) -> impl Iterator<Item = &[CountedClick]> {
+        let rest = self.rest.as_ref().map(|rest| rest.clicks.as_slice());
+        rest.into_iter().chain([self.clicks.as_slice()])
     }
 
     fn add(&mut self, click: CountedClick) {

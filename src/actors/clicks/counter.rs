@@ -262,7 +262,8 @@ impl ClickCounter {
     /// takes, after forgetting a link if one is given.
     fn flush_all(&mut self, forget: Option<Id>) -> ResponseActFuture<Self, StorageResult<()>> {
         self.read_all();
-        let more = self.book.n_waiting() > CLICKS_MAX || self.book.is_full();
+        let more =
+            self.book.n_waiting() > CLICKS_MAX || self.book.is_full() || self.book.has_rest();
         if let Some(link) = forget {
             self.book.forget(link);
         }

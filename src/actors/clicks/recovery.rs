@@ -14,6 +14,7 @@ use super::journal::scan::{Head, head, scan};
 use super::journal::spool::OldSegment;
 use super::shared::Shared;
 use crate::domain::words::Words;
+use crate::storage::Resume;
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -23,12 +24,12 @@ const READ_TRIES: u32 = 7;
 /// Reads one segment, once the store has told how much of it it has. Waits for the store as long
 /// as it takes: to count without that answer would be to guess.
 pub(super) async fn recover(shared: Arc<Shared>, old: OldSegment) -> Recovered {
-    let flushed = flushed(&shared, &old).await;
+    let resume = resume(&shared, &old).await;
     let contents = read(&old.path).await;
     let reading = (old.clone(), Arc::clone(&shared));
     let counted = tokio::task::spawn_blocking(move || {
         let (old, shared) = reading;
-        count(old, flushed, &contents, &shared)
+        count(old, resume, &contents, &shared)
     });
     let found = counted.await.unwrap_or_else(|error| {
         error!(%error, path = %old.path.display(), "a journal segment could not be counted");
@@ -72,11 +73,11 @@ async fn read(path: &Path) -> Contents {
     }
 }
 
-async fn flushed(shared: &Shared, old: &OldSegment) -> u64 {
+async fn resume(shared: &Shared, old: &OldSegment) -> Resume {
     let mut pause = RETRY_FIRST;
     loop {
         match shared.store.resume(old.id).await {
-            Ok(records) => return records,
+            Ok(resume) => return resume,
             Err(error) => {
                 warn!(%error, "the journal cannot be counted yet; the store is asked again");
                 shared.troubles().flush = Some(error.to_string());
@@ -87,7 +88,8 @@ async fn flushed(shared: &Shared, old: &OldSegment) -> u64 {
     }
 }
 
-fn count(old: OldSegment, flushed: u64, contents: &Contents, shared: &Shared) -> Recovered {
+fn count(old: OldSegment, resume: Resume, contents: &Contents, shared: &Shared) -> Recovered {
+    let Resume { covered: flushed, cut } = resume;
     let Contents { bytes, error: unread } = contents;
     if let Some(error) = unread {
         error!(%error, path = %old.path.display(), read = bytes.len(),
@@ -133,7 +135,8 @@ fn count(old: OldSegment, flushed: u64, contents: &Contents, shared: &Shared) ->
         words: enricher.take_words(),
         records: scanned.records,
         // The store may have seen records that a loss of power took from the file.
-        flushed: flushed.min(scanned.records),
+        flushed: if cut.is_some() { flushed } else { flushed.min(scanned.records) },
+        cut,
         damaged: head == Head::Damaged || unread.is_some() || scanned.damage.is_some(),
     }
 }
@@ -147,6 +150,7 @@ fn nothing(old: OldSegment) -> Recovered {
         words: Words::default(),
         records: 0,
         flushed: 0,
+        cut: None,
         damaged: true,
     }
 }

@@ -94,6 +94,12 @@ impl Flights {
         }
     }
 
+    /// Whether a change that was heard of waits to be taken over.
+    pub(super) fn will_refresh(&self, key: &Key) -> bool {
+        let flight = self.codes.get(key);
+        flight.is_some_and(|flight| flight.jobs.iter().any(|job| matches!(job, Job::Refresh)))
+    }
+
     pub(super) fn next_job(&mut self, key: &Key) -> Option<Job> {
         let job = self.codes.get_mut(key)?.jobs.pop_front()?;
         self.waiting -= 1;

@@ -58,6 +58,16 @@ pub(super) struct Adopt(pub(super) Vec<Fresh>);
 #[rtype(result = "()")]
 pub(super) struct Doubt(pub(super) Vec<Key>);
 
+/// Somebody else changed the link at a code, or is about to.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Heard {
+    pub(super) key: Key,
+    pub(super) link: LinkKey,
+    /// Its version now. `None`: nobody knows yet.
+    pub(super) version: Option<u32>,
+}
+
 /// Puts links into the table that were read from the store in bulk, while there is room.
 #[derive(Message)]
 #[rtype(result = "Filled")]
@@ -125,6 +135,8 @@ pub(super) enum Job {
     },
     /// Finds out what the store holds after a write with unknown outcome.
     Verify,
+    /// Takes over what somebody else changed.
+    Refresh,
 }
 
 /// What the store has at a key.

@@ -12,6 +12,7 @@ mod key;
 mod limits;
 mod messages;
 mod negative;
+mod reports;
 mod ring;
 mod shard;
 mod shared;
@@ -37,7 +38,7 @@ pub use config::LinksConfig;
 pub use messages::ShardReport;
 
 use self::key::Key;
-use self::messages::{Asker, Change, Inspect, Job, Load, Run};
+use self::messages::{Asker, Change, Heard, Inspect, Job, Load, Run};
 use self::shard::LinkShard;
 use self::shared::{Counts, Lane, Shared, lost};
 use self::table::Table;
@@ -50,6 +51,7 @@ use crate::domain::hot::{Allowance, HotLink};
 use crate::domain::id::Id;
 use crate::domain::link::Link;
 use crate::domain::seal::Sealer;
+use crate::storage::feed::LinkChange;
 use crate::storage::{
     BatchAnswer, Claim, ImportedLink, LinkStore, Replace, StorageError, StorageErrorKind,
     StorageResult,
@@ -293,6 +295,18 @@ impl LinkTable {
         let mut warmed = self.shared.warmed.subscribe();
         let seen = warmed.wait_for(Option::is_some).await;
         seen.ok().and_then(|seen| *seen).unwrap_or_default()
+    }
+
+    /// Takes over changes that somebody else made, or is about to make. What is in memory is served
+    /// until the store has told.
+    pub async fn heard(&self, changes: &[LinkChange]) {
+        for LinkChange { key: link, version } in changes {
+            let key = Key::from(link);
+            let shard = self.shared.table.owner(&key);
+            let heard = Heard { key, link: *link, version: *version };
+            // Waits for a place: what is lost here nobody tells again. An error: the shard is gone.
+            let _stopped = self.shared.addr(shard).send(heard).await;
+        }
     }
 
     /// Every shard as it is right now.

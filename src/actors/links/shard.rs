@@ -11,10 +11,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context as TaskContext, Poll};
 
 use actix::prelude::*;
-use futures_util::{FutureExt, Stream};
+use futures_util::FutureExt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -23,10 +22,11 @@ use super::LoadError;
 use super::flight::Flights;
 use super::key::Key;
 use super::messages::{
-    Adopt, BeginWarm, Change, Doubt, Effect, EndWarm, Fill, Filled, Fresh, Inspect, Job, Load,
-    Outcome, Reply, Run, Settled, ShardReport, State,
+    Adopt, BeginWarm, Change, Doubt, Effect, EndWarm, Fill, Filled, Fresh, Heard, Inspect, Job,
+    Load, Outcome, Reply, Run, Settled, ShardReport, State,
 };
 use super::negative::Negatives;
+use super::reports::Reports;
 use super::shared::{LoadGuard, Shared, lost};
 use super::slice::Slice;
 use super::work::{self, panic_text};
@@ -51,20 +51,6 @@ pub(super) struct LinkShard {
     inbox: Rc<RefCell<UnboundedReceiver<Settled>>>,
     /// Times of the latest restarts.
     restarted: Vec<Instant>,
-}
-
-/// Reports of tasks, as a stream for the context.
-struct Reports(Rc<RefCell<UnboundedReceiver<Settled>>>);
-
-impl Stream for Reports {
-    type Item = Settled;
-
-    fn poll_next(
-        self: std::pin::Pin<&mut Self>,
-        task: &mut TaskContext<'_>,
-    ) -> Poll<Option<Settled>> {
-        self.0.borrow_mut().poll_recv(task)
-    }
 }
 
 impl LinkShard {
@@ -182,6 +168,7 @@ impl LinkShard {
                     work::relocate(&shared, &link, (*moved, tombstone, act), asker).await
                 }
                 Job::Verify => work::verify(&shared, &link).await,
+                Job::Refresh => work::refresh(&shared, &link).await,
             }
         });
     }
@@ -333,6 +320,21 @@ impl LinkShard {
         }
     }
 
+    /// What is in memory is served until the store tells what is there now.
+    fn heard(&mut self, Heard { key, link, version }: Heard) {
+        let known = self.shared.table.version(&key);
+        if known.is_some_and(|known| version.is_some_and(|version| version <= known)) {
+            return;
+        }
+        self.slice.distrust();
+        // A load under way may have read what was before, or have found nothing.
+        self.overtake(&key, version.unwrap_or(1));
+        self.negatives.remove(&key);
+        if known.is_some() && !self.flights.will_refresh(&key) {
+            self.change(Change { key, link, job: Job::Refresh });
+        }
+    }
+
     fn fill(&mut self, links: Vec<Fresh>) -> Filled {
         let mut filled = Filled::default();
         for Fresh { key, state } in links {
@@ -439,6 +441,14 @@ impl Handler<Doubt> for LinkShard {
 
     fn handle(&mut self, Doubt(keys): Doubt, ctx: &mut Context<Self>) {
         self.guarded(ctx, |shard| shard.doubt(&keys));
+    }
+}
+
+impl Handler<Heard> for LinkShard {
+    type Result = ();
+
+    fn handle(&mut self, heard: Heard, ctx: &mut Context<Self>) {
+        self.guarded(ctx, |shard| shard.heard(heard));
     }
 }
 

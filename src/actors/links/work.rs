@@ -5,6 +5,7 @@ use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -32,12 +33,22 @@ const LOAD_MAX: Duration = Duration::from_secs(5);
 /// it doubles.
 const VERIFY_ATTEMPTS: u32 = 6;
 const VERIFY_WAIT: Duration = Duration::from_millis(100);
+/// Longest wait between two tries to take over what somebody else changed.
+const REFRESH_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Reads one link. `place` is given back as soon as the store has answered: only a link with a
 /// limit waits on, for its clicks, and must not keep others from being loaded.
 pub(super) async fn load(shared: &Shared, key: &LinkKey, place: Option<LoadGuard>) -> Outcome {
+    read(shared, shared.store.fetch(key), place).await
+}
+
+async fn read(
+    shared: &Shared,
+    link: impl Future<Output = StorageResult<Option<Link>>>,
+    place: Option<LoadGuard>,
+) -> Outcome {
     let fetch = guarded("fetch", StorageErrorKind::Unavailable, async {
-        let link = shared.store.fetch(key).await?;
+        let link = link.await?;
         drop(place);
         state_of(shared, link).await
     });
@@ -107,7 +118,9 @@ pub(super) async fn relocate(
 pub(super) async fn verify(shared: &Shared, key: &LinkKey) -> Outcome {
     let mut wait = VERIFY_WAIT;
     for attempt in 1..=VERIFY_ATTEMPTS {
-        if let Outcome::Loaded(Ok(state)) = load(shared, key, None).await {
+        // A cache may hold what was before.
+        let fresh = read(shared, shared.store.fetch_fresh(key), None).await;
+        if let Outcome::Loaded(Ok(state)) = fresh {
             return Outcome::Verified(Effect::Set(state));
         }
         if attempt < VERIFY_ATTEMPTS {
@@ -117,6 +130,22 @@ pub(super) async fn verify(shared: &Shared, key: &LinkKey) -> Outcome {
     }
     warn!("the store does not tell what became of a change; the link will be loaded again");
     Outcome::Verified(Effect::Forget)
+}
+
+/// Asks, for as long as it takes, what somebody else made of a link; meanwhile what is in memory is
+/// served.
+pub(super) async fn refresh(shared: &Shared, key: &LinkKey) -> Outcome {
+    let mut wait = VERIFY_WAIT;
+    loop {
+        if let Outcome::Loaded(Ok(state)) = load(shared, key, None).await {
+            return Outcome::Verified(Effect::Set(state));
+        }
+        if shared.stopping.load(Ordering::Relaxed) {
+            return Outcome::Verified(Effect::None);
+        }
+        sleep(wait).await;
+        wait = (wait * 2).min(REFRESH_WAIT_MAX);
+    }
 }
 
 /// Claims codes and hands what was won to the owners, then answers.

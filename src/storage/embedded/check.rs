@@ -10,7 +10,6 @@ use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use super::chunks::{self, Chunk};
 use super::days::{self, DayPage, Mark, Place};
 use super::fault::{Fault, Outcome};
 use super::outline::{self, Outline};
@@ -22,6 +21,7 @@ use super::{clicks as counts, deltas, mend, unfolded};
 use crate::domain::counted::CountedClick;
 use crate::domain::day::day_of;
 use crate::domain::id::Id;
+use crate::storage::chunk::clicks::{self as chunks, Chunk};
 
 /// What is found out about a place.
 #[derive(Default)]

@@ -15,7 +15,6 @@ use super::fault::{Fault, Outcome, or_damaged};
 use super::pages::{self, Entry, PageKind, group_of, page_id, shard_of};
 use super::readers::Lane;
 use super::schema::{CLICK_GROUPS, CLICK_SHARDS};
-use super::sums::Numbering;
 use super::{Embedded, erase, keys, prune, unfolded};
 use crate::domain::audit::{Act, AuditAction, Target};
 use crate::domain::click::{ClickTotals, SegmentId};
@@ -23,12 +22,15 @@ use crate::domain::counted::{CountedClick, SegmentClicks, Surplus};
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
 use crate::domain::visitor::VisitorKey;
-use crate::storage::{ClickStore, Retention, StorageResult};
+use crate::storage::chunk::sums::Numbering;
+use crate::storage::{ClickStore, Resume, Retention, StorageResult};
 
 #[async_trait]
 impl ClickStore for Embedded {
-    async fn resume(&self, segment: SegmentId) -> StorageResult<u64> {
-        self.read("resume_clicks", Lane::Short, move |conn| position(conn, segment)).await
+    async fn resume(&self, segment: SegmentId) -> StorageResult<Resume> {
+        let covered =
+            self.read("resume_clicks", Lane::Short, move |conn| position(conn, segment)).await?;
+        Ok(Resume { covered, cut: None })
     }
 
     async fn flush(&self, clicks: Arc<Vec<SegmentClicks>>) -> StorageResult<()> {

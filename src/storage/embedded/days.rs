@@ -11,18 +11,18 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension};
 use tracing::warn;
 
-use super::chunks::{self, Chunk};
 use super::epochs;
 use super::fault::{Fault, Outcome, or_damaged};
 use super::mend;
 use super::outline::{self, CLICKS_PER_CHUNK};
 use super::pages::{Reader, damaged, put, seal_at};
 use super::schema::CLICK_SHARDS;
-use super::sums::{Numbering, RawWords, put_stats, read_stats};
 use crate::domain::counted::{CountedClick, Surplus};
 use crate::domain::day::{DayStats, Parts};
 use crate::domain::id::Id;
 use crate::domain::words::{Lexicon, Translation, Words};
+use crate::storage::chunk::clicks::{self as chunks, Chunk};
+use crate::storage::chunk::sums::{Numbering, RawWords, put_stats, read_stats};
 
 const SHARD_BITS: u32 = CLICK_SHARDS.trailing_zeros();
 /// Chunks of one shard and day that row ids can tell apart.

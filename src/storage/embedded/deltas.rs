@@ -198,7 +198,7 @@ pub(super) fn decode(body: &[u8], look: &mut impl FnMut(Delta)) -> Outcome<()> {
         let last_at = u64::try_from(last_at).map_err(|_| damaged())?;
         look(Delta { link, minute, clicks, last_at });
     }
-    reader.finish()
+    Ok(reader.finish()?)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::num::NonZero;
 
 use rusqlite::Connection;
 
-use super::chunks::{self, Chunk};
 use super::days::{self, DayPage, Mark, Place};
 use super::fault::{Outcome, or_damaged};
 use super::fold::{fold_all, write_page};
@@ -12,9 +11,10 @@ use super::mend::{self, mend};
 use super::pages::{self, PageKind, group_of, page_id, shard_of};
 use super::schema::CLICK_SHARDS;
 use super::stats::shelf;
-use super::sums::Numbering;
 use super::{deltas, unfolded};
 use crate::domain::id::Id;
+use crate::storage::chunk::clicks::{self as chunks, Chunk};
+use crate::storage::chunk::sums::Numbering;
 
 /// Removes everything that is known of the clicks of a link. Reads all pages and chunks of its
 /// shard: rare, and takes a moment.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 
+use crate::storage::chunk::bytes::Damage;
 use crate::storage::{Op, StorageError, StorageErrorKind};
 
 pub(super) type Outcome<T> = Result<T, Fault>;
@@ -22,6 +23,12 @@ pub(super) enum Fault {
     Invalid(String),
     #[error("{text}")]
     Batch { kind: StorageErrorKind, text: String },
+}
+
+impl From<Damage> for Fault {
+    fn from(damage: Damage) -> Self {
+        Self::Corrupt(damage.to_string())
+    }
 }
 
 impl Fault {
@@ -55,8 +62,8 @@ impl Fault {
 }
 
 /// Nothing when what was to be read is damaged; other failures stay failures.
-pub(super) fn or_damaged<T>(outcome: Outcome<T>) -> Outcome<Option<T>> {
-    match outcome {
+pub(super) fn or_damaged<T>(outcome: Result<T, impl Into<Fault>>) -> Outcome<Option<T>> {
+    match outcome.map_err(Into::into) {
         Ok(value) => Ok(Some(value)),
         Err(fault) if fault.kind() == StorageErrorKind::Corrupt => Ok(None),
         Err(fault) => Err(fault),

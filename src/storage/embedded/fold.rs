@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Connection;
 
-use super::chunks::Chunk;
 use super::clicks::read_page;
 use super::days::{self, Place};
 use super::deltas::{self, Delta};
@@ -13,7 +12,6 @@ use super::epochs;
 use super::fault::{Fault, Outcome};
 use super::mend::mend;
 use super::pages::{self, Entry, PageKind, page_id, parse_page_id, shard_of};
-use super::sums::Numbering;
 use super::unfolded;
 use crate::domain::counted::{CountedClick, Surplus};
 use crate::domain::day::day_of;
@@ -21,6 +19,8 @@ use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
 use crate::domain::words::Lexicon;
 use crate::storage::StorageErrorKind;
+use crate::storage::chunk::clicks::Chunk;
+use crate::storage::chunk::sums::Numbering;
 
 /// Rows that are folded together at most: what a long pause or a damaged page left is worked off
 /// bit by bit.

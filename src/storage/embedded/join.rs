@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::check::is_of;
-use super::chunks;
 use super::days::{Mark, Place};
 use super::epochs;
 use super::fault::{Outcome, or_damaged};
 use super::outline::{self, CLICKS_PER_CHUNK, Outline};
-use super::sums::Numbering;
 use crate::domain::counted::{CountedClick, Surplus};
 use crate::domain::words::Lexicon;
+use crate::storage::chunk::clicks as chunks;
+use crate::storage::chunk::sums::Numbering;
 
 /// Bytes that are joined into one chunk at most. One step takes as much memory, a few times over.
 const BYTES_MAX: u64 = 4 << 20;
@@ -91,7 +91,7 @@ fn join_from(conn: &Connection, place: Place, from: i64) -> Outcome<Option<i64>>
     let (mut lexicon, mut all) = (Lexicon::default(), Clicks::default());
     let mut n_whole = 0;
     for one in run {
-        let chunk = outline::read(conn, one.id, |body| chunks::decode(one.id, body));
+        let chunk = outline::read(conn, one.id, |body| Ok(chunks::decode(one.id, body)?));
         let whole = or_damaged(chunk)?.filter(|chunk| is_of(chunk, place, one));
         let Some(chunk) = whole else { break };
         let (clicks, surplus) = chunk.in_words_of(&mut lexicon);

@@ -5,15 +5,15 @@
 
 use rusqlite::Connection;
 
-use super::chunks;
 use super::days::{self, Place};
 use super::fault::Outcome;
 use super::pages::damaged;
-use super::sums::Numbering;
 use crate::domain::counted::{CountedClick, Surplus, click_id};
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
 use crate::domain::words::Words;
+use crate::storage::chunk::clicks as chunks;
+use crate::storage::chunk::sums::Numbering;
 
 /// Clicks and surplus rows of a chunk at most: what a page of clicks reads at once.
 pub(super) const CLICKS_PER_CHUNK: usize = 32_768;

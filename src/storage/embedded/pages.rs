@@ -8,6 +8,7 @@
 use super::fault::{Fault, Outcome};
 use super::schema::{CLICK_GROUPS, CLICK_SHARDS};
 use crate::domain::id::Id;
+pub(super) use crate::storage::chunk::bytes::{Reader, put, seal, seal_at, unzigzag, zigzag};
 
 /// The shards of group `g` are those from `g` times this.
 pub(super) const SHARDS_PER_GROUP: u64 = CLICK_SHARDS / CLICK_GROUPS;
@@ -162,125 +163,8 @@ pub(super) fn merge(page: &[Entry], more: &[Entry]) -> Vec<Entry> {
     merged
 }
 
-/// Writes the checksum into the first four bytes, so that the value counts under this row id only.
-pub(super) fn seal_at(id: i64, body: &mut [u8]) {
-    let crc = checksum(id, &body[4..]);
-    body[..4].copy_from_slice(&crc.to_le_bytes());
-}
-
-fn checksum(id: i64, rest: &[u8]) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&id.to_le_bytes());
-    crc.update(rest);
-    crc.finalize()
-}
-
-/// Writes the checksum into the first four bytes.
-pub(super) fn seal(body: &mut [u8]) {
-    let crc = crc32fast::hash(&body[4..]);
-    body[..4].copy_from_slice(&crc.to_le_bytes());
-}
-
-pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-/// Makes small numbers of those near zero, whatever their sign.
-pub(super) const fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
-}
-
-/// Back from [`zigzag`].
-pub(super) const fn unzigzag(value: u64) -> i64 {
-    (value >> 1) as i64 ^ -((value & 1) as i64)
-}
-
 pub(super) fn damaged() -> Fault {
     Fault::corrupt("click counts that do not parse")
-}
-
-/// Reads what `put` and `seal` wrote. Never reads past the end, never panics.
-pub(super) struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    pub(super) fn open(body: &'a [u8]) -> Outcome<Self> {
-        Self::checked(body, crc32fast::hash)
-    }
-
-    /// Of a value under this row id.
-    pub(super) fn open_at(id: i64, body: &'a [u8]) -> Outcome<Self> {
-        Self::checked(body, |rest| checksum(id, rest))
-    }
-
-    /// Of bytes without a checksum.
-    pub(super) const fn of(rest: &'a [u8]) -> Self {
-        Self { rest }
-    }
-
-    fn checked(body: &'a [u8], checksum: impl FnOnce(&[u8]) -> u32) -> Outcome<Self> {
-        let (crc, rest) = body.split_first_chunk::<4>().ok_or_else(damaged)?;
-        if u32::from_le_bytes(*crc) != checksum(rest) {
-            return Err(damaged());
-        }
-        Ok(Self { rest })
-    }
-
-    pub(super) fn number(&mut self) -> Outcome<u64> {
-        let mut value = 0_u64;
-        for (index, byte) in self.rest.iter().enumerate().take(10) {
-            let bits = u64::from(byte & 0x7F);
-            if index == 9 && bits > 1 {
-                return Err(damaged());
-            }
-            value |= bits << (7 * index);
-            if byte & 0x80 == 0 {
-                self.rest = &self.rest[index + 1..];
-                return Ok(value);
-            }
-        }
-        Err(damaged())
-    }
-
-    pub(super) fn byte(&mut self) -> Outcome<u8> {
-        let (byte, rest) = self.rest.split_first().ok_or_else(damaged)?;
-        self.rest = rest;
-        Ok(*byte)
-    }
-
-    pub(super) fn bytes(&mut self, n: usize) -> Outcome<&'a [u8]> {
-        let (bytes, rest) = self.rest.split_at_checked(n).ok_or_else(damaged)?;
-        self.rest = rest;
-        Ok(bytes)
-    }
-
-    /// A reader of the next `n` bytes, which are passed over here.
-    pub(super) fn part(&mut self, n: usize) -> Outcome<Self> {
-        Ok(Self { rest: self.bytes(n)? })
-    }
-
-    /// A number of entries that take at least `bytes_min` each: what cannot fit is damage, so that
-    /// nothing is allocated for it.
-    pub(super) fn count(&mut self, bytes_min: usize) -> Outcome<usize> {
-        let n = usize::try_from(self.number()?).map_err(|_| damaged())?;
-        if n > self.rest.len() / bytes_min {
-            return Err(damaged());
-        }
-        Ok(n)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
-    }
-
-    pub(super) fn finish(self) -> Outcome<()> {
-        if self.rest.is_empty() { Ok(()) } else { Err(damaged()) }
-    }
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@
 use rusqlite::Connection;
 use tracing::warn;
 
-use super::chunks::{Chunk, Walk, decode, decode_link, encode};
 use super::deltas;
 use super::fault::{Outcome, or_damaged};
 use super::pages::{Entry, damaged};
-use super::sums::Numbering;
 use crate::domain::counted::{CountedClick, Surplus};
 use crate::domain::id::Id;
 use crate::domain::words::Words;
+use crate::storage::chunk::clicks::{Chunk, Walk, decode, decode_link, encode};
+use crate::storage::chunk::sums::Numbering;
 
 /// Bytes that are taken out together at most: texts of strangers may be long.
 const BYTES_PER_TAKE: usize = 32 << 20;
@@ -97,7 +97,7 @@ pub(super) fn take(conn: &Connection, group: u64, clicks_max: usize) -> Outcome<
             n += row.get::<_, i64>(1)?.unsigned_abs() as usize;
             let body = row.get_ref(2)?.as_blob().map_err(|_| damaged());
             bytes += body.as_ref().map_or(0, |body| body.len());
-            match or_damaged(body.and_then(|body| decode(id, body)))? {
+            match or_damaged(body.and_then(|body| Ok(decode(id, body)?)))? {
                 Some(chunk) => taken.push(chunk),
                 None => spoilt.push(id),
             }
@@ -131,7 +131,7 @@ pub(super) fn mend(conn: &Connection) -> Outcome<()> {
         while let Some(row) = found.next()? {
             let id: i64 = row.get(0)?;
             let body = row.get_ref(1)?.as_blob().map_err(|_| damaged());
-            if or_damaged(body.and_then(|body| decode(id, body)))?.is_none() {
+            if or_damaged(body.and_then(|body| Ok(decode(id, body)?)))?.is_none() {
                 spoilt.push(id);
             }
         }

@@ -348,8 +348,8 @@ mod tests {
     use crate::domain::day::start_of;
     use crate::domain::id::Id;
     use crate::domain::words::Words;
+    use crate::storage::chunk::sums::Numbering;
     use crate::storage::embedded::pages::{group_of, shard_of};
-    use crate::storage::embedded::sums::Numbering;
     use crate::storage::embedded::{EmbeddedConfig, open_for_reading, open_for_writing};
 
     #[test]

@@ -32,7 +32,7 @@ use crate::storage::signing::{SigningKeyStore, StoredSigningKey};
 use crate::storage::{
     AccountStore, BatchAnswer, ChosenKey, Claim, ClickStore, EventQuery, ImportedLink, KeptAnswer,
     KeyRecord, LinkPage, LinkQuery, LinkStore, NodeStore, Op, Replace, Replay, ReplayKey,
-    ReplayStore, Retention, StatsOf, StatsStore, StorageErrorKind, StorageResult, Stores,
+    ReplayStore, Resume, Retention, StatsOf, StatsStore, StorageErrorKind, StorageResult, Stores,
     Workspace,
 };
 use crate::telemetry::metrics::{Metrics, StoreLabels};
@@ -166,7 +166,7 @@ metered_ports! {
         "has_foreign_sealed" = has_foreign_sealed(domain: DomainId) -> bool;
     }
     Clicks wraps ClickStore {
-        "resume_clicks" = resume(segment: SegmentId) -> u64;
+        "resume_clicks" = resume(segment: SegmentId) -> Resume;
         "flush_clicks" = flush(clicks: Arc<Vec<SegmentClicks>>) -> ();
         "release_segments" = release(segments: Vec<SegmentId>) -> ();
         "click_totals" = totals(links: &[Id]) -> Vec<ClickTotals>;

@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::visitor::VisitorKey;
 use crate::domain::words::{Lexicon, Translation, Words};
 use crate::storage::{
-    ClickStore, EventQuery, Retention, StatsOf, StatsStore, StorageError, StorageErrorKind,
+    ClickStore, EventQuery, Resume, Retention, StatsOf, StatsStore, StorageError, StorageErrorKind,
     StorageResult,
 };
 
@@ -91,8 +91,9 @@ impl Clicks {
 
 #[async_trait]
 impl ClickStore for MemoryStore {
-    async fn resume(&self, segment: SegmentId) -> StorageResult<u64> {
-        Ok(self.lock().clicks.positions.get(&segment).copied().unwrap_or(0))
+    async fn resume(&self, segment: SegmentId) -> StorageResult<Resume> {
+        let covered = self.lock().clicks.positions.get(&segment).copied().unwrap_or(0);
+        Ok(Resume { covered, cut: None })
     }
 
     async fn flush(&self, clicks: Arc<Vec<SegmentClicks>>) -> StorageResult<()> {

@@ -1,6 +1,8 @@
 //! A process that is killed loses no click and doubles none.
 
+use super::recovery::is_used;
 use super::*;
+use crate::domain::click::SegmentId;
 
 #[actix::test]
 async fn what_was_never_flushed_is_counted_at_the_next_start() {
@@ -135,4 +137,51 @@ async fn a_journal_in_use_is_refused() {
     .unwrap();
     assert!(error.to_string().contains("in use"), "{error}");
     drop(process);
+}
+
+#[actix::test]
+async fn what_was_begun_to_be_flushed_is_flushed_with_the_same_end() {
+    let (_home, journal) = folder();
+    let process = Process::start(&journal, &FakeStore::new());
+    process.store.down.store(true, Ordering::Relaxed);
+    let lane = process.lane();
+    (0..100).for_each(|n| lane.record(&click(n % 2 + 1)));
+    until("all records are sealed", || n_unsealed(&journal) == 0).await;
+    // In the middle, at the end, and behind it: power was lost.
+    for (cut, counted) in [(1, 100), (40, 100), (100, 100), (130, 130)] {
+        let (_copied, copy) = copy_of(&journal);
+        let store = process.store.copy();
+        for path in segments_in(&copy) {
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let segment = SegmentId(u64::from_str_radix(name, 16).unwrap());
+            if is_used(&std::fs::read(&path).unwrap()) {
+                store.cut(segment, cut);
+            }
+        }
+        let next = Process::start(&copy, &store);
+        next.sink.recovered().await;
+        assert_eq!((next.total(1).await, next.total(2).await), (50, 50), "{cut}");
+        until("it is stored", || next.metrics.clicks_recovered.get() == counted).await;
+        assert_eq!((store.clicks(1), store.clicks(2)), (50, 50), "{cut}");
+    }
+}
+
+#[actix::test]
+async fn a_link_that_is_erased_is_forgotten_behind_a_cut_too() {
+    let (_home, journal) = folder();
+    let process = Process::start(&journal, &FakeStore::new());
+    process.store.down.store(true, Ordering::Relaxed);
+    let lane = process.lane();
+    (0..100).for_each(|n| lane.record(&click(n % 2 + 1)));
+    until("all records are sealed", || n_unsealed(&journal) == 0).await;
+    let (_copied, copy) = copy_of(&journal);
+    let store = process.store.copy();
+    for path in segments_in(&copy).iter().filter(|path| is_used(&std::fs::read(path).unwrap())) {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        store.cut(SegmentId(u64::from_str_radix(name, 16).unwrap()), 30);
+    }
+    let next = Process::start(&copy, &store);
+    next.sink.erase(Id(1), None).await.unwrap();
+    assert_eq!((next.total(1).await, next.total(2).await), (0, 50));
+    assert_eq!((store.clicks(1), store.clicks(2)), (0, 50), "all of it is flushed");
 }

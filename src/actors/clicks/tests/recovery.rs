@@ -4,9 +4,13 @@ use super::files::HEADER_BYTES;
 use super::*;
 use crate::actors::clicks::journal::{FileState, verify};
 
+/// Whether there are clicks in a segment.
+pub(super) fn is_used(segment: &[u8]) -> bool {
+    segment[HEADER_BYTES..HEADER_BYTES + 4] != [0; 4]
+}
+
 /// Changes what a killed process left in each of its segments with clicks.
 fn spoil(journal: &Path, change: impl Fn(&mut Vec<u8>)) -> usize {
-    let is_used = |bytes: &[u8]| bytes[HEADER_BYTES..HEADER_BYTES + 4] != [0; 4];
     let mut n = 0;
     for path in segments_in(journal) {
         let mut bytes = std::fs::read(&path).unwrap();

@@ -14,7 +14,9 @@ use crate::domain::event::ClickEvent;
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
 use crate::domain::visitor::VisitorKey;
-use crate::storage::{ClickStore, Op, Retention, StorageError, StorageErrorKind, StorageResult};
+use crate::storage::{
+    ClickStore, Op, Resume, Retention, StorageError, StorageErrorKind, StorageResult,
+};
 
 #[derive(Default)]
 pub(super) struct FakeStore {
@@ -35,6 +37,8 @@ pub(super) struct FakeStore {
 #[derive(Clone, Default)]
 struct Books {
     positions: BTreeMap<SegmentId, u64>,
+    /// Where the next flush of a segment must end.
+    cuts: BTreeMap<SegmentId, u64>,
     /// By link and minute; bots left out.
     added: BTreeMap<(Id, u32), u64>,
     /// One by one, bots included.
@@ -72,6 +76,11 @@ impl FakeStore {
         self.books().positions.len()
     }
 
+    /// An earlier process began to flush these records of a segment.
+    pub(super) fn cut(&self, segment: SegmentId, at: u64) {
+        self.books().cuts.insert(segment, at);
+    }
+
     pub(super) fn n_released(&self) -> usize {
         self.books().released.len()
     }
@@ -101,9 +110,11 @@ fn use_up(counter: &AtomicU32) -> bool {
 
 #[async_trait]
 impl ClickStore for FakeStore {
-    async fn resume(&self, segment: SegmentId) -> StorageResult<u64> {
+    async fn resume(&self, segment: SegmentId) -> StorageResult<Resume> {
         self.available("resume")?;
-        Ok(self.books().positions.get(&segment).copied().unwrap_or(0))
+        let books = self.books();
+        let covered = books.positions.get(&segment).copied().unwrap_or(0);
+        Ok(Resume { covered, cut: books.cuts.get(&segment).copied().filter(|cut| *cut > covered) })
     }
 
     async fn flush(&self, clicks: Arc<Vec<SegmentClicks>>) -> StorageResult<()> {
@@ -173,6 +184,12 @@ impl Books {
             }
             if *position != one.from_record {
                 let text = format!("{:?} is at {position}, not {}", one.segment, one.from_record);
+                return Err(StorageError::new(StorageErrorKind::Invalid, "flush", text));
+            }
+            if let Some(cut) = self.cuts.get(&one.segment).filter(|cut| **cut > *position)
+                && *cut != one.to_record
+            {
+                let text = format!("{:?} ends at {}, not {cut}", one.segment, one.to_record);
                 return Err(StorageError::new(StorageErrorKind::Invalid, "flush", text));
             }
             *position = one.to_record;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod heard;
 mod limits;
 mod memory;
 mod model;

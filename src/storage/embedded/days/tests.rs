@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::storage::embedded::samples::{
+use crate::storage::chunk::samples::{
     assert_damage_is_found, clicks, spoilt, stats, stats_in, surplus, words,
 };
 

@@ -18,7 +18,7 @@ use crate::domain::id::Id;
 use crate::domain::stats::BucketStats;
 use crate::domain::time::Timestamp;
 use crate::storage::StatsOf;
-use crate::storage::embedded::chunks::{Chunk, decode, decode_link};
+use crate::storage::chunk::clicks::{Chunk, decode, decode_link};
 use crate::storage::embedded::days::{self, Place, places};
 use crate::storage::embedded::epochs::Epoch;
 use crate::storage::embedded::fault::{Outcome, or_damaged};

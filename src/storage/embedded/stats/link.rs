@@ -10,7 +10,7 @@ use crate::domain::day::{DayStats, Parts, day_of, start_of};
 use crate::domain::id::Id;
 use crate::domain::stats::RangeStats;
 use crate::domain::words::{Lexicon, Translation};
-use crate::storage::embedded::chunks::{Chunk, decode_link};
+use crate::storage::chunk::clicks::{Chunk, decode_link};
 use crate::storage::embedded::days::{self, Mark, Place, has_all_chunks};
 use crate::storage::embedded::fault::Outcome;
 use crate::storage::embedded::pages::{PageKind, group_of, shard_of};

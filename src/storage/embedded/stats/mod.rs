@@ -23,15 +23,14 @@ use super::days::Place;
 use super::fault::{Fault, Outcome};
 use super::pages::{self, Entry, PageKind, page_id};
 use super::readers::Lane;
-use crate::domain::counted::Surplus;
-use crate::domain::day::{DayStats, day_of, start_of};
+use crate::domain::day::{DayStats, start_of};
 use crate::domain::event::ClickEvent;
 use crate::domain::id::Id;
 use crate::domain::stats::{BucketStats, RangeStats};
 use crate::domain::time::Timestamp;
+use crate::storage::chunk::span::Span;
 use crate::storage::{EventQuery, StatsOf, StatsStore, StorageErrorKind, StorageResult};
 
-const DAY_MS: i64 = 86_400_000;
 /// Destinations of one link that are looked at: the newest.
 const PAST_MAX: u32 = 1_000;
 
@@ -74,38 +73,6 @@ impl StatsStore for Embedded {
         let links = links.to_vec();
         self.read("past_destinations", Lane::Short, move |conn| past_destinations(conn, &links))
             .await
-    }
-}
-
-/// A range of time, its end not included.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    from: Timestamp,
-    to: Timestamp,
-}
-
-impl Span {
-    fn has(self, at: Timestamp) -> bool {
-        (self.from..self.to).contains(&at)
-    }
-
-    /// Whether the minute of a row begins in it.
-    fn has_row(self, row: &Surplus) -> bool {
-        self.has(Timestamp(i64::from(row.minute) * 60_000))
-    }
-
-    /// The days that it touches.
-    fn days(self) -> std::ops::Range<u32> {
-        if self.from >= self.to {
-            return 0..0;
-        }
-        day_of(self.from)..day_of(self.to.plus_millis(-1)) + 1
-    }
-
-    /// Whether a day lies in it as a whole.
-    fn covers(self, day: u32) -> bool {
-        let start = start_of(day, 0);
-        self.from <= start && start.plus_millis(DAY_MS) <= self.to
     }
 }
 

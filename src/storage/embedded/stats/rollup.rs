@@ -10,11 +10,11 @@ use crate::domain::day::DayStats;
 use crate::domain::id::Id;
 use crate::domain::stats::LinkCounts;
 use crate::domain::words::{Lexicon, Words};
-use crate::storage::embedded::fault::Outcome;
-use crate::storage::embedded::pages::{Reader, damaged, put, seal_at};
-use crate::storage::embedded::sums::{
+use crate::storage::chunk::sums::{
     Numbering, RawWords, put_counts, put_stats, read_counts, read_stats,
 };
+use crate::storage::embedded::fault::Outcome;
+use crate::storage::embedded::pages::{Reader, damaged, put, seal_at};
 
 pub(super) struct Rollup {
     pub(super) cover: Cover,

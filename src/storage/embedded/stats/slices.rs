@@ -12,10 +12,10 @@ use crate::domain::day::{Counts, start_of};
 use crate::domain::sketch::Sketch;
 use crate::domain::stats::BucketStats;
 use crate::domain::time::Timestamp;
-use crate::storage::embedded::chunks::Chunk;
+use crate::storage::chunk::clicks::Chunk;
+use crate::storage::chunk::sums::{put_counts, put_sketch, read_counts, read_sketch};
 use crate::storage::embedded::fault::Outcome;
 use crate::storage::embedded::pages::{Reader, damaged, put, seal_at};
-use crate::storage::embedded::sums::{put_counts, put_sketch, read_counts, read_sketch};
 
 const MINUTE_MS: i64 = 60_000;
 /// Local days and hours begin at multiples of so many minutes, UTC. What is cut elsewhere is asked

@@ -18,7 +18,7 @@ use crate::domain::id::Id;
 use crate::domain::stats::{LinkCounts, RangeStats};
 use crate::domain::words::{Lexicon, Translation, Word};
 use crate::storage::StorageErrorKind;
-use crate::storage::embedded::chunks::{self, Chunk};
+use crate::storage::chunk::clicks::{self as chunks, Chunk};
 use crate::storage::embedded::clicks::read_page;
 use crate::storage::embedded::days::{self, DayPage, Mark, Place, has_all_chunks, places};
 use crate::storage::embedded::epochs::Epoch;

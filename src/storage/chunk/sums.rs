@@ -4,8 +4,7 @@
 
 use std::sync::Arc;
 
-use super::fault::Outcome;
-use super::pages::{Reader, damaged, put};
+use super::bytes::{Outcome, Reader, damaged, put};
 use crate::domain::day::{Counts, DayStats, Dimension, HourStats, Row, Times};
 use crate::domain::limits::DIMENSION_VALUES_MAX;
 use crate::domain::sketch::Sketch;
@@ -16,7 +15,7 @@ use crate::domain::words::{Lexicon, Word, Words};
 const OTHER: u64 = u32::MAX as u64;
 
 /// Numbers words in the order in which they are used, for one value after the other.
-pub(super) struct Numbering {
+pub(in crate::storage) struct Numbering {
     /// By word: the value that numbered it last, and the number.
     known: Vec<(u32, u32)>,
     value: u32,
@@ -24,17 +23,17 @@ pub(super) struct Numbering {
 }
 
 impl Numbering {
-    pub(super) fn new(words: &Words) -> Self {
+    pub(in crate::storage) fn new(words: &Words) -> Self {
         Self { known: vec![(0, 0); words.len()], value: 0, used: Vec::new() }
     }
 
     /// Begins the next value.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::storage) fn begin(&mut self) {
         self.value += 1;
         self.used.clear();
     }
 
-    pub(super) fn number(&mut self, word: Word) -> u64 {
+    pub(in crate::storage) fn number(&mut self, word: Word) -> u64 {
         let at = (word.0 as usize).checked_sub(1);
         let Some(known) = at.and_then(|at| self.known.get_mut(at)) else { return 0 };
         if known.0 != self.value {
@@ -45,7 +44,7 @@ impl Numbering {
     }
 
     /// Writes the dictionary of what was numbered, in that order.
-    pub(super) fn put(&self, out: &mut Vec<u8>, words: &Words) {
+    pub(in crate::storage) fn put(&self, out: &mut Vec<u8>, words: &Words) {
         put(out, self.used.len() as u64);
         for word in &self.used {
             let text = words.text(*word).unwrap_or_default();
@@ -56,10 +55,10 @@ impl Numbering {
 }
 
 /// A dictionary whose texts are looked at when they are needed.
-pub(super) struct RawWords<'a>(Vec<&'a [u8]>);
+pub(in crate::storage) struct RawWords<'a>(Vec<&'a [u8]>);
 
 impl<'a> RawWords<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Outcome<Self> {
+    pub(in crate::storage) fn read(reader: &mut Reader<'a>) -> Outcome<Self> {
         let n = reader.count(1)?;
         let mut texts = Vec::with_capacity(n);
         for _ in 0..n {
@@ -69,32 +68,36 @@ impl<'a> RawWords<'a> {
         Ok(Self(texts))
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::storage) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// The text of the word with the number `at` + 1.
-    pub(super) fn text(&self, at: usize) -> Outcome<&'a str> {
+    pub(in crate::storage) fn text(&self, at: usize) -> Outcome<&'a str> {
         std::str::from_utf8(self.0[at]).map_err(|_| damaged())
     }
 
     /// All of it.
-    pub(super) fn words(&self) -> Outcome<Words> {
+    pub(in crate::storage) fn words(&self) -> Outcome<Words> {
         (0..self.len()).map(|at| Ok(Arc::from(self.text(at)?))).collect()
     }
 
     /// All of it as words of `lexicon`, in order.
-    pub(super) fn in_lexicon(&self, lexicon: &mut Lexicon) -> Outcome<Vec<Word>> {
+    pub(in crate::storage) fn in_lexicon(&self, lexicon: &mut Lexicon) -> Outcome<Vec<Word>> {
         (0..self.len()).map(|at| Ok(lexicon.word(self.text(at)?))).collect()
     }
 
     /// The word with this number, if there is one.
-    pub(super) fn check(&self, number: u64) -> Outcome<Word> {
+    pub(in crate::storage) fn check(&self, number: u64) -> Outcome<Word> {
         if number <= self.len() as u64 { Ok(Word(number as u32)) } else { Err(damaged()) }
     }
 }
 
-pub(super) fn put_stats(out: &mut Vec<u8>, stats: &DayStats, mut word: impl FnMut(Word) -> u64) {
+pub(in crate::storage) fn put_stats(
+    out: &mut Vec<u8>,
+    stats: &DayStats,
+    mut word: impl FnMut(Word) -> u64,
+) {
     for times in [stats.people_at, stats.bots_at] {
         let (first, last) = times.map_or((0, 0), |times| (millis(times.first), millis(times.last)));
         // Zero stands for "none".
@@ -124,7 +127,10 @@ pub(super) fn put_stats(out: &mut Vec<u8>, stats: &DayStats, mut word: impl FnMu
     }
 }
 
-pub(super) fn read_stats(reader: &mut Reader<'_>, words: &RawWords<'_>) -> Outcome<DayStats> {
+pub(in crate::storage) fn read_stats(
+    reader: &mut Reader<'_>,
+    words: &RawWords<'_>,
+) -> Outcome<DayStats> {
     let mut stats = DayStats { people_at: read_times(reader)?, ..DayStats::default() };
     stats.bots_at = read_times(reader)?;
     for _ in 0..reader.count(6)? {
@@ -165,12 +171,12 @@ pub(super) fn read_stats(reader: &mut Reader<'_>, words: &RawWords<'_>) -> Outco
     Ok(stats)
 }
 
-pub(super) fn put_counts(out: &mut Vec<u8>, counts: Counts) {
+pub(in crate::storage) fn put_counts(out: &mut Vec<u8>, counts: Counts) {
     put(out, counts.people);
     put(out, counts.bots);
 }
 
-pub(super) fn read_counts(reader: &mut Reader<'_>) -> Outcome<Counts> {
+pub(in crate::storage) fn read_counts(reader: &mut Reader<'_>) -> Outcome<Counts> {
     Ok(Counts { people: reader.number()?, bots: reader.number()? })
 }
 
@@ -182,7 +188,7 @@ fn read_times(reader: &mut Reader<'_>) -> Outcome<Option<Times>> {
     Ok(Some(Times { first: time(first)?, last: time(last)? }))
 }
 
-pub(super) fn put_sketch(out: &mut Vec<u8>, sketch: &Sketch) {
+pub(in crate::storage) fn put_sketch(out: &mut Vec<u8>, sketch: &Sketch) {
     if sketch.is_empty() {
         out.push(0);
         return;
@@ -193,7 +199,7 @@ pub(super) fn put_sketch(out: &mut Vec<u8>, sketch: &Sketch) {
     out.extend_from_slice(&bytes);
 }
 
-pub(super) fn read_sketch(reader: &mut Reader<'_>) -> Outcome<Sketch> {
+pub(in crate::storage) fn read_sketch(reader: &mut Reader<'_>) -> Outcome<Sketch> {
     let len = reader.count(1)?;
     if len == 0 {
         return Ok(Sketch::default());
@@ -211,7 +217,7 @@ fn millis(at: Timestamp) -> u64 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::pages::seal;
+    use super::super::bytes::seal;
     use super::super::samples::{stats, stats_in, words};
     use super::*;
 

@@ -6,8 +6,7 @@
 //! (the first: since the base minute), flags, serial, version, five words, and the visitor if one
 //! is kept. A surplus row: minutes since the base minute, then its sums. Numbers are LEB128.
 
-use super::fault::Outcome;
-use super::pages::{Reader, damaged, put, seal_at, unzigzag, zigzag};
+use super::bytes::{Outcome, Reader, damaged, put, seal_at, unzigzag, zigzag};
 use super::sums::{Numbering, RawWords, put_stats, read_stats};
 use crate::domain::click::ClickFlags;
 use crate::domain::counted::{CountedClick, Surplus};
@@ -24,17 +23,17 @@ const CLICK_BYTES: usize = 28;
 
 /// What a chunk holds.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Chunk {
-    pub(super) words: Words,
+pub(in crate::storage) struct Chunk {
+    pub(in crate::storage) words: Words,
     /// By link, then time.
-    pub(super) clicks: Vec<CountedClick>,
+    pub(in crate::storage) clicks: Vec<CountedClick>,
     /// By link, then minute.
-    pub(super) surplus: Vec<Surplus>,
+    pub(in crate::storage) surplus: Vec<Surplus>,
 }
 
 impl Chunk {
     /// What it holds, with words of `lexicon`.
-    pub(super) fn in_words_of(
+    pub(in crate::storage) fn in_words_of(
         mut self,
         lexicon: &mut Lexicon,
     ) -> (Vec<CountedClick>, Vec<Surplus>) {
@@ -54,7 +53,7 @@ impl Chunk {
 }
 
 /// Packs clicks and surplus rows, both by link, then time, to be kept under row `id`.
-pub(super) fn encode(
+pub(in crate::storage) fn encode(
     id: i64,
     words: &Words,
     numbering: &mut Numbering,
@@ -98,7 +97,7 @@ pub(super) fn encode(
 }
 
 /// Walks through a chunk link by link. Anything that `encode` would not write is damage.
-pub(super) struct Walk<'a> {
+pub(in crate::storage) struct Walk<'a> {
     words: RawWords<'a>,
     base: u32,
     left: usize,
@@ -107,15 +106,15 @@ pub(super) struct Walk<'a> {
 }
 
 /// What a chunk holds of one link.
-pub(super) struct Part<'a> {
-    pub(super) link: Id,
+pub(in crate::storage) struct Part<'a> {
+    pub(in crate::storage) link: Id,
     n_clicks: u64,
     n_rows: u64,
     entries: Reader<'a>,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn open(id: i64, body: &'a [u8]) -> Outcome<Self> {
+    pub(in crate::storage) fn open(id: i64, body: &'a [u8]) -> Outcome<Self> {
         let mut reader = Reader::open_at(id, body)?;
         let words = RawWords::read(&mut reader)?;
         let base = u32::try_from(reader.number()?).map_err(|_| damaged())?;
@@ -124,7 +123,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The next link's part. `None`: that was all.
-    pub(super) fn next(&mut self) -> Outcome<Option<Part<'a>>> {
+    pub(in crate::storage) fn next(&mut self) -> Outcome<Option<Part<'a>>> {
         if self.left == 0 {
             return if self.reader.is_empty() { Ok(None) } else { Err(damaged()) };
         }
@@ -211,7 +210,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Clicks of people in a part, and the time of the newest in milliseconds.
-    pub(super) fn count(&self, mut part: Part<'_>) -> Outcome<(u64, u64)> {
+    pub(in crate::storage) fn count(&self, mut part: Part<'_>) -> Outcome<(u64, u64)> {
         let (mut people, mut last_at) = (0, 0);
         let entries = &mut part.entries;
         self.read_clicks(entries, part.link, part.n_clicks, |click| {
@@ -233,7 +232,7 @@ impl<'a> Walk<'a> {
 }
 
 /// Unpacks a chunk.
-pub(super) fn decode(id: i64, body: &[u8]) -> Outcome<Chunk> {
+pub(in crate::storage) fn decode(id: i64, body: &[u8]) -> Outcome<Chunk> {
     let (mut walk, mut chunk) = (Walk::open(id, body)?, Chunk::default());
     chunk.clicks.reserve(body.len() / CLICK_BYTES);
     while let Some(part) = walk.next()? {
@@ -244,7 +243,7 @@ pub(super) fn decode(id: i64, body: &[u8]) -> Outcome<Chunk> {
 }
 
 /// Unpacks what a chunk holds of one link; nothing when that is nothing.
-pub(super) fn decode_link(id: i64, body: &[u8], link: Id) -> Outcome<Option<Chunk>> {
+pub(in crate::storage) fn decode_link(id: i64, body: &[u8], link: Id) -> Outcome<Option<Chunk>> {
     let mut walk = Walk::open(id, body)?;
     let Some(part) = walk.find(link)? else { return Ok(None) };
     let mut chunk = Chunk::default();
@@ -254,7 +253,12 @@ pub(super) fn decode_link(id: i64, body: &[u8], link: Id) -> Outcome<Option<Chun
 }
 
 /// Unpacks the single clicks of one link up to and with a time, and those texts that they use.
-pub(super) fn decode_until(id: i64, body: &[u8], link: Id, until: Timestamp) -> Outcome<Chunk> {
+pub(in crate::storage) fn decode_until(
+    id: i64,
+    body: &[u8],
+    link: Id,
+    until: Timestamp,
+) -> Outcome<Chunk> {
     let (mut walk, mut chunk) = (Walk::open(id, body)?, Chunk::default());
     if Timestamp(i64::from(walk.base) * MINUTE_MS) > until && walk.base > 0 {
         return Ok(chunk);

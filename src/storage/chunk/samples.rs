@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::pages::seal_at;
+use super::bytes::seal_at;
 use crate::domain::click::ClickFlags;
 use crate::domain::counted::{CountedClick, Surplus};
 use crate::domain::day::{Counts, DayStats, Dimension, HourStats, Row, Times};
@@ -12,7 +12,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::words::{Word, Words};
 
 /// Texts that the samples use; not all of them, and in no order.
-pub(super) fn words() -> Words {
+pub(in crate::storage) fn words() -> Words {
     let texts = ["a", "EU\u{1f}DE\u{1f}\u{1f}Köln", "", "🦀", "long", "x y", "b", "c", "d"];
     texts.into_iter().map(|text| text.repeat(if text == "long" { 300 } else { 1 }).into()).collect()
 }
@@ -27,7 +27,7 @@ fn link() -> impl Strategy<Value = Id> {
 }
 
 /// Clicks by link, then time.
-pub(super) fn clicks() -> impl Strategy<Value = Vec<CountedClick>> {
+pub(in crate::storage) fn clicks() -> impl Strategy<Value = Vec<CountedClick>> {
     let at =
         prop_oneof![1_780_000_000_000..1_780_000_900_000_i64, -90_000..u32::MAX as i64 * 60_000];
     let words = (word(), word(), word(), word(), word());
@@ -53,7 +53,7 @@ pub(super) fn clicks() -> impl Strategy<Value = Vec<CountedClick>> {
 }
 
 /// Rows by link, then minute.
-pub(super) fn surplus() -> impl Strategy<Value = Vec<Surplus>> {
+pub(in crate::storage) fn surplus() -> impl Strategy<Value = Vec<Surplus>> {
     let one = (link(), any::<u32>(), stats()).prop_map(|(link, minute, stats)| Surplus {
         link,
         minute,
@@ -100,7 +100,7 @@ fn hours() -> impl Strategy<Value = Vec<HourStats>> {
     })
 }
 
-pub(super) fn stats() -> impl Strategy<Value = DayStats> {
+pub(in crate::storage) fn stats() -> impl Strategy<Value = DayStats> {
     let value = prop_oneof![8 => 1..=9_u32, 1 => Just(u32::MAX)];
     let rows = prop::collection::btree_map((0..13_usize, value), counts(), 0..20);
     (times(), times(), hours(), rows).prop_map(|(people_at, bots_at, hours, rows)| {
@@ -114,14 +114,14 @@ pub(super) fn stats() -> impl Strategy<Value = DayStats> {
 }
 
 /// The texts and not the numbers of words are what must stay; the empty text is none.
-pub(super) fn in_words_of(word: Word, from: &Words, to: &Words) -> Word {
+pub(in crate::storage) fn in_words_of(word: Word, from: &Words, to: &Words) -> Word {
     let Some(text) = from.text(word) else { return word };
     let at = to.iter().position(|known| &**known == text);
     at.map_or(Word::NONE, |at| Word(at as u32 + 1))
 }
 
 /// The same sums with the words of `to`.
-pub(super) fn stats_in(stats: &DayStats, from: &Words, to: &Words) -> DayStats {
+pub(in crate::storage) fn stats_in(stats: &DayStats, from: &Words, to: &Words) -> DayStats {
     let mut stats = stats.clone();
     for row in &mut stats.rows {
         if row.dimension != Dimension::Version {
@@ -133,7 +133,7 @@ pub(super) fn stats_in(stats: &DayStats, from: &Words, to: &Words) -> DayStats {
 }
 
 /// Calls `decode` with one bit changed and with the end cut off: both must be damage.
-pub(super) fn assert_damage_is_found(
+pub(in crate::storage) fn assert_damage_is_found(
     body: &[u8],
     at: usize,
     bit: u8,
@@ -147,7 +147,7 @@ pub(super) fn assert_damage_is_found(
 
 /// Changes a byte or cuts the end off, and makes the checksum right again, for row 7: nothing can
 /// be told of what comes out, but that it does.
-pub(super) fn spoilt(body: &[u8], at: usize, byte: u8) -> [Vec<u8>; 2] {
+pub(in crate::storage) fn spoilt(body: &[u8], at: usize, byte: u8) -> [Vec<u8>; 2] {
     let at = at.max(4).min(body.len().saturating_sub(1)).max(4);
     let mut changed = body.to_vec();
     if let Some(place) = changed.get_mut(at) {

@@ -1,0 +1,307 @@
+//! The audit log: one chain for the installation, however many nodes add to it.
+//!
+//! Entries are rows of a bucket of places; they and the end of the bucket are one conditional
+//! write. Who wants to add while another append of this process is under way is taken along by the
+//! next one. What each workspace did is found through an index, which is written behind.
+
+mod index;
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+use tracing::{debug, error};
+
+use super::Cql;
+use super::fault::is_unknown;
+use super::finding::signed;
+use super::run::damaged;
+use super::together::{Step, TRIES, contended};
+use crate::domain::audit::{AuditDraft, AuditHash, AuditKey, GENESIS, encode};
+use crate::storage::audit::{AuditPage, AuditQuery, AuditStore};
+use crate::storage::error::{Op, StorageError, StorageErrorKind, StorageResult};
+
+/// Places of a bucket.
+const BUCKET: u64 = 10_000;
+/// What one append holds at most, in rows and in bytes of entries.
+const BATCH_ROWS_MAX: usize = 30;
+const BATCH_BYTES_MAX: usize = 4_096;
+/// Bytes of a row beside its entry.
+const ROW_BYTES: usize = 96;
+/// Entries between two times that the index is written.
+const INDEX_EVERY: u64 = 64;
+/// How often, and how far apart, what must be told is tried.
+const TELLS: u32 = 6;
+const TELL_AGAIN: Duration = Duration::from_millis(250);
+
+/// What is to be appended, and where the log was seen to end.
+#[derive(Default)]
+pub(super) struct Log {
+    waiting: Mutex<VecDeque<Waiting>>,
+    /// Held by whoever appends.
+    end: tokio::sync::Mutex<Option<End>>,
+}
+
+struct Waiting {
+    entries: Vec<AuditDraft>,
+    done: oneshot::Sender<StorageResult<()>>,
+}
+
+/// Where the log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct End {
+    seq: u64,
+    hash: AuditHash,
+}
+
+const BEGIN: End = End { seq: 0, hash: GENESIS };
+
+/// An entry as it is stored.
+struct Entry {
+    at: i64,
+    workspace: i64,
+    body: Vec<u8>,
+}
+
+#[async_trait]
+impl AuditStore for Cql {
+    /// More entries than one write holds, and those that a new bucket begins between, are several
+    /// writes: when one fails, those before it are there.
+    async fn append(&self, entries: Vec<AuditDraft>) -> StorageResult<()> {
+        const OP: Op = "append_audit";
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let key = self.audit_key().ok_or_else(|| {
+            StorageError::new(StorageErrorKind::Invalid, OP, "the store was opened without keys")
+        })?;
+        let (done, outcome) = oneshot::channel();
+        self.log().waiting().push_back(Waiting { entries, done });
+        // On threads of its own: whoever gives up takes no entries of others along.
+        let this = self.clone();
+        self.spawn(async move { this.append_waiting(OP, key).await });
+        outcome.await.unwrap_or_else(|_| {
+            let end = "the store was closed";
+            Err(StorageError::new(StorageErrorKind::Timeout, OP, end))
+        })
+    }
+
+    async fn audit_log(&self, query: AuditQuery) -> StorageResult<AuditPage> {
+        self.entries_of("audit_log", &query).await
+    }
+
+    async fn audit_count(&self, query: AuditQuery) -> StorageResult<u64> {
+        self.count_of("audit_count", &query).await
+    }
+}
+
+impl Log {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes as many of those who wait as one write holds, but at least one.
+    fn take(&self) -> Vec<Waiting> {
+        let (mut waiting, mut taken) = (self.waiting(), Vec::<Waiting>::new());
+        let mut n_entries = 0;
+        while let Some(next) = waiting.front() {
+            n_entries += next.entries.len();
+            if !taken.is_empty() && n_entries > BATCH_ROWS_MAX {
+                break;
+            }
+            taken.extend(waiting.pop_front());
+        }
+        taken
+    }
+}
+
+impl Cql {
+    /// Appends what others tell of what they did, and tries again for a while. What is lost all the
+    /// same is logged: it never fails what it tells of.
+    pub(super) async fn tell(&self, drafts: Vec<AuditDraft>) {
+        for again in (0..TELLS).rev() {
+            let Err(error) = self.append(drafts.clone()).await else { return };
+            if again == 0 || !error.kind.retryable() {
+                let actions: Vec<_> = drafts.iter().map(|draft| draft.action.as_str()).collect();
+                error!(%error, ?actions, "entries are missing in the audit log");
+                return;
+            }
+            tokio::time::sleep(TELL_AGAIN).await;
+        }
+    }
+
+    async fn append_waiting(&self, op: Op, key: AuditKey) {
+        let mut end = self.log().end.lock().await;
+        loop {
+            let taken = self.log().take();
+            if taken.is_empty() {
+                return;
+            }
+            let (mut entries, mut dones) = (Vec::new(), Vec::new());
+            for Waiting { entries: new, done } in taken {
+                entries.extend(new.iter().map(Entry::of));
+                dones.push(done);
+            }
+            let before = end.map_or(0, |end: End| end.seq);
+            let outcome = self.append_all(op, &key, &entries, &mut end).await;
+            let after = end.map_or(0, |end| end.seq);
+            answer(dones, &outcome);
+            if before / INDEX_EVERY != after / INDEX_EVERY
+                && let Err(error) = self.index_log(op).await
+            {
+                // Whoever reads does it.
+                debug!(%error, "the index of the audit log is behind");
+            }
+        }
+    }
+
+    async fn append_all(
+        &self,
+        op: Op,
+        key: &AuditKey,
+        mut entries: &[Entry],
+        end: &mut Option<End>,
+    ) -> StorageResult<()> {
+        while !entries.is_empty() {
+            let n = self.append_some(op, key, entries, end).await?;
+            entries = &entries[n..];
+        }
+        Ok(())
+    }
+
+    /// Appends as many entries as one write holds; answers how many.
+    async fn append_some(
+        &self,
+        op: Op,
+        key: &AuditKey,
+        entries: &[Entry],
+        known: &mut Option<End>,
+    ) -> StorageResult<usize> {
+        let mut from = 0;
+        for _ in 0..TRIES {
+            let end = match known.take() {
+                Some(end) => end,
+                None => self.end_of_log(op, from).await?,
+            };
+            from = bucket_of(end.seq);
+            let (bucket, room) = (bucket_of(end.seq + 1), BUCKET - (end.seq + 1) % BUCKET);
+            let some = fitting(entries, room);
+            let (steps, first, last) = self.log_extension(key, end, bucket, some);
+            match self.apply_all(op, &steps).await {
+                Ok(true) => {
+                    *known = Some(last);
+                    return Ok(some.len());
+                }
+                Ok(false) => (),
+                Err(error) if is_unknown(&error) => {
+                    if self.hash_at(op, bucket, end.seq + 1).await? == Some(first) {
+                        return Ok(some.len());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(contended(op))
+    }
+
+    /// The write of entries behind `end`, the seal of the first, and where the log ends then.
+    fn log_extension(
+        &self,
+        key: &AuditKey,
+        end: End,
+        bucket: u64,
+        entries: &[Entry],
+    ) -> (Vec<Step<'_>>, AuditHash, End) {
+        let statements = &self.statements().audit;
+        let (mut rows, mut last, mut first) = (Vec::<Step<'_>>::new(), end, None);
+        for Entry { at, workspace, body } in entries {
+            let seq = last.seq + 1;
+            last = End { seq, hash: key.link(&last.hash, seq, body) };
+            first.get_or_insert(last.hash);
+            let hash = last.hash.to_vec();
+            let values = (bucket as i64, seq as i64, *at, *workspace, body.clone(), hash);
+            rows.push((&statements.add, Box::new(values)));
+        }
+        let before = (end.seq > 0 && bucket_of(end.seq) == bucket).then_some(end.seq as i64);
+        let seal = key.head(last.seq, &last.hash).to_vec();
+        let extend = (last.seq as i64, last.hash.to_vec(), seal, bucket as i64, before);
+        let mut steps: Vec<Step<'_>> = vec![(&statements.extend, Box::new(extend))];
+        steps.append(&mut rows);
+        (steps, first.unwrap_or(end.hash), last)
+    }
+
+    /// Where the log ends, in the bucket `from` or behind it. A bucket begins when the one before
+    /// is full, so those that there are have no gap.
+    async fn end_of_log(&self, op: Op, from: u64) -> StorageResult<End> {
+        if self.end_in(op, from).await?.is_none() {
+            return Ok(BEGIN);
+        }
+        let (mut there, mut step) = (from, 1);
+        while self.end_in(op, there + step).await?.is_some() {
+            (there, step) = (there + step, step * 2);
+        }
+        let mut beyond = there + step;
+        while beyond - there > 1 {
+            let middle = there + (beyond - there) / 2;
+            match self.end_in(op, middle).await? {
+                Some(_) => there = middle,
+                None => beyond = middle,
+            }
+        }
+        Ok(self.end_in(op, there).await?.unwrap_or(BEGIN))
+    }
+
+    async fn end_in(&self, op: Op, bucket: u64) -> StorageResult<Option<End>> {
+        let statement = &self.statements().audit.settled_end;
+        let row: Option<(Option<i64>, Option<Vec<u8>>)> =
+            self.one(op, statement, (bucket as i64,)).await?;
+        let Some((Some(seq), hash)) = row else { return Ok(None) };
+        let hash = hash.and_then(|hash| hash.try_into().ok());
+        let hash = hash.ok_or_else(|| damaged(op, "where the audit log ends cannot be read"))?;
+        Ok(Some(End { seq: seq as u64, hash }))
+    }
+
+    async fn hash_at(&self, op: Op, bucket: u64, seq: u64) -> StorageResult<Option<AuditHash>> {
+        let statement = &self.statements().audit.hash_at;
+        let row: Option<(Option<Vec<u8>>,)> =
+            self.one(op, statement, (bucket as i64, seq as i64)).await?;
+        Ok(row.and_then(|(hash,)| hash?.try_into().ok()))
+    }
+}
+
+impl Entry {
+    fn of(draft: &AuditDraft) -> Self {
+        let (at, workspace) = (draft.act.at.as_millis(), signed(draft.act.workspace));
+        Self { at, workspace, body: encode(draft) }
+    }
+}
+
+fn bucket_of(seq: u64) -> u64 {
+    seq / BUCKET
+}
+
+/// The first entries that fit into one write and into a bucket with so much room; at least one.
+fn fitting(entries: &[Entry], room: u64) -> &[Entry] {
+    let mut n_bytes = 0;
+    let fits = |entry: &&Entry| {
+        n_bytes += entry.body.len() + ROW_BYTES;
+        n_bytes <= BATCH_BYTES_MAX
+    };
+    let n = entries.iter().take(BATCH_ROWS_MAX).take_while(fits).count().max(1);
+    &entries[..n.min(usize::try_from(room).unwrap_or(usize::MAX))]
+}
+
+/// Tells everybody what became of a write that they shared.
+fn answer(dones: Vec<oneshot::Sender<StorageResult<()>>>, outcome: &StorageResult<()>) {
+    for done in dones {
+        let shared = outcome.as_ref().copied().map_err(|error| StorageError {
+            kind: error.kind,
+            op: error.op,
+            source: error.source.as_ref().map(|source| source.to_string().into()),
+        });
+        // Whoever gave up hears nothing.
+        let _gone = done.send(shared);
+    }
+}

@@ -1,0 +1,129 @@
+//! Errors of the driver, as kinds of the ports. They do not leave this back end.
+
+use scylla::errors::{
+    DbError, ExecutionError, NewSessionError, NextPageError, NextRowError, PagerExecutionError,
+    PrepareError, RequestAttemptError, RequestError,
+};
+
+use crate::storage::error::{Op, StorageError, StorageErrorKind};
+
+/// Why the database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("no contact point of `storage.cql` can be reached as CQL")]
+    Connect(#[source] Box<NewSessionError>),
+    #[error("the database did not answer")]
+    Ask(#[source] Box<ExecutionError>),
+    #[error("the database does not take the statement `{name}`")]
+    Prepare {
+        name: &'static str,
+        #[source]
+        cause: Box<PrepareError>,
+    },
+    #[error("a statement of this build is not well formed: {0}")]
+    Query(String),
+    #[error("its threads could not be started")]
+    Threads(#[from] std::io::Error),
+    #[error(
+        "keyspace `{keyspace}` is not there, or was not made by Shunt; `shunt migrate` makes it"
+    )]
+    NoSchema { keyspace: String },
+    #[error(
+        "keyspace `{keyspace}` is at step {found} of the schema, this build needs step {known}; \
+         run `shunt migrate`"
+    )]
+    OldSchema { keyspace: String, found: i32, known: i32 },
+    #[error(
+        "keyspace `{keyspace}` is at step {found} of the schema, this build knows {known}; it was \
+         made by a newer version of Shunt"
+    )]
+    NewSchema { keyspace: String, found: i32, known: i32 },
+    #[error("another process has been changing the schema for minutes")]
+    Locked,
+    #[error("reading the schema: {0}")]
+    Rows(String),
+}
+
+// The driver's errors are large.
+impl From<NewSessionError> for OpenError {
+    fn from(cause: NewSessionError) -> Self {
+        Self::Connect(Box::new(cause))
+    }
+}
+
+impl From<ExecutionError> for OpenError {
+    fn from(cause: ExecutionError) -> Self {
+        Self::Ask(Box::new(cause))
+    }
+}
+
+/// What an error of a request means to whoever asked.
+pub(super) fn fault(op: Op, error: ExecutionError) -> StorageError {
+    StorageError::new(kind_of(&error), op, error)
+}
+
+fn kind_of(error: &ExecutionError) -> StorageErrorKind {
+    match error {
+        ExecutionError::RequestTimeout(_) => StorageErrorKind::Timeout,
+        ExecutionError::LastAttemptError(attempt) => kind_of_attempt(attempt),
+        ExecutionError::BadQuery(_) | ExecutionError::UseKeyspaceError(_) => {
+            StorageErrorKind::Invalid
+        }
+        _ => StorageErrorKind::Unavailable,
+    }
+}
+
+fn kind_of_attempt(error: &RequestAttemptError) -> StorageErrorKind {
+    match error {
+        // Whether it was applied is unknown.
+        RequestAttemptError::BrokenConnectionError(_) => StorageErrorKind::Timeout,
+        RequestAttemptError::DbError(error, _) => match error {
+            DbError::ReadTimeout { .. }
+            | DbError::WriteTimeout { .. }
+            | DbError::WriteFailure { .. } => StorageErrorKind::Timeout,
+            DbError::SyntaxError
+            | DbError::Invalid
+            | DbError::ConfigError
+            | DbError::Unauthorized
+            | DbError::AlreadyExists { .. } => StorageErrorKind::Invalid,
+            _ => StorageErrorKind::Unavailable,
+        },
+        RequestAttemptError::SerializationError(_)
+        | RequestAttemptError::CqlRequestSerialization(_) => StorageErrorKind::Invalid,
+        _ => StorageErrorKind::Unavailable,
+    }
+}
+
+/// The same for a read of several pages.
+pub(super) fn pager_fault(op: Op, error: PagerExecutionError) -> StorageError {
+    let kind = match &error {
+        PagerExecutionError::NextPageError(error) => kind_of_page(error),
+        PagerExecutionError::SerializationError(_) => StorageErrorKind::Invalid,
+        _ => StorageErrorKind::Unavailable,
+    };
+    StorageError::new(kind, op, error)
+}
+
+/// The same for one row of such a read. A row that is not what the statement promises is damage.
+pub(super) fn row_fault(op: Op, error: NextRowError) -> StorageError {
+    let kind = match &error {
+        NextRowError::NextPageError(error) => kind_of_page(error),
+        _ => StorageErrorKind::Damaged,
+    };
+    StorageError::new(kind, op, error)
+}
+
+fn kind_of_page(error: &NextPageError) -> StorageErrorKind {
+    match error {
+        NextPageError::RequestFailure(RequestError::RequestTimeout(_)) => StorageErrorKind::Timeout,
+        NextPageError::RequestFailure(RequestError::LastAttemptError(error)) => {
+            kind_of_attempt(error)
+        }
+        _ => StorageErrorKind::Unavailable,
+    }
+}
+
+/// A bad outcome that says whether it may have taken effect.
+pub(super) fn is_unknown(error: &StorageError) -> bool {
+    error.kind == StorageErrorKind::Timeout
+}

@@ -1,0 +1,175 @@
+//! A CQL database, Apache Cassandra or ScyllaDB, that several nodes share: through one driver, in
+//! statements that both understand.
+//!
+//! Rows that others depend on change by conditional writes only. What one logical change touches in
+//! several partitions is written in an order in which every prefix is sound: what is only found
+//! through the truth goes first, the truth last; readers check what they found against it.
+
+mod accounts;
+mod audit;
+mod clicks;
+mod dialect;
+mod fault;
+mod feed;
+mod finding;
+mod keys;
+mod links;
+mod nodes;
+mod people;
+mod replays;
+mod run;
+mod schema;
+mod signing;
+mod statements;
+mod stats;
+mod together;
+
+use std::sync::atomic::AtomicI32;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use scylla::client::PoolSize;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::errors::ExecutionError;
+
+pub use self::clicks::{ClickParts, CqlClicks};
+pub use self::dialect::Dialect;
+pub use self::fault::OpenError;
+pub use self::feed::CqlFeed;
+use self::statements::{Profiles, Statements};
+use super::Stores;
+use super::config::Replication;
+use super::threads::Threads;
+use crate::domain::audit::AuditKey;
+use crate::domain::secret::Secret;
+
+/// Threads that the driver's connections are served by.
+const THREADS: usize = 2;
+/// How long one contact point may take to accept.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Which database, and as whom.
+#[derive(Clone, Debug)]
+pub struct CqlConfig {
+    /// Contact points, `host:port`.
+    pub nodes: Vec<String>,
+    pub keyspace: String,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    /// Copies of each row, for a keyspace that is made.
+    pub replication: Replication,
+}
+
+/// A database that is open. Clones share the connections.
+#[derive(Clone)]
+pub struct Cql {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    session: Session,
+    statements: Statements,
+    links: links::Shared,
+    /// Where connections live; kept for as long as they are used.
+    threads: Threads,
+    audit_key: OnceLock<AuditKey>,
+    log: audit::Log,
+    /// An hour of the list of changes of access, from which the last one is found.
+    access_hour: AtomicI32,
+}
+
+impl Cql {
+    /// Opens a database whose schema is the one that this build knows.
+    pub async fn open(config: &CqlConfig) -> Result<Self, OpenError> {
+        let threads = Threads::start("cql", THREADS)?;
+        let profiles = Profiles::new();
+        let session = connect(config, &threads, &profiles).await?;
+        schema::check(&session, &config.keyspace).await?;
+        let keyspace = config.keyspace.as_str();
+        session
+            .use_keyspace(keyspace, true)
+            .await
+            .map_err(|error| OpenError::from(ExecutionError::from(error)))?;
+        let dialect = Dialect::of(&session).await?;
+        // Large, as it prepares all at once.
+        let statements = Box::pin(Statements::prepare(&session, &profiles, dialect)).await?;
+        let links = links::Shared::new();
+        let (audit_key, log, access_hour) = Default::default();
+        let shared = Shared { session, statements, links, threads, audit_key, log, access_hour };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Says under which key entries of the audit log are sealed. The first key stays.
+    pub fn seal_audit_log(&self, key: AuditKey) {
+        let _had_one = self.shared.audit_key.set(key);
+    }
+
+    /// Makes the keyspace if it is not there, and brings its schema up to date; answers how many
+    /// steps that took. Of several that migrate at once, one does it and the others wait.
+    pub async fn migrate(config: &CqlConfig) -> Result<u32, OpenError> {
+        let threads = Threads::start("cql", THREADS)?;
+        let session = connect(config, &threads, &Profiles::new()).await?;
+        schema::migrate(&session, config).await
+    }
+
+    /// The ports of this database, as node `node` uses them.
+    pub fn stores(&self, node: u16) -> Stores {
+        let this = Arc::new(self.clone());
+        let (links, audit) = (Arc::clone(&this) as _, Arc::clone(&this) as _);
+        let clicks = self.clicks(ClickParts { node, links, audit });
+        Stores {
+            links: Arc::clone(&this) as _,
+            clicks: Arc::clone(&clicks) as _,
+            stats: clicks,
+            accounts: Arc::clone(&this) as _,
+            users: Arc::clone(&this) as _,
+            teams: Arc::clone(&this) as _,
+            sessions: Arc::clone(&this) as _,
+            nodes: Arc::clone(&this) as _,
+            replays: Arc::clone(&this) as _,
+            signing: Arc::clone(&this) as _,
+            audit: this,
+        }
+    }
+
+    fn session(&self) -> &Session {
+        &self.shared.session
+    }
+
+    fn statements(&self) -> &Statements {
+        &self.shared.statements
+    }
+
+    fn audit_key(&self) -> Option<AuditKey> {
+        self.shared.audit_key.get().copied()
+    }
+
+    fn log(&self) -> &audit::Log {
+        &self.shared.log
+    }
+
+    /// Goes on with something that must end, whatever becomes of whoever asked for it.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.shared.threads.handle().spawn(work);
+    }
+}
+
+async fn connect(
+    config: &CqlConfig,
+    threads: &Threads,
+    profiles: &Profiles,
+) -> Result<Session, OpenError> {
+    let mut builder = SessionBuilder::new()
+        .known_nodes(&config.nodes)
+        .connection_timeout(CONNECT_TIMEOUT)
+        .pool_size(PoolSize::PerShard(std::num::NonZeroUsize::MIN))
+        .default_execution_profile_handle(profiles.rest());
+    if let Some(user) = &config.user {
+        let password = config.password.as_ref().map_or("", |password| password.0.as_str());
+        builder = builder.user(user, password);
+    }
+    // Connections are served by the runtime that they are made on.
+    let session = threads.handle().spawn(async move { builder.build().await });
+    Ok(session.await.map_err(std::io::Error::other)??)
+}

@@ -1,0 +1,96 @@
+//! Runs prepared statements and turns what comes back into what ports answer.
+
+use futures_util::TryStreamExt;
+use scylla::deserialize::row::DeserializeRow;
+use scylla::response::query_result::{QueryResult, QueryRowsResult};
+use scylla::serialize::row::SerializeRow;
+use scylla::statement::prepared::PreparedStatement;
+use scylla::value::{CqlValue, Row};
+
+use super::Cql;
+use super::fault::{fault, pager_fault, row_fault};
+use crate::storage::error::{Op, StorageError, StorageErrorKind, StorageResult};
+
+impl Cql {
+    /// All rows, page by page.
+    pub(super) async fn all<R>(
+        &self,
+        op: Op,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> StorageResult<Vec<R>>
+    where
+        R: for<'f, 'm> DeserializeRow<'f, 'm> + 'static,
+    {
+        let pager = self.session().execute_iter(statement.clone(), values).await;
+        let rows = pager.map_err(|error| pager_fault(op, error))?.rows_stream::<R>();
+        let rows = rows.map_err(|error| damaged(op, error))?;
+        rows.map_err(|error| row_fault(op, error)).try_collect().await
+    }
+
+    /// The first row, if there is one. For statements whose answer is one page.
+    pub(super) async fn one<R>(
+        &self,
+        op: Op,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> StorageResult<Option<R>>
+    where
+        R: for<'f, 'm> DeserializeRow<'f, 'm>,
+    {
+        let rows = rows(op, self.execute(op, statement, values).await?)?;
+        rows.maybe_first_row().map_err(|error| damaged(op, error))
+    }
+
+    /// A write that answers nothing.
+    pub(super) async fn put(
+        &self,
+        op: Op,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> StorageResult<()> {
+        self.execute(op, statement, values).await.map(|_| ())
+    }
+
+    /// A conditional write: whether it was applied. Kind `Timeout`: nobody knows; read with a
+    /// statement of the kind `serial` to find out.
+    pub(super) async fn apply(
+        &self,
+        op: Op,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> StorageResult<bool> {
+        applied(op, self.execute(op, statement, values).await?)
+    }
+
+    async fn execute(
+        &self,
+        op: Op,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> StorageResult<QueryResult> {
+        let result = self.session().execute_unpaged(statement, values).await;
+        result.map_err(|error| fault(op, error))
+    }
+}
+
+fn rows(op: Op, result: QueryResult) -> StorageResult<QueryRowsResult> {
+    result.into_rows_result().map_err(|error| damaged(op, error))
+}
+
+/// The first column of the first row. What follows differs between databases.
+pub(super) fn applied(op: Op, result: QueryResult) -> StorageResult<bool> {
+    let row: Option<Row> =
+        rows(op, result)?.maybe_first_row().map_err(|error| damaged(op, error))?;
+    match row.and_then(|row| row.columns.into_iter().next().flatten()) {
+        Some(CqlValue::Boolean(applied)) => Ok(applied),
+        _ => Err(damaged(op, "a conditional write did not say whether it was applied")),
+    }
+}
+
+pub(super) fn damaged(
+    op: Op,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> StorageError {
+    StorageError::new(StorageErrorKind::Damaged, op, error)
+}

@@ -1,0 +1,94 @@
+//! The audit log of several nodes: one chain, in buckets, with an index behind it.
+
+use shunt::domain::audit::{AuditAction, AuditEntry, AuditKey, GENESIS, encode};
+use shunt::storage::audit::{AuditQuery, AuditStore as _};
+
+use crate::audit::{act, all};
+use crate::cql::{Lent, lend, open};
+
+/// Entries of the whole log, the oldest first; all of them are of one workspace.
+async fn log(lent: &Lent) -> Vec<AuditEntry> {
+    let mut entries = lent.cql().audit_log(all()).await.unwrap().entries;
+    entries.reverse();
+    entries
+}
+
+fn assert_chain(entries: &[AuditEntry], mut before: (u64, [u8; 32])) {
+    let key = AuditKey::of(&[7; 32]);
+    for entry in entries {
+        let seq = before.0 + 1;
+        let hash = key.link(&before.1, seq, &encode(&entry.draft));
+        assert_eq!((entry.seq, entry.hash), (seq, hash));
+        before = (seq, hash);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_append_at_once_make_one_chain() {
+    let lent = lend().await;
+    let nodes = [lent.cql().clone(), open(lent.keyspace).await];
+    // Each of them thinks that the log ends where it left it.
+    for node in [&nodes[0], &nodes[1], &nodes[0], &nodes[1]] {
+        let entry = act().entry(AuditAction::UserLogin, None).saying("first:0");
+        node.append(vec![entry]).await.unwrap();
+    }
+    let writers = (0..60).map(|n| {
+        let node = nodes[n % 2].clone();
+        tokio::spawn(async move {
+            let entries = (0..=n % 3).map(|part| {
+                act().entry(AuditAction::UserLogin, None).saying(format!("{n}:{part}"))
+            });
+            node.append(entries.collect()).await.unwrap();
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    let entries = log(&lent).await;
+    assert_eq!(entries.len(), 124);
+    assert_chain(&entries, (0, GENESIS));
+    // What one call brings stays together.
+    for entry in entries.windows(2) {
+        let (one, two) = (&entry[0].draft.detail, &entry[1].draft.detail);
+        if !two.ends_with(":0") {
+            assert_eq!(one.split(':').next(), two.split(':').next());
+        }
+    }
+    assert_eq!(nodes[1].audit_count(all()).await.unwrap(), 124);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_chain_goes_on_in_the_next_bucket() {
+    let lent = lend().await;
+    let hash = "ab".repeat(32);
+    for (bucket, last) in [(0, 9_999), (1, 19_998)] {
+        lent.run(&format!(
+            "UPDATE audit_log SET last_seq = {last}, last_hash = 0x{hash} WHERE bucket = {bucket}"
+        ))
+        .await;
+    }
+    let entries = (0..70).map(|_| act().entry(AuditAction::UserLogin, None)).collect();
+    lent.cql().append(entries).await.unwrap();
+    let entries = log(&lent).await;
+    assert_eq!(entries.len(), 70);
+    assert_chain(&entries, (19_998, [0xab; 32]));
+    let ends = lent.run("SELECT DISTINCT bucket, last_seq FROM audit_log").await;
+    assert_eq!(ends.len(), 3, "{ends:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_was_cut_short_is_completed_by_whoever_reads() {
+    let lent = lend().await;
+    for _ in 0..5 {
+        lent.cql().append(vec![act().entry(AuditAction::UserLogin, None)]).await.unwrap();
+    }
+    assert_eq!(log(&lent).await.len(), 5);
+    for table in ["audit_by_workspace", "candidates"] {
+        lent.run(&format!("TRUNCATE {table}")).await;
+    }
+    lent.run("UPDATE marks SET value = 2 WHERE name = 'audit_indexed'").await;
+    let entries = log(&lent).await;
+    assert_eq!(entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [3, 4, 5]);
+    let query = AuditQuery { action: Some(AuditAction::UserLogin), ..all() };
+    assert_eq!(lent.cql().audit_count(query).await.unwrap(), 3);
+}
