@@ -25,9 +25,9 @@ use crate::service::mail::MailConfig;
 use crate::service::node::NodeConfig;
 use crate::service::oidc::OidcConfig;
 use crate::service::passwords::PasswordsConfig;
-use crate::service::planned::RedisConfig;
 use crate::service::tokens::TokensConfig;
 use crate::storage::config::StorageConfig;
+use crate::storage::redis::RedisConfig;
 use crate::telemetry::logging::LogConfig;
 
 const ENV_PREFIX: &str = "SHUNT_";

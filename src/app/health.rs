@@ -48,6 +48,16 @@ pub(super) fn dependencies(opened: &Opened, clicks: &ClickSink) -> Vec<Dependenc
         Dependency { name: "store", vital: true, check: Arc::new(store) },
         Dependency { name: "journal", vital: false, check: Arc::new(journal) },
     ];
+    if let Some(redis) = opened.cluster.as_ref().and_then(|cluster| cluster.redis.clone()) {
+        let redis = move || {
+            let outcome = match redis.is_up() {
+                true => Ok("connected".to_owned()),
+                false => Err("not used: it does not answer".to_owned()),
+            };
+            std::future::ready(outcome).boxed_local()
+        };
+        all.push(Dependency { name: "redis", vital: false, check: Arc::new(redis) });
+    }
     if clicks_are_counted {
         all.push(Dependency { name: "clicks", vital: false, check: Arc::new(accounts) });
         all.push(Dependency { name: "geoip", vital: false, check: Arc::new(geoip) });

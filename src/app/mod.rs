@@ -1,5 +1,6 @@
 //! Composition root: build, run, drain.
 
+mod backend;
 mod clock;
 mod descriptors;
 mod disk;

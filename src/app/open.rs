@@ -1,22 +1,21 @@
 //! Opens the store of this node: for the server, and for commands that work on it directly.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use super::backend::{self, Backend, Cluster, NodeLease};
 use crate::app::SystemClock;
 use crate::config::Settings;
 use crate::domain::api_key::KeyText;
-use crate::domain::audit::AuditKey;
 use crate::domain::seal::Sealer;
 use crate::domain::time::Clock;
 use crate::service::bootstrap::bootstrap;
 use crate::service::ids::IdSource;
-use crate::storage::embedded::{Embedded, Mode, database_file};
+use crate::storage::Stores;
+use crate::storage::embedded::Embedded;
 use crate::storage::lock::StoreLock;
-use crate::storage::secrets::{self, Secrets};
-use crate::storage::{Stores, layers};
+use crate::storage::secrets::Secrets;
 use crate::telemetry::metrics::Metrics;
 
 /// The journal of clicks, in the folder of the store.
@@ -41,7 +40,11 @@ pub struct Opened {
     pub metrics: Arc<Metrics>,
     /// Set when this is the first start: to be shown once.
     pub owner_key: Option<KeyText>,
-    embedded: Embedded,
+    /// The number that ids of this process carry.
+    pub node: NodeLease,
+    /// There on a database that several nodes share.
+    pub cluster: Option<Cluster>,
+    embedded: Option<Embedded>,
     /// Held until everything else is closed.
     _lock: Option<StoreLock>,
 }
@@ -49,40 +52,25 @@ pub struct Opened {
 impl Opened {
     /// Closes the store, also when somebody on another thread still holds a port of it.
     pub fn close(self) {
-        self.embedded.close();
+        if let Some(embedded) = &self.embedded {
+            embedded.close();
+        }
     }
 }
 
-/// Opens the store at `storage.path`, and makes it what a first start makes it if it is new. With
-/// `Sharing::WithServer` there must be a store already.
+/// Opens the store that the settings name, and makes it what a first start makes it if it is new.
+/// With `Sharing::WithServer` there must be a store already.
 pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
-    let path = &settings.storage.path;
-    let lock = match sharing {
-        Sharing::Alone => Some(take_lock(settings)?),
-        Sharing::WithServer => None,
-    };
-    let mode = match sharing {
-        Sharing::Alone => Mode::Create,
-        Sharing::WithServer => Mode::Existing,
-    };
-    match sharing {
-        Sharing::Alone => refuse_lost_store(path)?,
-        Sharing::WithServer => refuse_no_store(path)?,
-    }
-    let embedded = Embedded::open_with(path, mode, &settings.storage.embedded())
-        .with_context(|| format!("opening the store in {}", path.display()))?;
     let metrics = Metrics::new();
-    let stores = layers::metered(embedded.stores(), "embedded", &metrics);
-    // After the store: a first start that is cut short leaves what the next one can go on from.
-    let is_new = stores.accounts.operator_workspace().await.context("reading the store")?.is_none();
-    let secrets = match is_new && sharing == Sharing::Alone {
-        true => Secrets::open_or_create(path),
-        false => Secrets::open(path),
-    };
-    let secrets = secrets.with_context(|| format!("opening the keys in {}", path.display()))?;
-    embedded.seal_audit_log(AuditKey::of(&secrets.api_keys));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let ids = IdSource::open(settings.node.id, Arc::clone(&stores.nodes), Arc::clone(&clock));
+    let backend = match settings.storage.database() {
+        None => backend::embedded(settings, sharing, &metrics).await?,
+        Some(config) => {
+            Box::pin(backend::database(settings, &config, sharing, (&metrics, &clock))).await?
+        }
+    };
+    let Backend { stores, secrets, node, cluster, embedded, lock } = backend;
+    let ids = IdSource::open(node.number, Arc::clone(&stores.nodes), Arc::clone(&clock));
     let ids = Arc::new(ids.await.context("reading where ids begin")?);
     let chosen = settings.auth.bootstrap_text();
     let accounts = stores.accounts.as_ref();
@@ -90,54 +78,17 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
         .await
         .context("making the first workspace and its key")?;
     let sealer = Sealer::new(secrets.seal.clone());
-    Ok(Opened { stores, secrets, sealer, ids, clock, metrics, owner_key, embedded, _lock: lock })
-}
-
-/// A command beside a server makes no store.
-fn refuse_no_store(path: &Path) -> Result<()> {
-    if !database_file(path).exists() {
-        bail!(
-            "there is no store in {}; `shunt serve` or `shunt migrate` makes one, and \
-             `storage.path` says where",
-            path.display()
-        );
-    }
-    Ok(())
-}
-
-/// Where keys or a journal are, a store was. To make an empty one in its place would answer every
-/// link with 404, and give its code to others. An empty file is an empty store to SQLite.
-fn refuse_lost_store(path: &Path) -> Result<()> {
-    let file = database_file(path);
-    if std::fs::metadata(&file).is_ok_and(|found| found.len() > 0) {
-        return Ok(());
-    }
-    let traces = [secrets::FILE_NAME, JOURNAL_FOLDER].map(|name| path.join(name));
-    let left: Vec<_> = traces.iter().filter(|trace| trace.exists()).collect();
-    if !left.is_empty() {
-        let left: Vec<_> = left.iter().map(|trace| trace.display().to_string()).collect();
-        bail!(
-            "{} is missing although a server ran here; bring the store back with \
-             `shunt restore`, or move {} away to begin with an empty store",
-            file.display(),
-            left.join(" and ")
-        );
-    }
-    Ok(())
-}
-
-fn take_lock(settings: &Settings) -> Result<StoreLock> {
-    let path = &settings.storage.path;
-    match StoreLock::try_acquire(path) {
-        Ok(Some(lock)) => Ok(lock),
-        Ok(None) => bail!(
-            "another process works on the store in {}; stop it, choose another `storage.path`, \
-             or reach a running server with `--key` (or SHUNT_KEY) and `--url`",
-            path.display()
-        ),
-        Err(error) => Err(error).with_context(|| {
-            let path = path.display();
-            format!("`storage.path`, {path}, must be a folder that this user may write to")
-        }),
-    }
+    Ok(Opened {
+        stores,
+        secrets,
+        sealer,
+        ids,
+        clock,
+        metrics,
+        owner_key,
+        node,
+        cluster,
+        embedded,
+        _lock: lock,
+    })
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
+use crate::actors::changes::{Coherence, follow};
 use crate::actors::clicks::{ClickSink, ClickSinkParts, keep_house};
 use crate::actors::links::{LinkTable, LinkTableParts};
 use crate::app::open::JOURNAL_FOLDER;
@@ -32,7 +33,9 @@ use crate::service::links::{LinkService, LinkServiceParts};
 use crate::service::mail::Outbox;
 use crate::service::validate::Rules;
 use crate::storage::memory_buckets::MemoryBuckets;
+use crate::storage::redis::SharedBuckets;
 use crate::telemetry::logging;
+use crate::telemetry::metrics::FeedLabel;
 
 /// Readiness waits no longer for a journal to be counted again. A spool of 2 GiB takes some
 /// seconds.
@@ -134,6 +137,8 @@ impl Node {
         );
         let keys = Arc::new(keys.await.context("reading the API keys")?);
         actix_rt::spawn(Arc::clone(&keys).follow());
+        actix_rt::spawn(opened.node.clone().keep());
+        follow_changes(&opened, &links);
         let unrecorded = opened.metrics.denials_unrecorded.clone();
         let denials = Arc::new(Denials::new(Arc::clone(&opened.stores.audit), unrecorded));
         actix_rt::spawn(Arc::clone(&denials).follow());
@@ -243,6 +248,7 @@ impl Node {
         within("clicks are stored", CLICKS_DRAIN_MAX, self.clicks.drain()).await;
         within("the operations listener closes", OPS_STOP_MAX, self.ops.stop()).await;
         let opened = self.opened;
+        within("the node number is given back", OPS_STOP_MAX, opened.node.release()).await;
         within("the store closes", STORE_CLOSE_MAX, blocking(|| opened.close())).await;
         info!("stopped");
     }
@@ -291,8 +297,24 @@ fn start_links(
         policy: policy.clone(),
         sealer: opened.sealer.clone(),
         metrics: Arc::clone(&opened.metrics),
-        sole_writer: true,
+        sole_writer: opened.cluster.is_none(),
     })
+}
+
+/// Takes over what other nodes change.
+fn follow_changes(opened: &Opened, links: &LinkTable) {
+    let Some(cluster) = &opened.cluster else { return };
+    let coherence = Arc::new(Coherence::new(Arc::new(SinceStart::default())));
+    let (age, gauge) = (Arc::clone(&coherence), opened.metrics.feed_age_milliseconds.clone());
+    opened.metrics.before_scrape(move || {
+        gauge.set(i64::try_from(age.age_ms()).unwrap_or(i64::MAX));
+    });
+    for (name, feed) in &cluster.feeds {
+        let (feed, recent) = (Arc::clone(feed), Arc::clone(&cluster.recent));
+        let heard = opened.metrics.changes_heard.get_or_create(&FeedLabel { feed: name }).clone();
+        let told = (Arc::clone(&coherence), heard);
+        actix_rt::spawn(follow(name, feed, links.clone(), recent, told));
+    }
 }
 
 async fn open_limits(settings: &Settings, opened: &Opened) -> Result<Arc<Limiter>> {
@@ -306,7 +328,10 @@ async fn open_limits(settings: &Settings, opened: &Opened) -> Result<Arc<Limiter
         config: settings.limits.clone(),
         secret: opened.secrets.api_keys,
         local: Arc::clone(&buckets) as _,
-        buckets,
+        buckets: match opened.cluster.as_ref().and_then(|cluster| cluster.redis.clone()) {
+            Some(redis) => Arc::new(SharedBuckets::new(redis, buckets)),
+            None => buckets,
+        },
         accounts: Arc::clone(&opened.stores.accounts),
         clock: Arc::new(SinceStart::default()),
         metrics: Arc::clone(metrics),

@@ -15,10 +15,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::app;
 use crate::config::{self, Settings};
+use crate::storage::scylla::Cql;
 
 /// A self-hosted link-redirect engine.
 #[derive(Debug, Parser)]
@@ -130,11 +132,21 @@ fn run(cli: Cli) -> Outcome {
 /// Opening the store does it all; on an empty one that is the first start.
 fn migrate(settings: &Settings) -> Outcome {
     block_on(async {
+        let place = match settings.storage.database() {
+            Some(config) => {
+                let steps =
+                    Cql::migrate(&config).await.context("bringing the schema up to date")?;
+                complain(format_args!("{steps} steps of the schema were missing"));
+                format!("keyspace {}", config.keyspace)
+            }
+            None => settings.storage.path.display().to_string(),
+        };
         let opened = app::open(settings, app::Sharing::Alone).await?;
         if let Some(key) = &opened.owner_key {
             say(format_args!("owner API key: {}", key.as_str()));
         }
-        complain(format_args!("{} is up to date", settings.storage.path.display()));
+        complain(format_args!("{place} is up to date"));
+        opened.node.release().await;
         Ok(())
     })
 }

@@ -19,7 +19,6 @@ pub mod mail;
 pub mod node;
 pub mod oidc;
 pub mod passwords;
-pub mod planned;
 pub mod stats;
 mod stripes;
 #[cfg(test)]

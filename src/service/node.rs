@@ -13,22 +13,25 @@ pub const ROLES: [&str; 3] = ["redirect", "api", "worker"];
 #[serde(default, deny_unknown_fields)]
 pub struct NodeConfig {
     /// Number of this node, 0 to 1,023; part of every id it makes, so no two nodes may share one.
-    pub id: u16,
-    /// What it does. A node on the embedded store is alone and must do everything: `redirect`
-    /// answers codes, `api` serves the API, `worker` counts clicks.
+    /// Unset: 0 on the embedded store, and one that is free on a CQL database.
+    pub id: Option<u16>,
+    /// What it does: `redirect` answers codes, `api` serves the API, `worker` does what is to be
+    /// done once for all nodes. A node on the embedded store is alone and must do everything.
     pub roles: Vec<String>,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { id: 0, roles: ROLES.map(str::to_owned).to_vec() }
+        Self { id: None, roles: ROLES.map(str::to_owned).to_vec() }
     }
 }
 
 impl NodeConfig {
     /// Adds a line to `problems` for every value that cannot be honoured.
     pub fn check(&self, problems: &mut Problems) {
-        problems.range("node.id", self.id, 0..=NODES_MAX - 1);
+        if let Some(id) = self.id {
+            problems.range("node.id", id, 0..=NODES_MAX - 1);
+        }
         for role in &self.roles {
             if !ROLES.contains(&role.as_str()) {
                 problems.add(format!("`node.roles` has {role:?}; there are redirect, api, worker"));

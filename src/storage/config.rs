@@ -9,6 +9,7 @@ use crate::domain::problems::Problems;
 use crate::domain::secret::Secret;
 use crate::domain::units::Size;
 use crate::storage::embedded::EmbeddedConfig;
+use crate::storage::scylla::CqlConfig;
 
 /// `[storage]`: where links and counts are kept.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -16,8 +17,8 @@ use crate::storage::embedded::EmbeddedConfig;
 pub struct StorageConfig {
     /// Folder of the embedded store, the click journal and the keys of this node. Made if absent.
     pub path: PathBuf,
-    /// Contact points of a CQL database, used instead of the embedded store. Must be empty: not in
-    /// this version.
+    /// Contact points of a CQL database (Apache Cassandra or ScyllaDB) as `host:port`, used instead
+    /// of the embedded store: for several nodes. `storage.path` then holds the click journal only.
     pub cql: Vec<String>,
     /// Keyspace of the CQL database: 1 to 48 of `a-z 0-9 _`, a letter first. Of no effect while
     /// `storage.cql` is empty, like the three that follow.
@@ -78,8 +79,14 @@ impl StorageConfig {
         if self.path.as_os_str().is_empty() {
             problems.add("`storage.path` is empty; it must name a folder");
         }
-        if !self.cql.is_empty() {
-            problems.add("`storage.cql` is not empty; this version has the embedded store only");
+        for point in &self.cql {
+            let port = point.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+            if !matches!(port, Some((host, Ok(1..))) if !host.is_empty()) {
+                problems.add(format!("`storage.cql` has {point:?}; write it as host:port"));
+            }
+        }
+        if self.cql_password.is_some() && self.cql_user.is_none() {
+            problems.add("`storage.cql_password` is set, `storage.cql_user` is not");
         }
         if !is_keyspace(&self.keyspace) {
             problems
@@ -94,6 +101,17 @@ impl StorageConfig {
         if self.size_max.0 != 0 && self.size_max < Size::mib(1) {
             problems.add("`storage.size_max` must be 0B (no bound) or at least 1MiB");
         }
+    }
+
+    /// The part that the CQL back end takes. `None`: the embedded store is used.
+    pub fn database(&self) -> Option<CqlConfig> {
+        (!self.cql.is_empty()).then(|| CqlConfig {
+            nodes: self.cql.clone(),
+            keyspace: self.keyspace.clone(),
+            user: self.cql_user.clone(),
+            password: self.cql_password.clone(),
+            replication: self.replication.clone(),
+        })
     }
 
     /// The part that the embedded store takes.
