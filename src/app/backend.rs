@@ -16,7 +16,7 @@ use crate::storage::feed::ChangeFeed;
 use crate::storage::layers::{self, SharedLinks};
 use crate::storage::lock::StoreLock;
 use crate::storage::recent::Recent;
-use crate::storage::redis::{Redis, RedisFeed, RedisLinks};
+use crate::storage::redis::{COMMAND_TIMEOUT, Redis, RedisFeed, RedisLinks};
 use crate::storage::scylla::{Cql, CqlConfig, CqlFeed};
 use crate::storage::secrets::{self, Secrets};
 use crate::storage::{NodeStore, Stores};
@@ -155,7 +155,9 @@ pub(super) async fn database(
     let feed = CqlFeed::new(cql, Arc::clone(clock)).context("naming the feed of this node")?;
     let mut feeds: Vec<(&'static str, Arc<dyn ChangeFeed>)> = vec![("cql", Arc::new(feed))];
     let redis = match &settings.redis.url {
-        Some(url) => Some(Redis::start(url, &config.keyspace).context("starting Redis")?),
+        Some(url) => {
+            Some(Redis::start(url, &config.keyspace, COMMAND_TIMEOUT).context("starting Redis")?)
+        }
         None => None,
     };
     if let Some(redis) = &redis {

@@ -25,6 +25,7 @@ use crate::service::import::{ImportContext, NewNames, Trial};
 use crate::storage::embedded::{Embedded, Mode, database_file};
 use crate::storage::lock::StoreLock;
 use crate::storage::memory::MemoryStore;
+use crate::storage::scylla::Cql;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LinksCommand {
@@ -101,11 +102,15 @@ fn try_on_store(
     blocked: BlockedHosts,
 ) -> Result<ImportReport, Failure> {
     let path = &settings.storage.path;
-    let stores = match database_file(path).exists() {
-        true => Embedded::open_with(path, Mode::ReadOnly, &settings.storage.embedded())
+    let stores = match (settings.storage.database(), database_file(path).exists()) {
+        (Some(config), _) => runtime
+            .block_on(Box::pin(Cql::open(&config)))
+            .with_context(|| format!("opening the database at {}", config.nodes.join(", ")))?
+            .stores(0),
+        (None, true) => Embedded::open_with(path, Mode::ReadOnly, &settings.storage.embedded())
             .with_context(|| format!("opening the store in {}", path.display()))?
             .stores(),
-        false => MemoryStore::new(),
+        (None, false) => MemoryStore::new(),
     };
     let operator = runtime.block_on(stores.accounts.operator_workspace());
     let operator = operator.map_err(anyhow::Error::from)?;

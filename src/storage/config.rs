@@ -9,7 +9,7 @@ use crate::domain::problems::Problems;
 use crate::domain::secret::Secret;
 use crate::domain::units::Size;
 use crate::storage::embedded::EmbeddedConfig;
-use crate::storage::scylla::CqlConfig;
+use crate::storage::scylla::{CqlConfig, FILL_TIMEOUT};
 
 /// `[storage]`: where links and counts are kept.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -111,6 +111,7 @@ impl StorageConfig {
             user: self.cql_user.clone(),
             password: self.cql_password.clone(),
             replication: self.replication.clone(),
+            fill_timeout: FILL_TIMEOUT,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Keyspaces of a real database, each for one test at a time, empty when it begins.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -72,6 +73,8 @@ pub(crate) fn config(keyspace: &str) -> CqlConfig {
         user: None,
         password: None,
         replication: Replication::Factor(1),
+        // The database shares its processors with the tests.
+        fill_timeout: Duration::from_secs(5),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Redis between nodes: a cache of links, the feed of changes, token buckets. Never needed to
 //! start, to redirect or to stop.
 //!
-//! One task keeps the connection. Whoever asks gets an answer within [`COMMAND_TIMEOUT`] or an
-//! error at once; what they do without Redis is theirs to know.
+//! One task keeps the connection. Whoever asks gets an answer within 30 ms or an error at once;
+//! what they do without Redis is theirs to know.
 
 mod breaker;
 mod buckets;
@@ -34,7 +34,7 @@ use super::threads::Threads;
 use crate::domain::secret::Secret;
 
 /// What a command may take. Whoever waits is a visitor, or somebody who may become one.
-const COMMAND_TIMEOUT: Duration = Duration::from_millis(30);
+pub const COMMAND_TIMEOUT: Duration = Duration::from_millis(30);
 /// What a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 /// A Redis that was lost is tried again after this long, each time a little different, so that
@@ -55,6 +55,8 @@ struct Shared {
     target: Target,
     /// What all names begin with, so that installations may share a Redis.
     prefix: String,
+    /// What a command may take.
+    timeout: Duration,
     connection: ArcSwapOption<Connection>,
     breaker: Breaker,
     /// Wakes the keeper when the breaker opened.
@@ -67,12 +69,14 @@ struct Shared {
 }
 
 impl Redis {
-    /// Begins to connect, and does not wait for it. Errors: the URL is none, or the system gives no
-    /// threads.
-    pub fn start(url: &Secret, prefix: &str) -> anyhow::Result<Self> {
+    /// Begins to connect, and does not wait for it. A command may take `timeout`:
+    /// [`COMMAND_TIMEOUT`], or longer where Redis shares its machine with many others. Errors: the
+    /// URL is none, or the system gives no threads.
+    pub fn start(url: &Secret, prefix: &str, timeout: Duration) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
             target: Target::parse(url)?,
             prefix: prefix.to_owned(),
+            timeout,
             connection: ArcSwapOption::empty(),
             breaker: Breaker::default(),
             lost: Notify::new(),
@@ -104,7 +108,7 @@ impl Redis {
         let Some(connection) = connection else {
             return Err(StorageError { kind: StorageErrorKind::Unavailable, op, source: None });
         };
-        match tokio::time::timeout(COMMAND_TIMEOUT, work(Connection::clone(&connection))).await {
+        match tokio::time::timeout(shared.timeout, work(Connection::clone(&connection))).await {
             Ok(Ok(answer)) => {
                 shared.breaker.succeeded();
                 Ok(answer)
@@ -180,7 +184,8 @@ impl Shared {
         let mut connection = Connection::clone(&connection);
         let ping = redis::cmd("PING");
         let ping = ping.query_async::<String>(&mut connection);
-        matches!(tokio::time::timeout(CONNECT_TIMEOUT, ping).await, Ok(Ok(_)))
+        let limit = CONNECT_TIMEOUT.max(self.timeout);
+        matches!(tokio::time::timeout(limit, ping).await, Ok(Ok(_)))
     }
 }
 
@@ -197,7 +202,7 @@ async fn keep(shared: std::sync::Weak<Shared>) {
         }
         // The old connection is given up: what was sent on it and hangs must not be answered late.
         shared.connection.store(None);
-        let limit = CONNECT_TIMEOUT * 4;
+        let limit = (CONNECT_TIMEOUT * 4).max(shared.timeout);
         match tokio::time::timeout(limit, shared.connect()).await {
             Ok(Ok(())) => {
                 if was_up != Some(true) {

@@ -44,6 +44,8 @@ use super::threads::Threads;
 use crate::domain::audit::AuditKey;
 use crate::domain::secret::Secret;
 
+/// What a visitor waits for at most.
+pub const FILL_TIMEOUT: Duration = Duration::from_millis(150);
 /// Threads that the driver's connections are served by.
 const THREADS: usize = 2;
 /// How long one contact point may take to accept.
@@ -59,6 +61,9 @@ pub struct CqlConfig {
     pub password: Option<Secret>,
     /// Copies of each row, for a keyspace that is made.
     pub replication: Replication,
+    /// What a load that a visitor waits for may take: [`FILL_TIMEOUT`], or longer where the
+    /// database shares its machine with many others.
+    pub fill_timeout: Duration,
 }
 
 /// A database that is open. Clones share the connections.
@@ -83,7 +88,7 @@ impl Cql {
     /// Opens a database whose schema is the one that this build knows.
     pub async fn open(config: &CqlConfig) -> Result<Self, OpenError> {
         let threads = Threads::start("cql", THREADS)?;
-        let profiles = Profiles::new();
+        let profiles = Profiles::new(config.fill_timeout);
         let session = connect(config, &threads, &profiles).await?;
         schema::check(&session, &config.keyspace).await?;
         let keyspace = config.keyspace.as_str();
@@ -109,7 +114,7 @@ impl Cql {
     /// steps that took. Of several that migrate at once, one does it and the others wait.
     pub async fn migrate(config: &CqlConfig) -> Result<u32, OpenError> {
         let threads = Threads::start("cql", THREADS)?;
-        let session = connect(config, &threads, &Profiles::new()).await?;
+        let session = connect(config, &threads, &Profiles::new(config.fill_timeout)).await?;
         schema::migrate(&session, config).await
     }
 

@@ -18,8 +18,6 @@ use scylla::statement::{Consistency, SerialConsistency};
 use super::dialect::Dialect;
 use super::fault::OpenError;
 
-/// What a visitor waits for at most.
-const FILL_TIMEOUT: Duration = Duration::from_millis(150);
 /// After which a second replica is asked for what a visitor waits for.
 const SPECULATE_AFTER: Duration = Duration::from_millis(40);
 /// What an API request waits for at most, per statement.
@@ -57,13 +55,15 @@ impl Kind {
 
 /// Time limits and policies, one set for each kind.
 pub(super) struct Profiles {
+    fill_timeout: Duration,
     fill: ExecutionProfileHandle,
     rest: ExecutionProfileHandle,
     lwt: ExecutionProfileHandle,
 }
 
 impl Profiles {
-    pub(super) fn new() -> Self {
+    /// `fill_timeout` is what a visitor waits for at most.
+    pub(super) fn new(fill_timeout: Duration) -> Self {
         let speculative = SimpleSpeculativeExecutionPolicy {
             max_retry_count: 1,
             retry_interval: SPECULATE_AFTER,
@@ -77,7 +77,8 @@ impl Profiles {
         };
         let again = || Arc::new(DefaultRetryPolicy::new());
         Self {
-            fill: profile(FILL_TIMEOUT, again())
+            fill_timeout,
+            fill: profile(fill_timeout, again())
                 .speculative_execution_policy(Some(Arc::new(speculative)))
                 .build()
                 .into_handle(),
@@ -101,7 +102,7 @@ pub(super) async fn prepare(
 ) -> Result<BTreeMap<&'static str, PreparedStatement>, OpenError> {
     let all = parse(file)?.into_iter().map(|(name, kind, text)| async move {
         let text = match kind {
-            Kind::Fill => dialect.with_timeout(text, FILL_TIMEOUT),
+            Kind::Fill => dialect.with_timeout(text, profiles.fill_timeout),
             _ => text.to_owned(),
         };
         let prepared = session.prepare(text).await;

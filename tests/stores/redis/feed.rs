@@ -64,8 +64,8 @@ async fn a_redis_that_forgot_everything_goes_on_telling() {
     assert_eq!(hear(&feed, 1).await, [change("spring", 2)]);
     server.kill();
     assert!(feed.next().await.is_err());
-    server.run();
     until(|| !redis.is_up()).await;
+    server.run();
     until(|| redis.is_up()).await;
     feed.announce(&[change("winter", 3)]).await.unwrap();
     let mut heard = Vec::new();
@@ -88,5 +88,9 @@ async fn a_frozen_redis_is_an_error_in_time() {
     server.thaw();
     until(|| redis.is_up()).await;
     feed.announce(&[change("spring", 3)]).await.unwrap();
-    assert_eq!(hear(&feed, 1).await.last(), Some(&change("spring", 3)));
+    // What was sent while it was frozen may come as well.
+    let mut heard = Vec::new();
+    while heard.last() != Some(&change("spring", 3)) {
+        heard.extend(feed.next().await.unwrap());
+    }
 }

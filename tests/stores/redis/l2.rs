@@ -10,6 +10,7 @@ use shunt::domain::code::{DomainId, LinkKey};
 use shunt::domain::id::Id;
 use shunt::domain::link::Link;
 use shunt::storage::feed::LinkChange;
+use shunt::storage::layers::SharedLinks;
 use shunt::storage::memory::MemoryStore;
 use shunt::storage::{
     BatchAnswer, Claim, ImportedLink, LinkPage, LinkQuery, LinkStore, Replace, StorageResult,
@@ -151,11 +152,12 @@ async fn nodes_that_miss_at_once_ask_the_store_once() {
     let made = stored(&store, "spring").await;
     // Nobody gets an answer before all have asked.
     store.gate.forget_permits(Semaphore::MAX_PERMITS);
-    let mut asked = Vec::new();
+    let mut nodes = Vec::new();
     for _ in 0..8 {
-        let (node, _) = node(&connect(&services().redis, &prefix).await, &shared);
-        asked.push(tokio::spawn(async move { node.fetch(&key("spring")).await.unwrap() }));
+        nodes.push(node(&connect(&services().redis, &prefix).await, &shared).0);
     }
+    let ask = |node: SharedLinks| async move { node.fetch(&key("spring")).await.unwrap() };
+    let asked: Vec<_> = nodes.into_iter().map(|node| tokio::spawn(ask(node))).collect();
     until(|| store.fetches() > 0).await;
     store.gate.add_permits(100);
     for answer in asked {

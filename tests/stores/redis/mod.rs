@@ -17,6 +17,9 @@ use shunt::storage::{LinkStore, Stores};
 /// How long a node may take to notice that Redis is there, or is gone.
 const SOON: Duration = Duration::from_secs(20);
 
+/// What a command may take: Redis shares its processors with the tests.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// A prefix that no other test has.
 pub(crate) fn prefix() -> String {
     static N: AtomicU64 = AtomicU64::new(0);
@@ -26,7 +29,7 @@ pub(crate) fn prefix() -> String {
 
 /// A connection that is up.
 pub(crate) async fn connect(url: &str, prefix: &str) -> Redis {
-    let redis = Redis::start(&Secret(url.to_owned()), prefix).unwrap();
+    let redis = Redis::start(&Secret(url.to_owned()), prefix, PATIENCE).unwrap();
     until(|| redis.is_up()).await;
     redis
 }
