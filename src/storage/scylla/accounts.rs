@@ -9,7 +9,8 @@ use scylla::DeserializeRow;
 
 use super::Cql;
 use super::fault::is_unknown;
-use super::finding::{Candidates, signed, unsigned};
+use super::finding::Candidates;
+use super::ids::{signed, unsigned};
 use super::people::Team;
 use super::run::damaged;
 use super::together::{Decision, TRIES, contended, stamp};

@@ -6,6 +6,7 @@ use scylla::DeserializeRow;
 
 use super::Cql;
 use super::fault::is_unknown;
+use super::ids::{signed, unsigned};
 use super::together::{TRIES, contended, stamp};
 use crate::domain::id::Id;
 use crate::domain::time::Timestamp;
@@ -143,15 +144,6 @@ impl Plan {
 /// The hour that a time is in.
 pub(super) fn hour(at: Timestamp) -> i32 {
     i32::try_from(at.as_millis().div_euclid(HOUR_MS)).unwrap_or(i32::MAX)
-}
-
-/// An id as the database has it.
-pub(super) const fn signed(id: Id) -> i64 {
-    id.0 as i64
-}
-
-pub(super) const fn unsigned(id: i64) -> Id {
-    Id(id as u64)
 }
 
 /// An id as a key of candidates.

@@ -9,7 +9,8 @@ use scylla::DeserializeRow;
 
 use super::Cql;
 use super::fault::is_unknown;
-use super::finding::{Candidates, Claim, Claimed, Plan, Task, key_of, signed, unsigned};
+use super::finding::{Candidates, Claim, Claimed, Plan, Task, key_of};
+use super::ids::{signed, unsigned};
 use super::people::role;
 use super::run::damaged;
 use super::together::{TRIES, contended, stamp};

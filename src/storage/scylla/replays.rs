@@ -6,7 +6,8 @@ use scylla::DeserializeRow;
 
 use super::Cql;
 use super::fault::is_unknown;
-use super::finding::{hash_of, signed};
+use super::finding::hash_of;
+use super::ids::signed;
 use super::run::damaged;
 use super::together::{TRIES, contended, stamp};
 use crate::domain::api_key::KeyDigest;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use scylla::client::session::Session;
 use scylla::errors::ExecutionError;
-use scylla::value::{CqlValue, Row};
 use uuid::Uuid;
 
 use super::CqlConfig;
 use super::fault::OpenError;
+use super::run::applied;
 use crate::storage::config::Replication;
 
 /// What the steps hold, the first is number one. Released steps never change.
@@ -108,10 +108,8 @@ async fn lock(session: &Session, keyspace: &str, holder: Uuid) -> Result<(), Ope
         "INSERT INTO {keyspace}.schema_lock (id, holder) VALUES (0, ?) IF NOT EXISTS USING TTL 120"
     );
     for _ in 0..TRIES {
-        let taken = session.query_unpaged(take.as_str(), (holder,)).await?.into_rows_result();
-        let row: Option<Row> = taken.ok().and_then(|rows| rows.maybe_first_row().ok().flatten());
-        let first = row.and_then(|row| row.columns.into_iter().next().flatten());
-        if first == Some(CqlValue::Boolean(true)) {
+        let taken = session.query_unpaged(take.as_str(), (holder,)).await?;
+        if applied("lock_schema", taken).is_ok_and(|taken| taken) {
             return Ok(());
         }
         tokio::time::sleep(TRY_EVERY).await;

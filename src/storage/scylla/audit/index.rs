@@ -8,7 +8,8 @@ use tracing::warn;
 
 use super::super::Cql;
 use super::super::fault::is_unknown;
-use super::super::finding::{Candidates, key_of, signed, unsigned};
+use super::super::finding::{Candidates, key_of};
+use super::super::ids::{signed, unsigned};
 use super::bucket_of;
 use crate::domain::audit::{AuditEntry, decode};
 use crate::domain::id::Id;

@@ -16,7 +16,7 @@ use tracing::{debug, error};
 
 use super::Cql;
 use super::fault::is_unknown;
-use super::finding::signed;
+use super::ids::signed;
 use super::run::damaged;
 use super::together::{Step, TRIES, contended};
 use crate::domain::audit::{AuditDraft, AuditHash, AuditKey, GENESIS, encode};

@@ -1,8 +1,9 @@
 //! Changes of links, each from one version to the next.
 
+use super::super::ids::signed;
 use super::claim::wants_external_id;
 use super::external::Held;
-use super::row::{replacing, signed};
+use super::row::replacing;
 use super::{TRIES, crowded};
 use crate::domain::audit::Act;
 use crate::domain::link::Link;

@@ -4,8 +4,9 @@
 use scylla::value::CqlTimestamp;
 use tracing::warn;
 
+use super::super::ids::{signed, unsigned};
 use super::claim::wants_external_id;
-use super::row::{cql_time, signed, unsigned};
+use super::row::cql_time;
 use super::{GIVEN_UP_AFTER_MS, TRIES, crowded, now};
 use crate::domain::id::Id;
 use crate::domain::link::{Link, LinkStatus};

@@ -3,8 +3,9 @@
 use scylla::DeserializeRow;
 use scylla::value::CqlTimestamp;
 
+use super::super::ids::{signed, unsigned};
 use super::index::{ID_SHARDS, Phase, bucket, destination_slot, stamp};
-use super::row::{parse_key, signed, unsigned};
+use super::row::parse_key;
 use super::{GIVEN_UP_AFTER_MS, each, now};
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;

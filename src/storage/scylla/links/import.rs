@@ -2,8 +2,9 @@
 //! first link is made: however often it is tried, and by however many at once, every try makes the
 //! same links.
 
+use super::super::ids::signed;
 use super::claim::{Placed, wanted};
-use super::row::{domain, signed};
+use super::row::domain;
 use super::{TRIES, crowded, each, waves};
 use crate::domain::api_key::KeyDigest;
 use crate::domain::audit::Act;

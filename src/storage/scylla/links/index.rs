@@ -11,8 +11,9 @@ use futures_util::future::{BoxFuture, FutureExt, try_join_all};
 use scylla::value::{CqlValue, MaybeUnset};
 use tracing::warn;
 
+use super::super::ids::signed;
 use super::now;
-use super::row::{cql_time, domain, signed};
+use super::row::{cql_time, domain};
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
 use crate::domain::link::{CreatedVia, Link, LinkStatus};

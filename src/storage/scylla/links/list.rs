@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::super::ids::signed;
 use super::each;
 use super::owner::{Owned, OwnedRow, Span, place_of};
-use super::row::signed;
 use crate::domain::id::Id;
 use crate::domain::link::Link;
 use crate::storage::error::{Op, StorageResult};

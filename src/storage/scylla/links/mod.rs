@@ -26,8 +26,9 @@ use scylla::statement::prepared::PreparedStatement;
 use tokio::sync::{Mutex, MutexGuard};
 
 use self::index::id_slot;
-use self::row::{LinkRow, Place, Standing, domain, parse_key, signed, unsigned};
+use self::row::{LinkRow, Place, Standing, domain, parse_key};
 use super::Cql;
+use super::ids::{signed, unsigned};
 use crate::domain::api_key::KeyDigest;
 use crate::domain::audit::Act;
 use crate::domain::code::{DomainId, LinkKey};

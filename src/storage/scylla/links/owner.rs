@@ -4,8 +4,9 @@
 use scylla::DeserializeRow;
 use scylla::value::CqlTimestamp;
 
+use super::super::ids::{signed, unsigned};
 use super::index::{OwnedKey, Phase, period, stamp};
-use super::row::{cql_time, parse_key, signed, time, unsigned};
+use super::row::{cql_time, parse_key, time};
 use super::{GIVEN_UP_AFTER_MS, each, now};
 use crate::domain::destination::Destination;
 use crate::domain::id::Id;

@@ -12,9 +12,10 @@
 
 use tracing::warn;
 
+use super::super::ids::signed;
 use super::change::follows;
 use super::index::{Phase, stamp};
-use super::row::{Coming, Place, cql_time, domain, place_text, signed};
+use super::row::{Coming, Place, cql_time, domain, place_text};
 use super::{TRIES, crowded, now};
 use crate::domain::audit::Act;
 use crate::domain::code::LinkKey;

@@ -3,6 +3,7 @@
 use scylla::DeserializeRow;
 use scylla::value::{CqlTimestamp, CqlValue, MaybeUnset};
 
+use super::super::ids::{signed, unsigned};
 use crate::domain::code::{Code, DomainId, LinkKey};
 use crate::domain::destination::Destination;
 use crate::domain::id::Id;
@@ -189,14 +190,6 @@ pub(super) fn parse_key(op: Op, domain: i32, code: &str) -> StorageResult<LinkKe
     let code = Code::parse(code.as_bytes());
     let code = code.map_err(|error| StorageError::new(StorageErrorKind::Damaged, op, error))?;
     Ok(LinkKey::new(DomainId(domain.cast_unsigned()), code))
-}
-
-pub(super) const fn signed(id: Id) -> i64 {
-    id.0.cast_signed()
-}
-
-pub(super) const fn unsigned(id: i64) -> Id {
-    Id(id.cast_unsigned())
 }
 
 pub(super) const fn domain(domain: DomainId) -> i32 {

@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering;
 
 use super::super::Cql;
 use super::super::fault::is_unknown;
-use super::super::finding::{hour, signed, unsigned};
+use super::super::finding::hour;
+use super::super::ids::{signed, unsigned};
 use super::super::run::damaged;
 use super::super::together::{Step, TRIES, contended, stamp};
 use super::team::{ROWS_PER_BATCH, role};

@@ -4,7 +4,8 @@
 use tracing::warn;
 
 use super::super::Cql;
-use super::super::finding::{Candidates, Claimed, Plan, Task, key_of, signed, unsigned};
+use super::super::finding::{Candidates, Claimed, Plan, Task, key_of};
+use super::super::ids::{signed, unsigned};
 use super::super::keys::{EndKeys, LATER_MS};
 use super::super::together::{Decision, Step, Whole as _};
 use super::person::Person;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use scylla::DeserializeRow;
 
 use super::super::Cql;
-use super::super::finding::{signed, unsigned};
+use super::super::ids::{signed, unsigned};
 use super::super::run::damaged;
 use super::super::together::{Step, Whole};
 use crate::domain::account::{Session, User};

@@ -3,7 +3,8 @@
 use tracing::warn;
 
 use super::super::Cql;
-use super::super::finding::{Candidates, Claimed, Plan, Task, hour, key_of, signed, unsigned};
+use super::super::finding::{Candidates, Claimed, Plan, Task, hour, key_of};
+use super::super::ids::{signed, unsigned};
 use super::super::together::Decision;
 use super::person::Person;
 use crate::domain::id::Id;

@@ -2,7 +2,8 @@
 //! Whoever reads any of it looks for the user; what is cut short is taken back a minute later.
 
 use super::super::Cql;
-use super::super::finding::{Candidates, Claimed, Plan, Task, hash_of, key_of, signed, unsigned};
+use super::super::finding::{Candidates, Claimed, Plan, Task, hash_of, key_of};
+use super::super::ids::{signed, unsigned};
 use super::super::together::{Decision, Step, Whole as _};
 use super::person::Person;
 use super::team::Team;

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::super::Cql;
 use super::super::fault::is_unknown;
-use super::super::finding::{Candidates, Plan, Task, key_of, signed, unsigned};
+use super::super::finding::{Candidates, Plan, Task, key_of};
+use super::super::ids::{signed, unsigned};
 use super::super::keys::LATER_MS;
 use super::super::together::{Decision, TRIES, Whole as _, contended, stamp};
 use super::person::{Person, PersonRow, SESSION, TICKET};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use scylla::DeserializeRow;
 
 use super::super::Cql;
-use super::super::finding::{signed, unsigned};
+use super::super::ids::{signed, unsigned};
 use super::super::run::damaged;
 use super::super::together::{Step, Whole};
 use crate::domain::account::{Member, Role};

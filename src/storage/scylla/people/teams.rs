@@ -5,7 +5,8 @@ use futures_util::future::try_join;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::super::Cql;
-use super::super::finding::{Candidates, Plan, Task, key_of, signed, unsigned};
+use super::super::finding::{Candidates, Plan, Task, key_of};
+use super::super::ids::{signed, unsigned};
 use super::super::keys::{EndKeys, LATER_MS};
 use super::super::together::{Decision, Step, Whole as _};
 use super::team::{ROWS_PER_BATCH, Team, TeamRow, Untold, role};

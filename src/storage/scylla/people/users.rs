@@ -5,9 +5,8 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::super::Cql;
-use super::super::finding::{
-    Candidates, Claim, Claimed, Plan, Task, hash_of, key_of, signed, unsigned,
-};
+use super::super::finding::{Candidates, Claim, Claimed, Plan, Task, hash_of, key_of};
+use super::super::ids::{signed, unsigned};
 use super::super::keys::LATER_MS;
 use super::super::together::{Decision, Step, TRIES, Whole as _, contended};
 use super::person::Person;
