@@ -213,7 +213,8 @@ fn credential(request: &HttpRequest) -> Result<Shown<'_>, ApiError> {
     let mut found: Option<&str> = None;
     for value in request.headers().get_all(header::AUTHORIZATION) {
         let value = value.to_str().map_err(|_| invalid_key())?;
-        let Some((scheme, text)) = value.trim().split_once(' ') else { continue };
+        // Nothing after the scheme is a credential that went missing, not none.
+        let (scheme, text) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
         if scheme.eq_ignore_ascii_case("Bearer") {
             agree(&mut found, text.trim())?;
         }
@@ -262,7 +263,10 @@ mod tests {
         assert_eq!(with(None, Some("a")), Ok("a".to_owned()));
         assert_eq!(with(Some("Bearer a"), Some("a")), Ok("a".to_owned()));
         assert_eq!(with(Some("Bearer a"), Some("b")), Err(ProblemCode::InvalidApiKey));
+        assert_eq!(with(Some("Bearer "), None), Ok(String::new()));
+        assert_eq!(with(None, Some("")), Ok(String::new()));
         assert_eq!(with(Some("Basic a"), None), Err(ProblemCode::Unauthenticated));
+        assert_eq!(with(Some("Basic"), None), Err(ProblemCode::Unauthenticated));
         assert_eq!(with(None, None), Err(ProblemCode::Unauthenticated));
     }
 }

@@ -149,6 +149,17 @@ async fn so_many_links_for_a_token_and_for_a_network() {
 }
 
 #[tokio::test]
+async fn a_credential_that_went_missing_makes_nobody_a_guest() {
+    let app = start().await;
+    for (name, value) in [("Authorization", "Bearer "), ("X-API-Key", "")] {
+        let request = app.request(Method::POST, "/api/v1/links").header(name, value);
+        let request = request.json(&json!({"destination": "https://shop.example/"}));
+        app.send(request).await.assert_problem(401, "invalid_api_key");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn what_needs_an_account_is_refused_to_guests() {
     let app = start().await;
     let guest = Guest { app: &app, address: "203.0.113.9" };
