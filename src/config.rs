@@ -148,6 +148,9 @@ pub fn load(
         take_variable(&name, &text, &mut parts, &mut problems);
     }
     let settings = Settings::from_parts(&parts, &mut problems);
+    if settings.storage.cql.is_empty() {
+        settings.node.check_alone(&mut problems);
+    }
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
 }
 

@@ -7,20 +7,25 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
 use tracing::{info, warn};
 
 use crate::actors::links::LinkTable;
-use crate::domain::time::SteadyClock;
-use crate::storage::feed::ChangeFeed;
+use crate::domain::time::{Clock, SteadyClock};
+use crate::storage::feed::{ChangeFeed, News};
 use crate::storage::recent::Recent;
 
 /// A node that heard from no feed for this long may be serving what was changed elsewhere.
 const LEASE_MS: u64 = 3_000;
 /// How soon a feed that failed is asked again.
 const RETRY: Duration = Duration::from_millis(500);
+/// How soon it is noticed that nothing is heard any more, or something again.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+/// What is loaded while nothing was heard for too long is served for at most this long.
+const FORGET_EVERY: Duration = Duration::from_secs(5);
 
 /// Whether this node would know of a change. Shared by all who ask.
 pub struct Coherence {
@@ -51,35 +56,79 @@ impl Coherence {
     }
 }
 
-/// Follows a feed for as long as it is polled. Spawn it.
-pub async fn follow(
-    name: &'static str,
-    feed: Arc<dyn ChangeFeed>,
-    links: LinkTable,
-    recent: Arc<Recent>,
-    (coherence, heard): (Arc<Coherence>, Counter),
-) {
-    let mut is_well = true;
-    loop {
-        let asked_ms = coherence.clock.elapsed_ms();
-        match feed.next().await {
-            Ok(changes) => {
-                // Before the links: what is loaded because of them must be new enough.
-                recent.note(&changes);
-                links.heard(&changes).await;
-                coherence.heard(asked_ms);
-                heard.inc_by(changes.len() as u64);
-                if !std::mem::replace(&mut is_well, true) {
-                    info!(feed = name, "the feed of changes is heard again");
+/// What a feed is followed with.
+pub struct Follower {
+    pub links: LinkTable,
+    pub recent: Arc<Recent>,
+    pub coherence: Arc<Coherence>,
+    pub clock: Arc<dyn Clock>,
+    /// Counts changes.
+    pub heard: Counter,
+    /// Observes how long ago they were told, in seconds.
+    pub delay: Histogram,
+}
+
+impl Follower {
+    /// Follows `feed` for as long as it is polled. Spawn it.
+    pub async fn follow(self, name: &'static str, feed: Arc<dyn ChangeFeed>) {
+        let mut is_well = true;
+        loop {
+            let asked_ms = self.coherence.clock.elapsed_ms();
+            match feed.next().await {
+                Ok(news) => {
+                    self.take_over(&news).await;
+                    self.coherence.heard(asked_ms);
+                    if !std::mem::replace(&mut is_well, true) {
+                        info!(feed = name, "the feed of changes is heard again");
+                    }
                 }
-            }
-            Err(error) => {
-                if std::mem::replace(&mut is_well, false) {
-                    warn!(feed = name, %error, "the feed of changes is not heard");
+                Err(error) => {
+                    if std::mem::replace(&mut is_well, false) {
+                        warn!(feed = name, %error, "the feed of changes is not heard");
+                    }
+                    tokio::time::sleep(RETRY).await;
                 }
-                tokio::time::sleep(RETRY).await;
             }
         }
+    }
+
+    async fn take_over(&self, news: &News) {
+        if news.is_torn {
+            warn!("changes were missed that nobody can tell any more; all links are loaded again");
+            self.links.forget_all().await;
+        }
+        // Before the links: what is loaded because of them must be new enough.
+        self.recent.note(&news.changes);
+        self.links.heard(&news.changes).await;
+        self.heard.inc_by(news.changes.len() as u64);
+        let now_ms = self.clock.now().as_millis();
+        for at in &news.told_at {
+            let millis = now_ms.saturating_sub(at.as_millis()).max(0);
+            self.delay.observe(millis as f64 / 1e3);
+        }
+    }
+}
+
+/// Has the table know whether it may be out of date, and takes everything out of it when this node
+/// heard nothing for `stale_max`: what is asked for then is loaded, or cannot be had. Spawn it.
+pub async fn watch(coherence: Arc<Coherence>, links: LinkTable, stale_max: Duration) {
+    let stale_max_ms = u64::try_from(stale_max.as_millis()).unwrap_or(u64::MAX);
+    let mut forgot_at: Option<Instant> = None;
+    let mut is_coherent = true;
+    loop {
+        let age_ms = coherence.age_ms();
+        let was_coherent = std::mem::replace(&mut is_coherent, age_ms <= LEASE_MS);
+        links.set_may_be_stale(!is_coherent);
+        if was_coherent && !is_coherent {
+            warn!(age_ms, "no feed is heard; links are served as they were last known");
+        }
+        let is_due = forgot_at.is_none_or(|at| at.elapsed() >= FORGET_EVERY);
+        if age_ms > stale_max_ms && is_due {
+            warn!(age_ms, "nothing was heard for `links.stale_max`; links in memory are given up");
+            links.forget_all().await;
+            forgot_at = Some(Instant::now());
+        }
+        tokio::time::sleep(WATCH_EVERY).await;
     }
 }
 

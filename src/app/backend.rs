@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::open::{JOURNAL_FOLDER, Sharing};
 use crate::config::Settings;
@@ -24,6 +24,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// How often the number of this node is renewed: often enough that an outage of minutes costs none.
 const RENEW_EVERY: Duration = Duration::from_secs(60);
+/// How soon it is tried again.
+const RENEW_AGAIN: Duration = Duration::from_secs(2);
 
 /// A store that is open.
 pub(super) struct Backend {
@@ -70,21 +72,19 @@ impl NodeLease {
         }
     }
 
-    /// Keeps the number for as long as it is polled. Spawn it. Ends when another process has it.
-    pub async fn keep(self) {
+    /// Keeps the number for as long as it is polled. Ends when another process had it.
+    pub async fn keep(&self) {
+        let mut wait = RENEW_EVERY;
         loop {
-            tokio::time::sleep(RENEW_EVERY).await;
-            match self.store.renew_node(self.number, self.holder).await {
-                Ok(true) => (),
-                Ok(false) => {
-                    error!(
-                        node = self.number,
-                        "another process took the number of this node; restart this one"
-                    );
-                    return;
+            tokio::time::sleep(wait).await;
+            wait = match self.store.renew_node(self.number, self.holder).await {
+                Ok(true) => RENEW_EVERY,
+                Ok(false) => return,
+                Err(error) => {
+                    warn!(%error, "the number of this node was not renewed");
+                    RENEW_AGAIN
                 }
-                Err(error) => warn!(%error, "the number of this node was not renewed"),
-            }
+            };
         }
     }
 

@@ -12,6 +12,7 @@ use crate::service::accounts::{Access, AccessParts, AccountParts, Accounts, Unde
 use crate::service::anonymous::{Anonymous, AnonymousParts};
 use crate::service::mail::texts::MailSite;
 use crate::service::mail::{Outbox, mailer};
+use crate::service::node::Role;
 use crate::service::oidc::Oidc;
 use crate::service::passwords::PasswordHasher;
 use crate::service::tokens::{ChainParts, KeyChain};
@@ -57,7 +58,9 @@ pub(super) async fn start(
     let (store, teams) = (Arc::clone(&stores.links), Arc::clone(&stores.teams));
     let closing = Undertaker::new(links.clone(), store, teams, Arc::clone(clock));
     let closing = Arc::new(closing);
-    actix_rt::spawn(Arc::clone(&closing).follow());
+    if settings.node.plays(Role::Worker) {
+        actix_rt::spawn(Arc::clone(&closing).follow());
+    }
 
     let passwords = PasswordHasher::start(&settings.passwords, &opened.metrics)
         .context("starting to check passwords")?;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::actors::changes::{Coherence, follow};
-use crate::actors::clicks::{ClickSink, ClickSinkParts, keep_house};
+use crate::actors::changes::{Coherence, Follower, watch};
+use crate::actors::clicks::{ClickSink, ClickSinkParts, keep_house, remove_old};
 use crate::actors::links::{LinkTable, LinkTableParts};
 use crate::app::open::JOURNAL_FOLDER;
 use crate::app::people::{self, People};
@@ -31,6 +31,7 @@ use crate::service::keys::KeyRing;
 use crate::service::limits::{Limiter, LimiterParts, SinceStart};
 use crate::service::links::{LinkService, LinkServiceParts};
 use crate::service::mail::Outbox;
+use crate::service::node::Role;
 use crate::service::validate::Rules;
 use crate::storage::memory_buckets::MemoryBuckets;
 use crate::storage::redis::SharedBuckets;
@@ -95,6 +96,7 @@ struct Node {
     server: RunningServer,
     ops: RunningOps,
     readiness: Readiness,
+    redirects: bool,
     /// How long requests may go on during a stop.
     requests_max: Duration,
 }
@@ -137,8 +139,7 @@ impl Node {
         );
         let keys = Arc::new(keys.await.context("reading the API keys")?);
         actix_rt::spawn(Arc::clone(&keys).follow());
-        actix_rt::spawn(opened.node.clone().keep());
-        follow_changes(&opened, &links);
+        follow_changes(settings, &opened, &links);
         let unrecorded = opened.metrics.denials_unrecorded.clone();
         let denials = Arc::new(Denials::new(Arc::clone(&opened.stores.audit), unrecorded));
         actix_rt::spawn(Arc::clone(&denials).follow());
@@ -166,6 +167,7 @@ impl Node {
         let outbox = people.outbox.clone();
         let rules = Rules { policy, codes: settings.codes.clone(), domain: site.domain.clone() };
         let state = admin_state(&opened, site, &actors, people, rules);
+        let serves_api = settings.node.plays(Role::Api);
         let origins = Origins::new(listeners.public_url(), &settings.http.cors_origins);
         let server = serve_http(HttpParts {
             config: settings.http.clone(),
@@ -179,7 +181,11 @@ impl Node {
             metrics: Arc::clone(&opened.metrics),
             clock: Arc::clone(&opened.clock),
             readiness: readiness.clone(),
+            redirects: settings.node.plays(Role::Redirect),
             admin: move |app: &mut web::ServiceConfig| {
+                if !serves_api {
+                    return admin::configure_absent(app);
+                }
                 app.app_data(state.clone());
                 admin::configure(app, &origins);
                 app_pages::configure(app, &origins);
@@ -197,6 +203,7 @@ impl Node {
             server,
             ops,
             readiness,
+            redirects: settings.node.plays(Role::Redirect),
             requests_max,
         })
     }
@@ -204,7 +211,9 @@ impl Node {
     /// Redirects are served from the first moment; readiness waits for the hottest links and for
     /// the clicks that an earlier process left, which links with a click limit need.
     async fn warm(&self) -> Result<()> {
-        self.links.warm().await.context("loading the hottest links")?;
+        if self.redirects {
+            self.links.warm().await.context("loading the hottest links")?;
+        }
         if tokio::time::timeout(RECOVERY_WAIT_MAX, self.clicks.recovered()).await.is_err() {
             warn!("clicks of an earlier process are still being counted; serving all the same");
         }
@@ -221,11 +230,19 @@ impl Node {
         info!(http, ops, "ready");
     }
 
-    /// Serves until the listener breaks.
+    /// Serves until the listener breaks, or another process has the number of this node.
     async fn live(&mut self) -> Result<()> {
         self.warm().await?;
         self.announce();
-        Err(self.server.failed().await).context("the public listener broke")
+        let node = self.opened.node.clone();
+        tokio::select! {
+            error = self.server.failed() => Err(error).context("the public listener broke"),
+            () = node.keep() => bail!(
+                "the database was away for so long that another process took this node's number, \
+                 {}; a new start gets another one, and counts what waits in the journal",
+                node.number
+            ),
+        }
     }
 
     /// Stops accepting, lets requests finish, stores what was counted, closes the store. Ends the
@@ -269,10 +286,14 @@ async fn start_clicks(settings: &Settings, opened: &Opened) -> Result<ClickSink>
         }
         false => {
             let (store, clock) = (Arc::clone(&opened.stores.clicks), Arc::clone(&opened.clock));
-            actix_rt::spawn(keep_house(store, settings.clicks.clone(), clock));
+            actix_rt::spawn(keep_house(store, clock));
             Vec::new()
         }
     };
+    if settings.node.plays(Role::Worker) {
+        let (store, clock) = (Arc::clone(&opened.stores.clicks), Arc::clone(&opened.clock));
+        actix_rt::spawn(remove_old(store, settings.clicks.clone(), clock));
+    }
     let parts = ClickSinkParts {
         config: settings.clicks.clone(),
         folder: settings.storage.path.join(JOURNAL_FOLDER),
@@ -302,19 +323,29 @@ fn start_links(
 }
 
 /// Takes over what other nodes change.
-fn follow_changes(opened: &Opened, links: &LinkTable) {
+fn follow_changes(settings: &Settings, opened: &Opened, links: &LinkTable) {
     let Some(cluster) = &opened.cluster else { return };
+    let metrics = &opened.metrics;
     let coherence = Arc::new(Coherence::new(Arc::new(SinceStart::default())));
-    let (age, gauge) = (Arc::clone(&coherence), opened.metrics.feed_age_milliseconds.clone());
-    opened.metrics.before_scrape(move || {
-        gauge.set(i64::try_from(age.age_ms()).unwrap_or(i64::MAX));
+    let (told, age) = (Arc::clone(&coherence), metrics.feed_age_milliseconds.clone());
+    let is_coherent = metrics.feed_coherent.clone();
+    metrics.before_scrape(move || {
+        age.set(i64::try_from(told.age_ms()).unwrap_or(i64::MAX));
+        is_coherent.set(told.is_coherent().into());
     });
     for (name, feed) in &cluster.feeds {
-        let (feed, recent) = (Arc::clone(feed), Arc::clone(&cluster.recent));
-        let heard = opened.metrics.changes_heard.get_or_create(&FeedLabel { feed: name }).clone();
-        let told = (Arc::clone(&coherence), heard);
-        actix_rt::spawn(follow(name, feed, links.clone(), recent, told));
+        let label = FeedLabel { feed: name };
+        let follower = Follower {
+            links: links.clone(),
+            recent: Arc::clone(&cluster.recent),
+            coherence: Arc::clone(&coherence),
+            clock: Arc::clone(&opened.clock),
+            heard: metrics.changes_heard.get_or_create(&label).clone(),
+            delay: metrics.feed_delay.get_or_create(&label).clone(),
+        };
+        actix_rt::spawn(follower.follow(name, Arc::clone(feed)));
     }
+    actix_rt::spawn(watch(coherence, links.clone(), settings.links.stale_max.0));
 }
 
 async fn open_limits(settings: &Settings, opened: &Opened) -> Result<Arc<Limiter>> {

@@ -30,6 +30,24 @@ fn every_mistake_is_named_at_once() {
 }
 
 #[test]
+fn only_a_node_that_is_not_alone_may_leave_something_to_others() {
+    let problems = |pairs: &[(&str, &str)]| match load(None, environment(pairs)) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.sentences().to_vec(),
+    };
+    let (cql, some) = (("SHUNT_STORAGE__CQL", "[\"db:9042\"]"), "[\"redirect\", \"worker\"]");
+    assert_eq!(problems(&[cql, ("SHUNT_NODE__ROLES", some)]), Vec::<String>::new());
+    for (pairs, part) in [
+        (vec![("SHUNT_NODE__ROLES", some)], "without `storage.cql` a node is alone"),
+        (vec![cql, ("SHUNT_NODE__ROLES", "[]")], "`node.roles` is empty"),
+        (vec![cql, ("SHUNT_NODE__ROLES", "[\"cook\"]")], "cook"),
+    ] {
+        let problems = problems(&pairs);
+        assert!(problems.len() == 1 && problems[0].contains(part), "{problems:?}");
+    }
+}
+
+#[test]
 fn the_environment_wins_over_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("shunt.toml");

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use actix_web::dev::RequestHead;
 use actix_web::http::header;
@@ -51,6 +52,11 @@ impl Hosts {
             hosts.own.push(port.map_or_else(|| host.into(), |port| OwnHost::at(host, port)));
         }
         hosts
+    }
+
+    /// Has every visit take the slow path.
+    pub(crate) fn without_hits(self: &Arc<Self>) -> Arc<Self> {
+        Arc::new(Self { exact: Vec::new(), ..Self::clone(self) })
     }
 
     /// The domain of a host written exactly as it is configured.

@@ -112,6 +112,9 @@ pub(crate) async fn visit(request: HttpRequest, worker: web::ThinData<Rc<Worker>
         Method::HEAD => false,
         _ => return method_not_allowed("GET, HEAD"),
     };
+    if !worker.redirects {
+        return worker.pages.answer(Page::Unavailable, prefers_json(request.headers()));
+    }
     let started = Instant::now();
     let visit = Visit::new(&worker, &request, counts);
     let (outcome, response) = visit.answer().await;
@@ -162,7 +165,7 @@ impl<'a> Visit<'a> {
         let links = &self.worker.links;
         let in_memory = links.read(key.domain, key.code.as_bytes(), |link| self.look(link));
         if let Some(verdict) = in_memory {
-            return self.settle(Outcome::Hit, verdict);
+            return self.settle(self.worker.hit_outcome(), verdict);
         }
         match links.load(key, |link| self.look(link)).await {
             Ok(Some(verdict)) => self.settle(Outcome::Loaded, verdict),

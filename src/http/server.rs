@@ -153,6 +153,8 @@ pub struct HttpParts<A> {
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
     pub readiness: Readiness,
+    /// Codes are answered here. Otherwise with 503, so that whoever asks tries another node.
+    pub redirects: bool,
     pub admin: A,
 }
 
@@ -186,7 +188,11 @@ where
         clicks: parts.clicks,
         metrics: parts.metrics,
         clock: parts.clock,
-        hosts: listeners.hosts,
+        hosts: match parts.redirects {
+            true => listeners.hosts,
+            false => listeners.hosts.without_hits(),
+        },
+        redirects: parts.redirects,
         proxies: Arc::new(TrustedProxies::new(config.networks())),
         rules: Arc::new(RedirectRules::new(parts.redirect)),
         pages: Arc::new(parts.pages),

@@ -43,6 +43,7 @@ pub(crate) struct WorkerParts {
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
     pub hosts: Arc<Hosts>,
+    pub redirects: bool,
     pub proxies: Arc<TrustedProxies>,
     pub rules: Arc<RedirectRules>,
     pub pages: Arc<Pages>,
@@ -61,6 +62,8 @@ pub(crate) struct Worker {
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
     pub hosts: Arc<Hosts>,
+    /// Codes are answered here.
+    pub redirects: bool,
     pub rules: Arc<RedirectRules>,
     pub pages: Arc<Pages>,
     /// None, unless the operator sets any.
@@ -91,6 +94,7 @@ impl Worker {
             metrics: Arc::clone(&parts.metrics),
             clock: Arc::clone(&parts.clock),
             hosts: Arc::clone(&parts.hosts),
+            redirects: parts.redirects,
             rules: Arc::clone(&parts.rules),
             pages: Arc::clone(&parts.pages),
             limits: parts.limits.clone(),
@@ -152,9 +156,14 @@ impl Worker {
                 (click.at, click.link, click.version) = (now, link.id(), link.version());
                 self.record(click);
             }
-            self.stats.count(Outcome::Hit);
+            self.stats.count(self.hit_outcome());
             Some(answer)
         })?
+    }
+
+    /// What a visit of a link in memory counts as.
+    pub(crate) fn hit_outcome(&self) -> Outcome {
+        if self.links.may_be_stale() { Outcome::Stale } else { Outcome::Hit }
     }
 
     /// True when the peer may tell for whom it asks.

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::StorageResult;
 use crate::domain::code::LinkKey;
+use crate::domain::time::Timestamp;
 
 /// A link that was, or may have been, changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +12,16 @@ pub struct LinkChange {
     pub key: LinkKey,
     /// Its version now; `None`: somebody is about to change it.
     pub version: Option<u32>,
+}
+
+/// What a feed has to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    pub changes: Vec<LinkChange>,
+    /// When those of them were told that are made, by the clock of whoever told.
+    pub told_at: Vec<Timestamp>,
+    /// This node did not ask for so long that more may have changed than the feed still knows.
+    pub is_torn: bool,
 }
 
 /// Tells other nodes what changed here, and this one what changed elsewhere.
@@ -28,8 +39,8 @@ pub trait ChangeFeed: Send + Sync + 'static {
     async fn announce(&self, changes: &[LinkChange]) -> StorageResult<()>;
 
     /// Waits for the next news, at most for a second or so. An answer, also an empty one, means
-    /// that this node heard of everything up to now but for what the feed says it may lose. Some
-    /// may be told again. The first answer tells of nothing that was before it. Asked by one
-    /// follower only. Kinds: `Unavailable`, `Timeout`.
-    async fn next(&self) -> StorageResult<Vec<LinkChange>>;
+    /// that this node heard of everything since the feed was made, but for what the feed says it
+    /// may lose. Some may be told again, and some of what was shortly before. Asked by one follower
+    /// only. Kinds: `Unavailable`, `Timeout`.
+    async fn next(&self) -> StorageResult<News>;
 }

@@ -102,6 +102,9 @@ const REDIRECT_BOUNDS_NS: [u64; 12] = [
 const STORE_BOUNDS: [f64; 10] =
     [0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 2.0];
 
+/// Bounds of how long changes travel, in seconds.
+const FEED_BOUNDS: [f64; 9] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 15.0];
+
 /// What one worker counts. Only that worker writes, so plain loads and stores are enough.
 #[derive(Debug, Default)]
 pub struct WorkerStats {
@@ -258,6 +261,11 @@ catalogue! {
     link_evictions: Counter = "link_evictions", Counter::default();
     /// Milliseconds since this node last knew that it missed no change of another node
     feed_age_milliseconds: Gauge = "feed_age_milliseconds", Gauge::default();
+    /// Whether this node would hear of a change: 1, or 0 while no feed is heard
+    feed_coherent: Gauge = "feed_coherent", Gauge::default();
+    /// Time from when another node told of a change until it was heard, by feed and their clocks
+    feed_delay: Family<FeedLabel, Histogram> = "feed_delay_seconds",
+        Family::new_with_constructor(|| Histogram::new(FEED_BOUNDS));
     /// Changes of other nodes that were taken over, by feed
     changes_heard: Family<FeedLabel, Counter> = "changes_heard", Family::default();
     /// Link shards that panicked and were restarted

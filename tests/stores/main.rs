@@ -13,6 +13,7 @@ mod cql_clicks;
 mod cql_feed;
 mod cql_folds;
 mod cql_links;
+mod cql_nodes;
 mod cql_people;
 mod damage;
 mod durability;

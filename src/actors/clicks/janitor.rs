@@ -1,6 +1,7 @@
 //! What is to be done once in a while, not with every click: new keys, and less of what is old.
 //!
-//! Runs beside the first counter. Each task is short, and a failed one is tried again next time.
+//! Keys and sums are looked after beside the first counter of every node. Each task is short, and
+//! a failed one is tried again next time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +33,6 @@ pub(super) fn start(shared: &Arc<Shared>, ctx: &mut Context<ClickCounter>) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             rotate_keys(&shared).await;
-            prune(&*shared.store, &shared.config, shared.clock.now()).await;
             roll_up(&*shared.store).await;
         }
     };
@@ -57,21 +57,26 @@ fn oldest_day(shared: &Shared, now: Timestamp) -> u32 {
     day_of(waiting.min(now.plus_millis(-KEY_GRACE_MS)))
 }
 
-/// Does the same where clicks are not counted: what was kept of earlier ones does not stay for
-/// ever, and no key is needed.
-pub async fn keep_house(store: Arc<dyn ClickStore>, config: ClicksConfig, clock: Arc<dyn Clock>) {
+/// Does the same where clicks are not counted: no key is needed.
+pub async fn keep_house(store: Arc<dyn ClickStore>, clock: Arc<dyn Clock>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let now = clock.now();
-        if let Err(error) = store.visitor_keys(day_of(now), day_of(now)).await {
+        let today = day_of(clock.now());
+        if let Err(error) = store.visitor_keys(today, today).await {
             debug!(%error, "the keys of visitors are looked after later");
         }
-        prune(&*store, &config, now).await;
         roll_up(&*store).await;
     }
 }
 
-/// Removes what is older than it is kept.
+/// Removes what is older than it is kept, for all nodes, whether they count clicks or not.
+pub async fn remove_old(store: Arc<dyn ClickStore>, config: ClicksConfig, clock: Arc<dyn Clock>) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        prune(&*store, &config, clock.now()).await;
+    }
+}
+
 async fn prune(store: &dyn ClickStore, config: &ClicksConfig, now: Timestamp) {
     let today = i64::from(day_of(now));
     let events = config.events_retention.0.as_millis() as i64 / DAY_MS;

@@ -53,7 +53,7 @@ use crate::telemetry::metrics::{Metrics, WorkerStats};
 pub use self::config::{ClicksConfig, FreeDisk};
 pub use self::counter::CounterState;
 pub use self::enrich::places::DatabaseHealth;
-pub use self::janitor::keep_house;
+pub use self::janitor::{keep_house, remove_old};
 pub use self::lane::ClickLane;
 pub use self::watch::Watch;
 

@@ -68,6 +68,11 @@ pub(super) struct Heard {
     pub(super) version: Option<u32>,
 }
 
+/// Takes every link out of the table: nobody knows which of them changed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct ForgetAll;
+
 /// Puts links into the table that were read from the store in bulk, while there is room.
 #[derive(Message)]
 #[rtype(result = "Filled")]

@@ -38,7 +38,7 @@ pub use config::LinksConfig;
 pub use messages::ShardReport;
 
 use self::key::Key;
-use self::messages::{Asker, Change, Heard, Inspect, Job, Load, Run};
+use self::messages::{Asker, Change, ForgetAll, Heard, Inspect, Job, Load, Run};
 use self::shard::LinkShard;
 use self::shared::{Counts, Lane, Shared, lost};
 use self::table::Table;
@@ -145,6 +145,16 @@ impl LinkTable {
         look: impl FnOnce(&HotLink) -> R,
     ) -> Option<R> {
         self.shared.table.read(domain, code, look)
+    }
+
+    /// Whether somebody else may have changed what `read` finds without this node having heard.
+    #[inline]
+    pub fn may_be_stale(&self) -> bool {
+        self.shared.may_be_stale.load(Ordering::Relaxed)
+    }
+
+    pub fn set_may_be_stale(&self, may_be: bool) {
+        self.shared.may_be_stale.store(may_be, Ordering::Relaxed);
     }
 
     /// Looks at a link that `read` did not find: asks its owner, who asks the store, once per code
@@ -309,6 +319,13 @@ impl LinkTable {
         }
     }
 
+    /// Takes every link out of memory; each is loaded again when it is asked for.
+    pub async fn forget_all(&self) {
+        for shard in 0..self.shared.lanes.len() {
+            let _stopped = self.shared.addr(shard).send(ForgetAll).await;
+        }
+    }
+
     /// Every shard as it is right now.
     pub async fn inspect(&self) -> Vec<ShardReport> {
         let mut reports = Vec::with_capacity(self.shared.lanes.len());
@@ -380,6 +397,7 @@ fn start_shards(parts: LinkTableParts, arbiters: &[ArbiterHandle]) -> Arc<Shared
     let shards = parts.config.shards;
     let shared = Arc::new(Shared {
         table: Table::new(shards),
+        may_be_stale: AtomicBool::new(false),
         lanes: (0..shards).map(|index| Lane::new(index, &parts.metrics)).collect(),
         counts: Counts::new(&parts.metrics),
         config: parts.config,

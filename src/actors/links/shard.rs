@@ -22,8 +22,8 @@ use super::LoadError;
 use super::flight::Flights;
 use super::key::Key;
 use super::messages::{
-    Adopt, BeginWarm, Change, Doubt, Effect, EndWarm, Fill, Filled, Fresh, Heard, Inspect, Job,
-    Load, Outcome, Reply, Run, Settled, ShardReport, State,
+    Adopt, BeginWarm, Change, Doubt, Effect, EndWarm, Fill, Filled, ForgetAll, Fresh, Heard,
+    Inspect, Job, Load, Outcome, Reply, Run, Settled, ShardReport, State,
 };
 use super::negative::Negatives;
 use super::reports::Reports;
@@ -449,6 +449,14 @@ impl Handler<Heard> for LinkShard {
 
     fn handle(&mut self, heard: Heard, ctx: &mut Context<Self>) {
         self.guarded(ctx, |shard| shard.heard(heard));
+    }
+}
+
+impl Handler<ForgetAll> for LinkShard {
+    type Result = ();
+
+    fn handle(&mut self, _forget: ForgetAll, ctx: &mut Context<Self>) {
+        self.guarded(ctx, |shard| shard.slice.clear());
     }
 }
 

@@ -21,6 +21,8 @@ use crate::telemetry::metrics::{ActorLabel, Metrics, ResultLabel};
 
 pub(super) struct Shared {
     pub(super) table: Table,
+    /// This node would not know if somebody else had changed what is in the table.
+    pub(super) may_be_stale: AtomicBool,
     pub(super) config: LinksConfig,
     pub(super) store: Arc<dyn LinkStore>,
     pub(super) clicks: Arc<dyn ClickCounts>,

@@ -132,6 +132,17 @@ impl Slice {
         }
     }
 
+    /// Takes every link out.
+    pub(super) fn clear(&mut self) {
+        self.distrust();
+        let mut keys = Vec::with_capacity(self.len);
+        self.shared.table.each_of(self.index, |key, _| keys.push(key));
+        for key in &keys {
+            self.shared.table.remove(key);
+        }
+        self.rebuild_rings();
+    }
+
     pub(super) fn begin_warm(&mut self) {
         self.warm = Some(Warm { changes: HashMap::new(), intact: true });
     }

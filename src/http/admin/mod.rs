@@ -36,7 +36,7 @@ use tracing::{Instrument as _, info, info_span};
 use super::cors::{self, explained};
 use super::csrf::guarded;
 use super::cursor::CursorSealer;
-use super::error::{ApiError, Denial};
+use super::error::{ApiError, Denial, ProblemCode};
 use super::headers::trace_id;
 use super::limits::RequestId;
 use super::origins::Origins;
@@ -162,6 +162,14 @@ pub fn configure(cfg: &mut web::ServiceConfig, origins: &Origins) {
         .wrap(from_fn(explained))
         .wrap(from_fn(traced));
     cfg.service(scope).service(web::resource(JWKS).route(web::get().to(meta::jwks)));
+}
+
+/// Answers for an API that this node does not serve, so that whoever asks tries another node.
+pub fn configure_absent(cfg: &mut web::ServiceConfig) {
+    async fn absent() -> Result<HttpResponse, ApiError> {
+        Err(ApiError::new(ProblemCode::Unavailable, "this node does not serve the API"))
+    }
+    cfg.service(web::scope(PREFIX).default_service(web::to(absent)));
 }
 
 /// Every method that some route takes.

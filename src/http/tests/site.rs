@@ -25,7 +25,7 @@ use crate::telemetry::metrics::{HttpLabels, Metrics, Outcome};
 pub(super) struct Site {
     pub metrics: Arc<Metrics>,
     pub readiness: Readiness,
-    links: LinkTable,
+    pub links: LinkTable,
     clicks: ClickSink,
     server: RunningServer,
     _folder: tempfile::TempDir,
@@ -105,6 +105,7 @@ impl Site {
             metrics: Arc::clone(&metrics),
             clock,
             readiness: readiness.clone(),
+            redirects: true,
             admin: |_: &mut actix_web::web::ServiceConfig| (),
         })
         .unwrap();

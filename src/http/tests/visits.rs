@@ -228,6 +228,22 @@ async fn every_visit_has_one_outcome() {
 }
 
 #[actix_web::test]
+async fn visits_are_counted_apart_while_the_link_may_have_changed_elsewhere() {
+    let site = Site::with(vec![link("spring")]).await;
+    site.links.set_may_be_stale(true);
+    let stale = Outcome::Stale as usize;
+    for (target, n) in [("/spring", 1), ("/spring?a=1", 2)] {
+        site.get(target).await.assert_found(&format!("https://shop.example{target}"));
+        assert_eq!(site.outcomes()[stale], n, "{target}");
+    }
+    site.links.set_may_be_stale(false);
+    site.get("/spring").await;
+    assert_eq!(site.outcomes()[stale], 2);
+    assert_eq!(site.clicks(), 3);
+    site.finish().await;
+}
+
+#[actix_web::test]
 async fn a_link_that_is_not_in_memory_is_loaded_by_its_first_visit() {
     let limited = Link { max_clicks: Some(1), ..link("limited") };
     let site = Site::cold(vec![link("spring"), limited], LinksConfig::default()).await;

@@ -14,8 +14,9 @@ use tracing::warn;
 use super::target::Connection;
 use super::{CONNECT_TIMEOUT, Redis};
 use crate::domain::code::{Code, DomainId, LinkKey};
+use crate::domain::time::Timestamp;
 use crate::storage::error::{StorageError, StorageErrorKind, StorageResult};
-use crate::storage::feed::{ChangeFeed, LinkChange};
+use crate::storage::feed::{ChangeFeed, LinkChange, News};
 
 /// Entries that the stream keeps, about.
 const KEPT: usize = 100_000;
@@ -72,7 +73,7 @@ impl ChangeFeed for RedisFeed {
             .await
     }
 
-    async fn next(&self) -> StorageResult<Vec<LinkChange>> {
+    async fn next(&self) -> StorageResult<News> {
         let mut reader = self.reader.lock().await;
         let read = tokio::time::timeout(WAIT + CONNECT_TIMEOUT * 4, reader.read(&self.redis)).await;
         let failed = |kind| StorageError { kind, op: "follow_feed", source: None };
@@ -91,12 +92,12 @@ impl ChangeFeed for RedisFeed {
 }
 
 impl Reader {
-    async fn read(&mut self, redis: &Redis) -> RedisResult<Vec<LinkChange>> {
+    async fn read(&mut self, redis: &Redis) -> RedisResult<News> {
         let stream = redis.name("feed");
         if self.connection.is_none() {
             self.connection = Some(redis.shared.target.connect().await?);
         }
-        let Some(connection) = self.connection.as_mut() else { return Ok(Vec::new()) };
+        let Some(connection) = self.connection.as_mut() else { return Ok(News::default()) };
         let cursor = match self.cursor.take() {
             Some(cursor) => cursor,
             None => last(connection, &stream).await?,
@@ -115,17 +116,18 @@ impl Reader {
             // A Redis that forgot: from now on its entries are told again.
             self.cursor = Some("0-0".to_owned());
         }
-        let mut changes = Vec::with_capacity(entries.len());
+        let mut news = News::default();
         for entry in &entries {
             if let Some(epoch) = entry.get::<u64>(EPOCH) {
                 redis.shared.epoch.fetch_max(epoch, std::sync::atomic::Ordering::SeqCst);
             } else if let Some(change) = decode(entry) {
-                changes.push(change);
+                news.changes.push(change);
+                news.told_at.extend(told_at(entry));
             } else {
                 warn!(entry = entry.id, "an entry of the feed cannot be read");
             }
         }
-        Ok(changes)
+        Ok(news)
     }
 }
 
@@ -156,4 +158,9 @@ fn decode(entry: &StreamId) -> Option<LinkChange> {
     let code: Vec<u8> = entry.get(CODE)?;
     let key = LinkKey::new(DomainId(entry.get(DOMAIN)?), Code::parse(&code).ok()?);
     Some(LinkChange { key, version: entry.get::<u32>(VERSION).filter(|version| *version > 0) })
+}
+
+/// Entries are named after the milliseconds at which Redis took them.
+fn told_at(entry: &StreamId) -> Option<Timestamp> {
+    Some(Timestamp(entry.id.split_once('-')?.0.parse().ok()?))
 }

@@ -3,8 +3,9 @@
 //!
 //! A change is written down before it is made, and again when it is. Every node reads the last
 //! seconds over and over, so that a row that came late, or from a clock that is behind, is read as
-//! well. A change that was written down and whose end was not is looked at for as long as it can
-//! take; then its node has given it up.
+//! well; a node that could not read for a while reads everything since. A change that was written
+//! down and whose end was not is looked at for as long as it can take; then its node has given it
+//! up.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,15 +13,16 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::Mutex;
 use tokio::time::sleep_until;
 use tracing::warn;
 
 use super::Cql;
 use crate::domain::code::{Code, DomainId, LinkKey};
-use crate::domain::time::Clock;
+use crate::domain::time::{Clock, Timestamp};
 use crate::storage::error::StorageResult;
-use crate::storage::feed::{ChangeFeed, LinkChange};
+use crate::storage::feed::{ChangeFeed, LinkChange, News};
 
 /// Milliseconds that a partition holds.
 const BUCKET_MS: i64 = 10_000;
@@ -28,6 +30,10 @@ const BUCKET_MS: i64 = 10_000;
 const BACK_MS: i64 = 15_000;
 /// How far ahead: what clocks may differ by.
 const AHEAD_MS: i64 = 5_000;
+/// A node that did not read for longer cannot read up on everything. An hour less than rows live.
+const KEPT_MS: i64 = 86_400_000;
+/// Partitions that are read at once.
+const AT_ONCE: usize = 16;
 /// How often is read.
 const EVERY: Duration = Duration::from_secs(1);
 /// For how long a change that was only prepared may still be made: longer than a conditional write
@@ -50,6 +56,9 @@ pub struct CqlFeed {
 struct Heard {
     /// When to read again. `None`: it was never read.
     next_at: Option<Instant>,
+    /// Up to when everything was read, by this node's clock.
+    upto_ms: i64,
+    /// What was read last, of the seconds that are read again.
     rows: HashSet<Row>,
     /// Changes that are on their way, and since when.
     pending: HashMap<LinkKey, Instant>,
@@ -61,7 +70,9 @@ impl CqlFeed {
         let mut origin = [0; 8];
         getrandom::fill(&mut origin)?;
         let origin = i64::from_le_bytes(origin);
-        Ok(Self { cql, clock, origin, heard: Mutex::default() })
+        let upto_ms = clock.now().as_millis();
+        let heard = Mutex::new(Heard { upto_ms, ..Heard::default() });
+        Ok(Self { cql, clock, origin, heard })
     }
 
     async fn tell(&self, changes: impl Iterator<Item = (LinkKey, i32)>) -> StorageResult<()> {
@@ -74,12 +85,18 @@ impl CqlFeed {
         try_join_all(rows).await.map(|_| ())
     }
 
-    async fn read(&self) -> StorageResult<HashSet<Row>> {
-        let now = self.clock.now().as_millis();
-        let buckets = (now - BACK_MS) / BUCKET_MS..=(now + AHEAD_MS) / BUCKET_MS;
+    /// Everything from some seconds before `from_ms` on.
+    async fn read(&self, from_ms: i64, now_ms: i64) -> StorageResult<HashSet<Row>> {
+        let buckets = (from_ms - BACK_MS) / BUCKET_MS..=(now_ms + AHEAD_MS) / BUCKET_MS;
         let read = &self.cql.statements().feed.read;
-        let rows = buckets.map(|bucket| self.cql.all::<Row>("follow_feed", read, (bucket,)));
-        Ok(try_join_all(rows).await?.into_iter().flatten().collect())
+        stream::iter(buckets)
+            .map(|bucket| self.cql.all::<Row>("follow_feed", read, (bucket,)))
+            .buffer_unordered(AT_ONCE)
+            .try_fold(HashSet::new(), async |mut rows, of_bucket| {
+                rows.extend(of_bucket);
+                Ok(rows)
+            })
+            .await
     }
 }
 
@@ -97,25 +114,33 @@ impl ChangeFeed for CqlFeed {
         self.tell(changes).await
     }
 
-    async fn next(&self) -> StorageResult<Vec<LinkChange>> {
+    async fn next(&self) -> StorageResult<News> {
         let mut heard = self.heard.lock().await;
         if let Some(at) = heard.next_at {
             sleep_until(at.into()).await;
         }
-        let began = Instant::now();
-        let rows = self.read().await?;
-        let is_first = heard.next_at.replace(began + EVERY).is_none();
-        let news = heard.take_in(rows, self.origin, began);
-        Ok(if is_first { Vec::new() } else { news })
+        let (began, now_ms) = (Instant::now(), self.clock.now().as_millis());
+        let (from_ms, is_torn) = begin(heard.upto_ms, now_ms);
+        let rows = self.read(from_ms, now_ms).await?;
+        heard.next_at = Some(began + EVERY);
+        heard.upto_ms = now_ms;
+        Ok(News { is_torn, ..heard.take_in(rows, self.origin, began) })
     }
 }
 
+/// From when on is read, and whether there was more before that nobody can read any more.
+fn begin(upto_ms: i64, now_ms: i64) -> (i64, bool) {
+    let kept_ms = now_ms - KEPT_MS;
+    // A clock that went back is no reason to read less.
+    (upto_ms.min(now_ms).max(kept_ms), upto_ms < kept_ms)
+}
+
 impl Heard {
-    fn take_in(&mut self, rows: HashSet<Row>, own: i64, now: Instant) -> Vec<LinkChange> {
-        let mut changes = Vec::new();
+    fn take_in(&mut self, rows: HashSet<Row>, own: i64, now: Instant) -> News {
+        let mut news = News::default();
         let mut new: Vec<&Row> = rows.difference(&self.rows).collect();
         new.sort_unstable();
-        for (_, origin, domain, code, version) in new {
+        for (at, origin, domain, code, version) in new {
             let Ok(code) = Code::parse(code.as_bytes()) else {
                 warn!("a row of the feed names no code");
                 continue;
@@ -126,16 +151,18 @@ impl Heard {
             }
             if *version > 0 {
                 self.pending.remove(&key);
-                changes.push(LinkChange { key, version: Some(*version as u32) });
+                news.changes.push(LinkChange { key, version: Some(*version as u32) });
+                news.told_at.push(Timestamp(*at));
             } else {
                 self.pending.insert(key, now);
             }
         }
         self.pending.retain(|_, since| now - *since < PENDING_MAX);
-        changes.extend(self.pending.keys().map(|key| LinkChange { key: *key, version: None }));
+        let pending = self.pending.keys().map(|key| LinkChange { key: *key, version: None });
+        news.changes.extend(pending);
         // Rows that are read no more need not be remembered.
         self.rows = rows;
-        changes
+        news
     }
 }
 
@@ -159,25 +186,34 @@ mod tests {
     fn a_row_is_told_once_and_those_of_this_node_not_at_all() {
         let (mut heard, now) = (Heard::default(), Instant::now());
         let rows: HashSet<Row> = [row(5, 1, "spring", 3), row(6, OWN, "own", 2)].into();
-        assert_eq!(heard.take_in(rows.clone(), OWN, now), [change("spring", Some(3))]);
-        assert_eq!(heard.take_in(rows.clone(), OWN, now), []);
+        assert_eq!(heard.take_in(rows.clone(), OWN, now).changes, [change("spring", Some(3))]);
+        assert_eq!(heard.take_in(rows.clone(), OWN, now).changes, []);
         // From a clock that is behind.
         let late = rows.into_iter().chain([row(4, 2, "late", 9)]).collect();
-        assert_eq!(heard.take_in(late, OWN, now), [change("late", Some(9))]);
+        assert_eq!(heard.take_in(late, OWN, now).changes, [change("late", Some(9))]);
     }
 
     #[test]
     fn a_change_on_its_way_is_told_until_it_is_made_or_given_up() {
         let (mut heard, now) = (Heard::default(), Instant::now());
         let prepared = || HashSet::from([row(5, 1, "spring", 0)]);
-        assert_eq!(heard.take_in(prepared(), OWN, now), [change("spring", None)]);
-        assert_eq!(heard.take_in(prepared(), OWN, now), [change("spring", None)]);
+        assert_eq!(heard.take_in(prepared(), OWN, now).changes, [change("spring", None)]);
+        assert_eq!(heard.take_in(prepared(), OWN, now).changes, [change("spring", None)]);
         // Also when its row is read no more.
-        assert_eq!(heard.take_in(HashSet::new(), OWN, now), [change("spring", None)]);
-        assert_eq!(heard.take_in(HashSet::new(), OWN, now + PENDING_MAX), []);
+        assert_eq!(heard.take_in(HashSet::new(), OWN, now).changes, [change("spring", None)]);
+        assert_eq!(heard.take_in(HashSet::new(), OWN, now + PENDING_MAX).changes, []);
 
         heard.take_in(prepared(), OWN, now);
         let made = [row(5, 1, "spring", 0), row(6, 1, "spring", 4)].into();
-        assert_eq!(heard.take_in(made, OWN, now), [change("spring", Some(4))]);
+        assert_eq!(heard.take_in(made, OWN, now).changes, [change("spring", Some(4))]);
+    }
+
+    #[test]
+    fn reading_goes_on_where_it_ended_for_as_long_as_rows_are_kept() {
+        let now = 10 * KEPT_MS;
+        assert_eq!(begin(now - 1_000, now), (now - 1_000, false));
+        assert_eq!(begin(now - KEPT_MS, now), (now - KEPT_MS, false));
+        assert_eq!(begin(now - KEPT_MS - 1, now), (now - KEPT_MS, true));
+        assert_eq!(begin(now + 5_000, now), (now, false), "the clock went back");
     }
 }

@@ -81,6 +81,7 @@ struct Shared {
     threads: Threads,
     audit_key: OnceLock<AuditKey>,
     log: audit::Log,
+    lease: nodes::Lease,
     /// An hour of the list of changes of access, from which the last one is found.
     access_hour: AtomicI32,
 }
@@ -101,8 +102,9 @@ impl Cql {
         // Large, as it prepares all at once.
         let statements = Box::pin(Statements::prepare(&session, &profiles, dialect)).await?;
         let links = links::Shared::new();
-        let (audit_key, log, access_hour) = Default::default();
-        let shared = Shared { session, statements, links, threads, audit_key, log, access_hour };
+        let (audit_key, log, lease, access_hour) = Default::default();
+        let shared =
+            Shared { session, statements, links, threads, audit_key, log, lease, access_hour };
         Ok(Self { shared: Arc::new(shared) })
     }
 

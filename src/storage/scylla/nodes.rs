@@ -1,16 +1,23 @@
 //! What keeps nodes apart.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
+use scylla::serialize::row::SerializeRow;
+use scylla::statement::prepared::PreparedStatement;
 
 use super::Cql;
 use super::fault::is_unknown;
 use crate::domain::id::NODES_MAX;
 use crate::domain::time::Timestamp;
 use crate::storage::NodeStore;
-use crate::storage::error::{StorageError, StorageErrorKind, StorageResult};
+use crate::storage::error::{Op, StorageError, StorageErrorKind, StorageResult};
 
 /// How often to try against others who want the same.
 const TRIES: u32 = 100;
+/// How long a process relies on its lease of ten minutes: less, because clocks run differently.
+const LEASE_HELD: Duration = Duration::from_secs(570);
 
 #[async_trait]
 impl NodeStore for Cql {
@@ -45,6 +52,7 @@ impl NodeStore for Cql {
     /// Repeating it changes nothing, so an unknown outcome is settled by trying again.
     async fn raise_clock_mark(&self, node: u16, mark: Timestamp) -> StorageResult<()> {
         const OP: &str = "raise_clock_mark";
+        self.check_lease(OP)?;
         let (statements, node, mark) =
             (&self.statements().nodes, i32::from(node), mark.as_millis());
         let mut unknown = None;
@@ -79,16 +87,18 @@ impl NodeStore for Cql {
         Ok(None)
     }
 
-    /// A lease that ran out while the database was away is taken again.
+    /// A lease that ran out while the database was away is taken again, if nobody had it since.
     async fn renew_node(&self, node: u16, holder: u64) -> StorageResult<bool> {
-        let (op, statement) = ("renew_node", &self.statements().nodes.renew_node);
-        let values = (holder as i64, i32::from(node), holder as i64);
-        match self.apply(op, statement, values).await {
-            Ok(true) => Ok(true),
-            Ok(false) => self.try_lease(node, holder).await,
-            Err(error) if is_unknown(&error) => self.has_lease(node, holder).await,
-            Err(error) => Err(error),
+        const OP: &str = "renew_node";
+        let (statements, asked) = (&self.statements().nodes, Instant::now());
+        let (number, name) = (i32::from(node), holder as i64);
+        let values = (name, number, name);
+        let mut renewed = self.settled(OP, &statements.renew_node, values, (node, holder)).await?;
+        if !renewed {
+            renewed = self.settled(OP, &statements.retake_node, values, (node, holder)).await?;
         }
+        self.shared.lease.set(if renewed { asked + LEASE_HELD } else { asked });
+        Ok(renewed)
     }
 
     async fn release_node(&self, node: u16, holder: u64) -> StorageResult<()> {
@@ -98,27 +108,66 @@ impl NodeStore for Cql {
     }
 }
 
+/// Until when this process may use its node number.
+#[derive(Default)]
+pub(super) struct Lease(Mutex<Option<Instant>>);
+
+impl Lease {
+    fn set(&self, until: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+
+    fn is_over(&self) -> bool {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| until <= Instant::now())
+    }
+}
+
 impl Cql {
+    /// Refuses what is done under the number of this node when another process may have it by now.
+    pub(super) fn check_lease(&self, op: Op) -> StorageResult<()> {
+        if self.shared.lease.is_over() {
+            let kind = StorageErrorKind::Unavailable;
+            return Err(StorageError::new(kind, op, "the lease of the node number ran out"));
+        }
+        Ok(())
+    }
+
     async fn try_lease(&self, node: u16, holder: u64) -> StorageResult<bool> {
+        const OP: &str = "lease_node";
         if let Some(there) = self.holder(node).await? {
             return Ok(there == holder);
         }
-        let statement = &self.statements().nodes.lease_node;
-        let values = (i32::from(node), holder as i64);
-        match self.apply("lease_node", statement, values).await {
-            Err(error) if is_unknown(&error) => self.has_lease(node, holder).await,
-            leased => leased,
+        let (statements, asked) = (&self.statements().nodes, Instant::now());
+        let (number, name, who) = (i32::from(node), holder as i64, (node, holder));
+        // Used only when both are there: who takes it again must know of everybody who used it.
+        let leased = self.settled(OP, &statements.lease_node, (name, number), who).await?
+            && self.settled(OP, &statements.note_holder, (name, number, name), who).await?;
+        if leased {
+            self.shared.lease.set(asked + LEASE_HELD);
         }
+        Ok(leased)
     }
 
-    async fn has_lease(&self, node: u16, holder: u64) -> StorageResult<bool> {
-        Ok(self.holder(node).await? == Some(holder))
+    /// A conditional write that leaves `holder` with `node`, or changes nothing.
+    async fn settled(
+        &self,
+        op: Op,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+        (node, holder): (u16, u64),
+    ) -> StorageResult<bool> {
+        match self.apply(op, statement, values).await {
+            Err(error) if is_unknown(&error) => Ok(self.holder(node).await? == Some(holder)),
+            answer => answer,
+        }
     }
 
     async fn holder(&self, node: u16) -> StorageResult<Option<u64>> {
         let statement = &self.statements().nodes.leased;
-        let there: Option<(i64,)> = self.one("node_lease", statement, (i32::from(node),)).await?;
-        Ok(there.map(|(holder,)| holder as u64))
+        let there: Option<(Option<i64>,)> =
+            self.one("node_lease", statement, (i32::from(node),)).await?;
+        Ok(there.and_then(|(holder,)| holder).map(|holder| holder as u64))
     }
 
     /// The secrets of the installation: what `make` makes if there are none yet. Of several first

@@ -19,6 +19,8 @@ const STEPS: &[(&str, &str)] = &[
     ("audit", include_str!("../../../cql/schema/0004_audit.cql")),
     ("clicks", include_str!("../../../cql/schema/0005_clicks.cql")),
     ("feed", include_str!("../../../cql/schema/0006_feed.cql")),
+    ("feed_for_a_day", include_str!("../../../cql/schema/0007_feed_for_a_day.cql")),
+    ("last_holders", include_str!("../../../cql/schema/0008_last_holders.cql")),
 ];
 
 /// How often and how long to try for the lock: longer than it lives without its holder.

@@ -182,7 +182,8 @@ statements! {
     }
     NodeStatements in nodes: "nodes.cql" {
         next_block, first_block, take_block, clock_mark, first_mark, raise_mark,
-        leased, lease_node, renew_node, release_node, secrets, keep_secrets,
+        leased, lease_node, note_holder, renew_node, retake_node, release_node, secrets,
+        keep_secrets,
     }
     LinkStatements in links: "links.cql" {
         fetch, read, agree, insert, replace, leave, arrive, turn_back, open_id, settle_id,

@@ -16,7 +16,7 @@ fn change(code: &str, version: u32) -> LinkChange {
 async fn hear(feed: &RedisFeed, n: usize) -> Vec<LinkChange> {
     let mut heard = Vec::new();
     while heard.len() < n {
-        heard.extend(feed.next().await.unwrap());
+        heard.extend(feed.next().await.unwrap().changes);
     }
     heard
 }
@@ -29,8 +29,8 @@ async fn every_node_hears_every_change_from_when_it_began_to_listen() {
         RedisFeed::new(connect(&services().redis, &prefix).await),
     );
     one.announce(&[change("before", 1)]).await.unwrap();
-    assert_eq!(one.next().await.unwrap(), []);
-    assert_eq!(two.next().await.unwrap(), []);
+    assert_eq!(one.next().await.unwrap().changes, []);
+    assert_eq!(two.next().await.unwrap().changes, []);
     let told = [change("spring", 2), change("winter", 7)];
     one.announce(&told).await.unwrap();
     two.announce(&[change("autumn", 3)]).await.unwrap();
@@ -46,7 +46,7 @@ async fn what_is_told_while_a_node_is_away_it_hears_afterwards() {
         RedisFeed::new(connect(&server.url(), "p").await),
         RedisFeed::new(connect(&server.url(), "p").await),
     );
-    assert_eq!(two.next().await.unwrap(), []);
+    assert_eq!(two.next().await.unwrap().changes, []);
     for n in 1..=2_500 {
         one.announce(&[change("spring", n)]).await.unwrap();
     }
@@ -59,7 +59,7 @@ async fn a_redis_that_forgot_everything_goes_on_telling() {
     let mut server = RedisServer::start();
     let redis = connect(&server.url(), "p").await;
     let feed = RedisFeed::new(redis.clone());
-    assert_eq!(feed.next().await.unwrap(), []);
+    assert_eq!(feed.next().await.unwrap().changes, []);
     feed.announce(&[change("spring", 2)]).await.unwrap();
     assert_eq!(hear(&feed, 1).await, [change("spring", 2)]);
     server.kill();
@@ -71,7 +71,7 @@ async fn a_redis_that_forgot_everything_goes_on_telling() {
     let mut heard = Vec::new();
     while heard.is_empty() {
         // The first read may meet the connection that broke.
-        heard = feed.next().await.unwrap_or_default();
+        heard = feed.next().await.unwrap_or_default().changes;
     }
     assert_eq!(heard, [change("winter", 3)]);
 }
@@ -81,7 +81,7 @@ async fn a_frozen_redis_is_an_error_in_time() {
     let server = RedisServer::start();
     let redis = connect(&server.url(), "p").await;
     let feed = RedisFeed::new(redis.clone());
-    assert_eq!(feed.next().await.unwrap(), []);
+    assert_eq!(feed.next().await.unwrap().changes, []);
     server.freeze();
     assert!(feed.next().await.is_err());
     assert!(feed.announce(&[change("spring", 2)]).await.is_err());
@@ -91,6 +91,6 @@ async fn a_frozen_redis_is_an_error_in_time() {
     // What was sent while it was frozen may come as well.
     let mut heard = Vec::new();
     while heard.last() != Some(&change("spring", 3)) {
-        heard.extend(feed.next().await.unwrap());
+        heard.extend(feed.next().await.unwrap().changes);
     }
 }

@@ -1,7 +1,11 @@
 //! What other nodes change: taken over from the store, and never older than what was heard.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::store::FakeStore;
 use super::*;
+use crate::actors::changes::{Coherence, watch};
+use crate::domain::time::SteadyClock;
 use crate::storage::StorageErrorKind;
 use crate::storage::feed::LinkChange;
 
@@ -113,5 +117,46 @@ async fn a_store_that_is_gone_is_asked_until_it_tells() {
     store.fail(None);
     while served(&table, "spring") != url("v2") {
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[actix::test]
+async fn what_was_given_up_is_loaded_again_when_it_is_asked_for() {
+    let first = link(1, "spring");
+    let store = FakeStore::with([first.clone(), link(2, "a-code-longer-than-eleven")]);
+    let table = holding(&store).await;
+    assert_eq!(loaded(&table, "a-code-longer-than-eleven").await, url("a-code-longer-than-eleven"));
+    store.put(edited(&first, "v2"));
+    table.forget_all().await;
+    assert_eq!(total(&table, |shard| shard.entries).await, 0);
+    assert_eq!(total(&table, |shard| shard.bytes).await, 0);
+    assert_eq!(loaded(&table, "spring").await, url("v2"));
+}
+
+#[actix::test]
+async fn a_node_that_hears_nothing_serves_what_it_knows_for_a_while_and_says_so() {
+    let store = FakeStore::with([link(1, "spring")]);
+    let table = holding(&store).await;
+    let hand = Arc::new(Hand::default());
+    let coherence = Arc::new(Coherence::new(Arc::clone(&hand) as _));
+    actix_rt::spawn(watch(Arc::clone(&coherence), table.clone(), Duration::from_secs(60)));
+    store.fail(Some(StorageErrorKind::Unavailable));
+    hand.0.store(59_000, Ordering::Relaxed);
+    until("it is known to hear nothing", || table.may_be_stale()).await;
+    assert_eq!(served(&table, "spring"), url("spring"));
+
+    hand.0.store(61_000, Ordering::Relaxed);
+    let gone = || table.read(DomainId::DEFAULT, b"spring", |_| ()).is_none();
+    until("it is given up", gone).await;
+    assert!(table.load(key("spring"), |_| ()).await.is_err());
+}
+
+/// A clock that a test moves.
+#[derive(Default)]
+struct Hand(AtomicU64);
+
+impl SteadyClock for Hand {
+    fn elapsed_ms(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }

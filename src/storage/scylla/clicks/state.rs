@@ -117,6 +117,7 @@ impl State {
 impl CqlClicks {
     /// The node's own knowledge, read from the database by whoever needs it first.
     pub(super) async fn loaded(&self, op: Op) -> StorageResult<MutexGuard<'_, State>> {
+        self.cql.check_lease(op)?;
         let mut state = self.state.lock().await;
         if !state.is_loaded {
             self.load(op, &mut state).await?;
