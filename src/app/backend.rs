@@ -13,6 +13,7 @@ use crate::domain::audit::AuditKey;
 use crate::domain::time::Clock;
 use crate::storage::embedded::{Embedded, Mode, database_file};
 use crate::storage::feed::ChangeFeed;
+use crate::storage::grants::GrantStore;
 use crate::storage::layers::{self, SharedLinks};
 use crate::storage::lock::StoreLock;
 use crate::storage::recent::Recent;
@@ -46,6 +47,8 @@ pub struct Cluster {
     /// What changed of late.
     pub recent: Arc<Recent>,
     pub redis: Option<Redis>,
+    /// What links with a click limit may take.
+    pub grants: Arc<dyn GrantStore>,
 }
 
 /// The number of this node among all.
@@ -152,6 +155,7 @@ pub(super) async fn database(
     let node = NodeLease::take(Arc::new(cql.clone()), settings.node.id).await?;
     cql.seal_audit_log(AuditKey::of(&secrets.api_keys));
     let stores = layers::metered(cql.stores(node.number), "cql", metrics);
+    let grants = Arc::new(cql.clone());
     let feed = CqlFeed::new(cql, Arc::clone(clock)).context("naming the feed of this node")?;
     let mut feeds: Vec<(&'static str, Arc<dyn ChangeFeed>)> = vec![("cql", Arc::new(feed))];
     let redis = match &settings.redis.url {
@@ -173,7 +177,7 @@ pub(super) async fn database(
     };
     let stores = Stores { links: Arc::new(links), ..stores };
     info!(node = node.number, "joined the database");
-    let cluster = Some(Cluster { feeds, recent, redis });
+    let cluster = Some(Cluster { feeds, recent, redis, grants });
     Ok(Backend { stores, secrets, node, cluster, embedded: None, lock })
 }
 

@@ -319,6 +319,7 @@ fn start_links(
         sealer: opened.sealer.clone(),
         metrics: Arc::clone(&opened.metrics),
         sole_writer: opened.cluster.is_none(),
+        grants: opened.cluster.as_ref().map(|cluster| Arc::clone(&cluster.grants)),
     })
 }
 

@@ -49,7 +49,7 @@ pub fn decide(link: &HotLink, now: Timestamp) -> Decision<'_> {
         if rare.expires_at.is_some_and(|at| at <= now) {
             return way_out(link, Refusal::Expired);
         }
-        if rare.allowance.as_ref().is_some_and(|allowance| allowance.remaining() <= 0) {
+        if rare.allowance.as_ref().is_some_and(|allowance| allowance.is_spent(now)) {
             return way_out(link, Refusal::Exhausted);
         }
         if rare.starts_at.is_some_and(|at| at > now) {

@@ -49,32 +49,58 @@ pub struct Rare {
 
 /// Clicks that a limited link may still take. Shared by every copy of the link on this node.
 #[derive(Debug)]
-pub struct Allowance(AtomicI64);
+pub struct Allowance {
+    left: AtomicI64,
+    /// Until when it is known that there are no more than those, in milliseconds since 1970.
+    whole_until: AtomicI64,
+}
 
 impl Allowance {
+    /// All that the link may take.
     pub const fn new(remaining: i64) -> Self {
-        Self(AtomicI64::new(remaining))
+        Self { left: AtomicI64::new(remaining), whole_until: AtomicI64::new(i64::MAX) }
+    }
+
+    /// A part of what several nodes share, still empty.
+    pub const fn part() -> Self {
+        Self { left: AtomicI64::new(0), whole_until: AtomicI64::new(i64::MIN) }
     }
 
     pub fn remaining(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.left.load(Ordering::Relaxed)
+    }
+
+    /// There are none here and, as far as is known, none elsewhere.
+    pub fn is_spent(&self, now: Timestamp) -> bool {
+        self.remaining() <= 0 && now.as_millis() < self.whole_until.load(Ordering::Relaxed)
+    }
+
+    /// Nobody else has any, which need not be asked again before `until`.
+    pub fn note_none(&self, until: Timestamp) {
+        self.whole_until.store(until.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Takes all of a part, to begin with an empty one; answers how many were left.
+    pub fn empty(&self) -> u64 {
+        self.whole_until.store(i64::MIN, Ordering::Relaxed);
+        u64::try_from(self.left.swap(0, Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// Takes one click. False when none was left; nothing is taken then.
     pub fn draw(&self) -> bool {
-        self.0
+        self.left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| (left > 0).then(|| left - 1))
             .is_ok()
     }
 
     /// Begins again with `remaining` clicks, for when the clicks so far are erased.
     pub fn set(&self, remaining: i64) {
-        self.0.store(remaining, Ordering::Relaxed);
+        self.left.store(remaining, Ordering::Relaxed);
     }
 
     /// Moves the limit by `difference` clicks, for an edit of `max_clicks`.
     pub fn adjust(&self, difference: i64) {
-        self.0.fetch_add(difference, Ordering::Relaxed);
+        self.left.fetch_add(difference, Ordering::Relaxed);
     }
 }
 

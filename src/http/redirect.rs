@@ -13,10 +13,12 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
+use crate::actors::links::LoadError;
 use crate::domain::click::{ClickFlags, RawClick};
 use crate::domain::code::{Code, LinkKey};
 use crate::domain::decide::{Decision, Refusal, Target, decide, exhausted};
 use crate::domain::hot::HotLink;
+use crate::domain::id::Id;
 use crate::domain::link::RedirectStatus;
 use crate::domain::location::Location;
 use crate::domain::problems::Problems;
@@ -36,6 +38,8 @@ use crate::telemetry::metrics::Outcome;
 const PERMANENT_SECS_MAX: u64 = 86_400;
 /// How QR codes mark the visits they bring. Not passed on.
 const QR_PARAMETER: &str = "qr=1";
+/// How often a visit looks at a limited link whose clicks others drew before it.
+const LOOKS_MAX: usize = 10;
 
 /// `[redirect]`: how visits are answered.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -132,6 +136,11 @@ enum Verdict {
     TooMany,
 }
 
+/// The clicks that this node had of this limited link are drawn; others may have more.
+struct Dry(Id);
+
+type Looked = Result<Verdict, Dry>;
+
 /// One visit on the slow path.
 struct Visit<'a> {
     worker: &'a Worker,
@@ -162,21 +171,38 @@ impl<'a> Visit<'a> {
     /// `None` for a visit that was neither let pass nor refused for what the link is.
     async fn answer(&self) -> (Option<Outcome>, HttpResponse) {
         let Some(key) = self.key() else { return self.page(Outcome::Unknown, Page::NotFound) };
-        let links = &self.worker.links;
-        let in_memory = links.read(key.domain, key.code.as_bytes(), |link| self.look(link));
-        if let Some(verdict) = in_memory {
-            return self.settle(self.worker.hit_outcome(), verdict);
-        }
-        match links.load(key, |link| self.look(link)).await {
-            Ok(Some(verdict)) => self.settle(Outcome::Loaded, verdict),
-            Ok(None) => self.unknown(),
-            // Something is there that must not be served, and asking again will not change it.
-            Err(error) if error.is_damage() => self.settle(Outcome::Loaded, self.unservable()),
-            Err(error) => {
-                tracing::debug!(%error, "a link could not be loaded");
-                self.page(Outcome::Unavailable, Page::Unavailable)
+        for _ in 0..LOOKS_MAX {
+            let Dry(link) = match self.find(key).await {
+                Ok(Some((outcome, Ok(verdict)))) => return self.settle(outcome, verdict),
+                Ok(Some((_, Err(dry)))) => dry,
+                Ok(None) => return self.unknown(),
+                // Something is there that must not be served; asking again will not change it.
+                Err(error) if error.is_damage() => {
+                    return self.settle(Outcome::Loaded, self.unservable());
+                }
+                Err(error) => return self.unavailable(&error),
+            };
+            if let Err(error) = self.worker.links.replenish(link, self.now).await {
+                return self.unavailable(&error);
             }
         }
+        self.unavailable(&LoadError::Overloaded)
+    }
+
+    /// Looks at the link in memory, or loads it.
+    async fn find(&self, key: LinkKey) -> Result<Option<(Outcome, Looked)>, LoadError> {
+        let links = &self.worker.links;
+        let in_memory = links.read(key.domain, key.code.as_bytes(), |link| self.look(link));
+        if let Some(looked) = in_memory {
+            return Ok(Some((self.worker.hit_outcome(), looked)));
+        }
+        let loaded = links.load(key, |link| self.look(link)).await?;
+        Ok(loaded.map(|looked| (Outcome::Loaded, looked)))
+    }
+
+    fn unavailable(&self, error: &LoadError) -> (Option<Outcome>, HttpResponse) {
+        tracing::debug!(%error, "a link could not be loaded");
+        self.page(Outcome::Unavailable, Page::Unavailable)
     }
 
     /// What the visit is for. `None`: nothing that can exist, so nobody needs to look for it.
@@ -188,25 +214,33 @@ impl<'a> Visit<'a> {
         Some(LinkKey::new(domain, code))
     }
 
-    fn look(&self, link: &HotLink) -> Verdict {
+    fn look(&self, link: &HotLink) -> Looked {
         let decision = decide(link, self.now);
+        let is_charged = self.measured.get().is_some();
         if matches!(decision, Decision::Go(_))
+            && !is_charged
             && !self.passes(self.worker.limits.redirects.as_ref())
         {
-            return Verdict::TooMany;
+            return Ok(Verdict::TooMany);
         }
         let decision = match decision {
-            Decision::Go(target) if target.counts && !self.draws(link) => exhausted(link),
+            Decision::Go(target) if target.counts && !self.draws(link) => {
+                let allowance = link.rare().and_then(|rare| rare.allowance.as_deref());
+                if allowance.is_some_and(|allowance| !allowance.is_spent(self.now)) {
+                    return Err(Dry(link.id()));
+                }
+                exhausted(link)
+            }
             decision => decision,
         };
-        match decision {
+        Ok(match decision {
             Decision::Go(target) => self.go(link, target),
             Decision::Refuse(Refusal::Unservable) => {
                 tracing::debug!(link = %link.id(), "the stored destination may not be served");
                 self.unservable()
             }
             Decision::Refuse(refusal) => Verdict::Refused(refusal),
-        }
+        })
     }
 
     fn unservable(&self) -> Verdict {

@@ -300,7 +300,7 @@ impl LinkService {
         let act = by.act(self.parts.clock.now());
         self.parts.clicks.erase(link.id, Some(act)).await?;
         if allowance.is_some() {
-            self.parts.table.refill(link.id);
+            self.parts.table.refill(link.id).await?;
         }
         Ok(())
     }

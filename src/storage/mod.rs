@@ -9,6 +9,7 @@ pub mod config;
 pub mod embedded;
 pub mod error;
 pub mod feed;
+pub mod grants;
 pub mod layers;
 pub mod lock;
 pub mod memory;

@@ -12,6 +12,7 @@ mod cql_audit;
 mod cql_clicks;
 mod cql_feed;
 mod cql_folds;
+mod cql_grants;
 mod cql_links;
 mod cql_nodes;
 mod cql_people;

@@ -8,6 +8,7 @@
 mod config;
 mod flight;
 mod foreign;
+mod grants;
 mod key;
 mod limits;
 mod messages;
@@ -37,6 +38,7 @@ use tracing::warn;
 pub use config::LinksConfig;
 pub use messages::ShardReport;
 
+use self::grants::Grants;
 use self::key::Key;
 use self::messages::{Asker, Change, ForgetAll, Heard, Inspect, Job, Load, Run};
 use self::shard::LinkShard;
@@ -51,7 +53,9 @@ use crate::domain::hot::{Allowance, HotLink};
 use crate::domain::id::Id;
 use crate::domain::link::Link;
 use crate::domain::seal::Sealer;
+use crate::domain::time::Timestamp;
 use crate::storage::feed::LinkChange;
+use crate::storage::grants::GrantStore;
 use crate::storage::{
     BatchAnswer, Claim, ImportedLink, LinkStore, Replace, StorageError, StorageErrorKind,
     StorageResult,
@@ -60,6 +64,9 @@ use crate::telemetry::metrics::Metrics;
 
 /// A link may be evicted between its load and the look at it; it is asked for again this often.
 const LOOKS_MAX: usize = 3;
+
+/// How long a stop waits for unused clicks of limited links to be given back.
+const GIVE_BACK_MAX: Duration = Duration::from_secs(3);
 
 /// Why a link could not be had. The caller answers 503.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -101,6 +108,8 @@ pub struct LinkTableParts {
     /// Nobody else writes links to the store: a table that holds all of them may answer a miss
     /// without asking. True for a single node.
     pub sole_writer: bool,
+    /// How nodes share what links with a click limit may take. `None`: this one has all of it.
+    pub grants: Option<Arc<dyn GrantStore>>,
 }
 
 /// The public face of the link actors. Clones share one table.
@@ -261,8 +270,17 @@ impl LinkTable {
     }
 
     /// Gives a limited link all of its clicks again, after they were erased.
-    pub fn refill(&self, link: Id) {
-        self.shared.limits.refill(link);
+    pub async fn refill(&self, link: Id) -> Result<(), LoadError> {
+        self.shared.limits.refill(link).await
+    }
+
+    /// Gets clicks for a limited link whose allowance has none and is not known to be spent, from
+    /// what it shares with other nodes. Afterwards it has some, or is known to be spent, or the
+    /// link is to be loaded again.
+    pub async fn replenish(&self, link: Id, now: Timestamp) -> Result<(), LoadError> {
+        let wait_max = self.shared.config.load_wait_max.0;
+        let replenished = timeout(wait_max, self.shared.limits.replenish(link, now)).await;
+        replenished.unwrap_or(Err(LoadError::TimedOut(wait_max)))
     }
 
     /// Imports a batch; see `LinkStore::import`.
@@ -344,6 +362,9 @@ impl LinkTable {
         if writes.wait_for(|n| *n == 0).await.is_err() {
             warn!("the count of writes was lost");
         }
+        if timeout(GIVE_BACK_MAX, self.shared.limits.give_back()).await.is_err() {
+            warn!("unused clicks of limited links were not given back in time");
+        }
         for arbiter in self.arbiters.iter() {
             arbiter.stop();
         }
@@ -395,6 +416,7 @@ impl From<StorageError> for LoadError {
 
 fn start_shards(parts: LinkTableParts, arbiters: &[ArbiterHandle]) -> Arc<Shared> {
     let shards = parts.config.shards;
+    let grants = parts.grants.map(|store| Grants::new(store, Arc::clone(&parts.clicks)));
     let shared = Arc::new(Shared {
         table: Table::new(shards),
         may_be_stale: AtomicBool::new(false),
@@ -406,7 +428,7 @@ fn start_shards(parts: LinkTableParts, arbiters: &[ArbiterHandle]) -> Arc<Shared
         policy: parts.policy,
         sealer: parts.sealer,
         sole_writer: parts.sole_writer,
-        limits: limits::Limits::default(),
+        limits: limits::Limits::new(grants),
         foreign: foreign::ForeignSealed::default(),
         loads: AtomicUsize::new(0),
         writes: watch::Sender::new(0),

@@ -279,6 +279,10 @@ async fn state_of(shared: &Shared, link: Option<Link>) -> StorageResult<State> {
     if let Some(allowance) = shared.limits.share(link.id, link.version, max) {
         return Ok(State::Live(HotLink::new(&link, &shared.policy, Some(allowance))));
     }
+    if shared.limits.are_shared() {
+        // Counted when the first click is wanted.
+        return Ok(limited(shared, &link, max, 0));
+    }
     shared.clicks.recovered().await;
     let clicks = shared.clicks.clicks(&[link.id]).await?;
     Ok(limited(shared, &link, max, clicks.first().copied().unwrap_or(0)))

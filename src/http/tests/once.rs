@@ -175,6 +175,7 @@ impl Setup {
                 sealer: sealer.clone(),
                 metrics: Metrics::new(),
                 sole_writer: true,
+                grants: None,
             },
             &Arbiter::current(),
         );

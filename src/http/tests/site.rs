@@ -89,6 +89,7 @@ impl Site {
             sealer: Sealer::new(vec![SealKey { version: 1, secret: [7; 32] }]),
             metrics: Arc::clone(&metrics),
             sole_writer: false,
+            grants: None,
         });
         let listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
         let config = HttpConfig { listen, workers: 1, ..config };

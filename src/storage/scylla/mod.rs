@@ -12,6 +12,7 @@ mod dialect;
 mod fault;
 mod feed;
 mod finding;
+mod grants;
 mod ids;
 mod keys;
 mod links;

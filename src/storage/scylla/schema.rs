@@ -21,6 +21,7 @@ const STEPS: &[(&str, &str)] = &[
     ("feed", include_str!("../../../cql/schema/0006_feed.cql")),
     ("feed_for_a_day", include_str!("../../../cql/schema/0007_feed_for_a_day.cql")),
     ("last_holders", include_str!("../../../cql/schema/0008_last_holders.cql")),
+    ("click_grants", include_str!("../../../cql/schema/0009_click_grants.cql")),
 ];
 
 /// How often and how long to try for the lock: longer than it lives without its holder.

@@ -180,6 +180,9 @@ statements! {
     FeedStatements in feed: "feed.cql" {
         add, read,
     }
+    GrantStatements in grants: "grants.cql" {
+        granted, first_grant, grant,
+    }
     NodeStatements in nodes: "nodes.cql" {
         next_block, first_block, take_block, clock_mark, first_mark, raise_mark,
         leased, lease_node, note_holder, renew_node, retake_node, release_node, secrets,

@@ -1,13 +1,17 @@
 //! Click limits: allowances are built once and survive edits, moves and evictions.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
 
 use super::store::{FakeClicks, FakeStore};
 use super::*;
 use crate::actors::links::limits::Limits;
 use crate::domain::hot::{Allowance, HotLink};
-use crate::storage::{ImportedLink, Replace};
+use crate::domain::time::Timestamp;
+use crate::storage::{ImportedLink, Replace, StorageResult};
 
 fn limited(id: u64, code: &str, max: u64) -> Link {
     Link { max_clicks: Some(max), ..link(id, code) }
@@ -180,4 +184,127 @@ fn a_link_that_is_loaded_twice_at_once_has_one_allowance() {
     });
     let twice = first.iter().zip(&second).filter(|(one, other)| !Arc::ptr_eq(one, other)).count();
     assert_eq!(twice, 0, "links with two allowances");
+}
+
+/// What several nodes take from.
+#[derive(Default)]
+struct FakeGrants {
+    granted: Mutex<HashMap<Id, u64>>,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl GrantStore for FakeGrants {
+    async fn granted(&self, link: Id) -> StorageResult<Option<u64>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        // So that others come in between.
+        tokio::task::yield_now().await;
+        Ok(self.granted.lock().unwrap().get(&link).copied())
+    }
+
+    async fn grant(&self, link: Id, from: Option<u64>, to: u64) -> StorageResult<bool> {
+        let mut granted = self.granted.lock().unwrap();
+        let is_same = granted.get(&link).copied() == from;
+        if is_same {
+            granted.insert(link, to);
+        }
+        Ok(is_same)
+    }
+}
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+/// Nodes with one store, of which each has loaded `spring`.
+async fn nodes(grants: &Arc<FakeGrants>, max: u64, clicked: u64) -> Vec<LinkTable> {
+    let store = FakeStore::with([limited(1, "spring", max)]);
+    let clicks = FakeClicks::new();
+    clicks.set(1, clicked);
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        let shared = Some(Arc::clone(grants) as _);
+        let table = start_sharing(&store, config(), &clicks, shared).await;
+        loaded(&table, "spring").await;
+        nodes.push(table);
+    }
+    nodes
+}
+
+/// Visits until none is let pass any more; answers how many were.
+async fn visit_all(table: &LinkTable, at: Timestamp) -> u64 {
+    let allowance = allowance(table, "spring").unwrap();
+    let mut n_passed = 0;
+    loop {
+        while allowance.draw() {
+            n_passed += 1;
+            tokio::task::yield_now().await;
+        }
+        if allowance.is_spent(at) {
+            return n_passed;
+        }
+        table.replenish(Id(1), at).await.unwrap();
+    }
+}
+
+#[actix::test]
+async fn nodes_together_pass_on_exactly_what_a_link_may_take() {
+    for (max, clicked) in [(1, 0), (10, 0), (1_000, 7), (5, 9)] {
+        let grants = Arc::new(FakeGrants::default());
+        let nodes = nodes(&grants, max, clicked).await;
+        let visits = nodes.iter().map(|node| visit_all(node, NOW));
+        let passed: u64 = futures_util::future::join_all(visits).await.iter().sum();
+        assert_eq!(passed, max.saturating_sub(clicked), "{max} {clicked}");
+    }
+}
+
+#[actix::test]
+async fn many_who_wait_on_one_node_ask_once_for_all() {
+    let grants = Arc::new(FakeGrants::default());
+    let nodes = nodes(&grants, 400, 0).await;
+    let allowance = allowance(&nodes[0], "spring").unwrap();
+    let visit = || async {
+        while !allowance.draw() {
+            nodes[0].replenish(Id(1), NOW).await.unwrap();
+        }
+    };
+    futures_util::future::join_all((0..300).map(|_| visit())).await;
+    let n_asked = grants.asked.load(Ordering::SeqCst);
+    assert!(n_asked <= 4, "{n_asked}");
+}
+
+#[actix::test]
+async fn what_a_node_did_not_use_others_get_when_it_stops() {
+    let grants = Arc::new(FakeGrants::default());
+    let nodes = nodes(&grants, 100, 0).await;
+    nodes[0].replenish(Id(1), NOW).await.unwrap();
+    let passed = visit_all(&nodes[1], NOW).await;
+    assert!(passed < 100, "the first node has a part");
+    nodes[0].stop().await;
+    // What is known of it does not hold for ever.
+    let later = NOW.plus_millis(1_001);
+    assert_eq!(passed + visit_all(&nodes[1], later).await, 100);
+}
+
+#[actix::test]
+async fn a_limit_that_is_lowered_leaves_no_node_with_more() {
+    let grants = Arc::new(FakeGrants::default());
+    let nodes = nodes(&grants, 100, 0).await;
+    nodes[0].replenish(Id(1), NOW).await.unwrap();
+    let part = allowance(&nodes[0], "spring").unwrap().remaining();
+    assert!(part > 2);
+    let lowered = Link { max_clicks: Some(2), ..edited(&limited(1, "spring", 100), "v2") };
+    nodes[0].replace(lowered, None).await.unwrap();
+    let back = || grants.granted.lock().unwrap().get(&Id(1)) == Some(&0);
+    until("the part is given back", back).await;
+    assert_eq!(visit_all(&nodes[0], NOW).await, 2);
+}
+
+#[actix::test]
+async fn erased_clicks_may_be_taken_again_by_all() {
+    let grants = Arc::new(FakeGrants::default());
+    let nodes = nodes(&grants, 5, 0).await;
+    assert_eq!(visit_all(&nodes[0], NOW).await, 5);
+    assert_eq!(visit_all(&nodes[1], NOW).await, 0);
+    nodes[0].refill(Id(1)).await.unwrap();
+    assert_eq!(visit_all(&nodes[1], NOW).await, 0, "for a second it believes what it knows");
+    assert_eq!(visit_all(&nodes[1], NOW.plus_millis(1_001)).await, 5);
 }

@@ -25,6 +25,7 @@ use crate::domain::id::Id;
 use crate::domain::link::{Link, LinkStatus};
 use crate::domain::seal::{SealKey, Sealer};
 use crate::domain::units::{Size, Span};
+use crate::storage::grants::GrantStore;
 use crate::telemetry::metrics::Metrics;
 
 /// A table on the test's own thread, over `store`.
@@ -37,6 +38,16 @@ async fn start_with(
     config: LinksConfig,
     clicks: &Arc<FakeClicks>,
 ) -> LinkTable {
+    start_sharing(store, config, clicks, None).await
+}
+
+/// The same on one of several nodes that share what limited links may take.
+async fn start_sharing(
+    store: &Arc<FakeStore>,
+    config: LinksConfig,
+    clicks: &Arc<FakeClicks>,
+    grants: Option<Arc<dyn GrantStore>>,
+) -> LinkTable {
     let parts = LinkTableParts {
         config,
         store: Arc::clone(store) as _,
@@ -45,6 +56,7 @@ async fn start_with(
         sealer: Sealer::new(vec![SealKey { version: 1, secret: [7; 32] }]),
         metrics: Metrics::new(),
         sole_writer: true,
+        grants,
     };
     let table = LinkTable::start_on(parts, &Arbiter::current());
     assert_eq!(table.inspect().await.len(), table.shared.lanes.len(), "all shards answer");

@@ -279,6 +279,7 @@ async fn shards_on_threads_of_their_own_serve_the_same() {
         sealer: Sealer::new(vec![SealKey { version: 1, secret: [7; 32] }]),
         metrics: Metrics::new(),
         sole_writer: true,
+        grants: None,
     };
     let table = LinkTable::start(parts);
     assert_eq!(loaded(&table, "spring").await, url("spring"));
