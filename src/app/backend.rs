@@ -16,6 +16,7 @@ use crate::storage::feed::ChangeFeed;
 use crate::storage::grants::GrantStore;
 use crate::storage::layers::{self, SharedLinks};
 use crate::storage::lock::StoreLock;
+use crate::storage::moving::Move;
 use crate::storage::recent::Recent;
 use crate::storage::redis::{COMMAND_TIMEOUT, Redis, RedisFeed, RedisLinks};
 use crate::storage::scylla::{Cql, CqlConfig, CqlFeed};
@@ -120,6 +121,7 @@ pub(super) async fn embedded(
     }
     let embedded = Embedded::open_with(path, mode, &settings.storage.embedded())
         .with_context(|| format!("opening the store in {}", path.display()))?;
+    refuse_unfinished(embedded.moved().await.context("reading the store")?)?;
     let stores = layers::metered(embedded.stores(), "embedded", metrics);
     // After the store: a first start that is cut short leaves what the next one can go on from.
     let is_new = stores.accounts.operator_workspace().await.context("reading the store")?.is_none();
@@ -149,6 +151,7 @@ pub(super) async fn database(
     let cql = Box::pin(Cql::open(config))
         .await
         .with_context(|| format!("opening the database at {shown}"))?;
+    refuse_unfinished(cql.moved().await.context("reading the database")?)?;
     let secrets = cql.secrets(|| anyhow::Ok(Secrets::generate()?.to_text())).await?;
     let secrets = Secrets::from_text(&secrets)
         .map_err(|reason| anyhow::anyhow!("the keys in the database are malformed: {reason}"))?;
@@ -179,6 +182,17 @@ pub(super) async fn database(
     info!(node = node.number, "joined the database");
     let cluster = Some(Cluster { feeds, recent, redis, grants });
     Ok(Backend { stores, secrets, node, cluster, embedded: None, lock })
+}
+
+/// Nothing of a store that is there in part is served, or changed.
+fn refuse_unfinished(moved: Option<Move>) -> Result<()> {
+    if moved.is_some_and(|moved| !moved.finished) {
+        bail!(
+            "an import into this store was begun and is not finished; run `shunt import` again \
+             with the same archive, which goes on where it was"
+        );
+    }
+    Ok(())
 }
 
 /// A command beside a server makes no store.

@@ -6,6 +6,7 @@
 mod archive;
 mod keys;
 mod links;
+pub mod moving;
 mod settings;
 pub mod transfer;
 mod users;
@@ -70,6 +71,10 @@ enum Command {
     Restore(archive::RestoreArgs),
     /// Read the whole store and journal and say what is damaged
     Verify(archive::VerifyArgs),
+    /// Write everything that the store holds to a folder, to move it; servers must be stopped
+    Export(moving::ExportArgs),
+    /// Put an exported archive into an empty store, or go on with it
+    Import(moving::ImportArgs),
 }
 
 /// Why a command did not end well: the exit code and what the person is told.
@@ -126,6 +131,8 @@ fn run(cli: Cli) -> Outcome {
         Command::Backup(args) => archive::backup(&args, &settings),
         Command::Restore(args) => archive::restore(&args, &settings),
         Command::Verify(args) => archive::verify(&args, &settings),
+        Command::Export(args) => moving::run_export(&args, &settings),
+        Command::Import(args) => moving::run_import(&args, &settings),
     }
 }
 

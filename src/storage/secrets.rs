@@ -152,6 +152,15 @@ impl Secrets {
         toml::to_string(&written).expect("texts and numbers are TOML")
     }
 
+    /// Writes them into the folder `path`, in place of those that are there.
+    pub fn replace(&self, path: &Path) -> io::Result<()> {
+        private::create_folder(path)?;
+        let draft = path.join(format!("{FILE_NAME}.{}", std::process::id()));
+        write_private(&draft, format!("{HEADER}{}", self.to_text()).as_bytes())?;
+        std::fs::rename(&draft, path.join(FILE_NAME))?;
+        File::open(path)?.sync_all()
+    }
+
     /// Writes the file so that it is there whole or not at all, and never over another.
     fn create(&self, folder: &Path) -> io::Result<()> {
         private::create_folder(folder)?;

@@ -3,6 +3,8 @@
 mod harness;
 
 mod accounts;
+#[path = "../support/services.rs"]
+mod services;
 #[path = "../support/smtp.rs"]
 mod smtp;
 
@@ -29,6 +31,7 @@ mod links;
 mod live;
 mod mail;
 mod malformed;
+mod moving;
 mod oidc;
 mod oidc_accounts;
 mod operations;

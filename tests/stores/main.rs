@@ -26,6 +26,7 @@ mod links;
 mod listing;
 mod make;
 mod model;
+mod moving;
 mod people;
 mod pruned;
 mod redis;

@@ -106,10 +106,19 @@ pub(super) fn append(
             (behind, sealed)
         };
     }
+    seal_end(conn, key, (seq, &hash))
+}
+
+/// Notes where the log ends.
+pub(super) fn seal_end(
+    conn: &Connection,
+    key: &AuditKey,
+    (seq, hash): (u64, &AuditHash),
+) -> Outcome<()> {
     conn.prepare_cached(
         "INSERT OR REPLACE INTO audit_head (id, seq, hash, seal) VALUES (0, ?1, ?2, ?3)",
     )?
-    .execute((seq as i64, hash.as_slice(), key.head(seq, &hash).as_slice()))?;
+    .execute((seq as i64, hash.as_slice(), key.head(seq, hash).as_slice()))?;
     Ok(())
 }
 
@@ -127,7 +136,7 @@ fn end(conn: &Connection, key: &AuditKey) -> Outcome<(u64, AuditHash)> {
 }
 
 /// The end as it is kept: place, seal of the last entry, seal of both.
-fn head(conn: &Connection) -> Outcome<Option<(u64, AuditHash, AuditHash)>> {
+pub(super) fn head(conn: &Connection) -> Outcome<Option<(u64, AuditHash, AuditHash)>> {
     let found = conn
         .prepare_cached("SELECT seq, hash, seal FROM audit_head WHERE id = 0")?
         .query_row([], |row| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get(2)?)))
@@ -136,7 +145,7 @@ fn head(conn: &Connection) -> Outcome<Option<(u64, AuditHash, AuditHash)>> {
 }
 
 /// The last row there is.
-fn last(conn: &Connection) -> Outcome<Option<(u64, AuditHash)>> {
+pub(super) fn last(conn: &Connection) -> Outcome<Option<(u64, AuditHash)>> {
     let found = conn
         .prepare_cached("SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1")?
         .query_row([], |row| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?)))

@@ -97,7 +97,7 @@ fn is_same(there: &Link, wanted: &Link) -> bool {
 }
 
 /// The number of outcomes, then those that are not `Created`: of most batches, none.
-fn encode(outcomes: &[Imported]) -> Vec<u8> {
+pub(super) fn encode(outcomes: &[Imported]) -> Vec<u8> {
     let mut bytes = (outcomes.len() as u32).to_le_bytes().to_vec();
     for (place, outcome) in outcomes.iter().enumerate() {
         let letter = match outcome {
@@ -112,7 +112,7 @@ fn encode(outcomes: &[Imported]) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Outcome<Vec<Imported>> {
+pub(super) fn decode(bytes: &[u8]) -> Outcome<Vec<Imported>> {
     let damaged = || Fault::corrupt("the outcomes of an import cannot be read");
     let (n_rows, others) = bytes.split_first_chunk().ok_or_else(damaged)?;
     let n_rows = u32::from_le_bytes(*n_rows).min(ROWS_MAX) as usize;

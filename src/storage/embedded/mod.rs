@@ -24,6 +24,7 @@ mod list;
 mod load;
 mod log;
 mod mend;
+pub mod moving;
 mod nodes;
 mod outline;
 mod pages;

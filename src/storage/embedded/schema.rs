@@ -358,6 +358,23 @@ const STEPS: &[&str] = &[
         SELECT raise(ABORT, 'entries of the audit log are never removed');
     END;
 ",
+    "
+    -- The import that the store came from: which archive, and how many of its records are here.
+    CREATE TABLE moves (
+        id INTEGER PRIMARY KEY CHECK (id = 0),
+        archive BLOB NOT NULL,
+        done INTEGER NOT NULL,
+        finished INTEGER NOT NULL
+    ) STRICT;
+    -- Records of clicks until all of their place are here.
+    CREATE TABLE moved_clicks (
+        place INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        line TEXT NOT NULL,
+        PRIMARY KEY (place, kind, number)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The newest layout that this build knows.

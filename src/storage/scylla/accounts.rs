@@ -23,11 +23,11 @@ use crate::storage::error::{Op, StorageResult};
 use crate::storage::{AccountStore, ChosenKey, KeyRecord, Workspace};
 
 /// The row of `installation`: there is one.
-const INSTALLATION: i32 = 0;
+pub(super) const INSTALLATION: i32 = 0;
 /// What every change of keys moves, and of what they may do.
 const EPOCH: &str = "keys_epoch";
 /// Id of the workspace of links without an account.
-const ANONYMOUS: &str = "anonymous_workspace";
+pub(super) const ANONYMOUS: &str = "anonymous_workspace";
 
 #[async_trait]
 impl AccountStore for Cql {

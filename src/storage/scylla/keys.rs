@@ -68,7 +68,7 @@ impl KeyRow {
 }
 
 /// The partition of a key. Ids of one millisecond and node differ in their low bits only.
-fn shard_of(id: Id) -> i8 {
+pub(super) fn shard_of(id: Id) -> i8 {
     ((id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % SHARDS as u64) as i8
 }
 

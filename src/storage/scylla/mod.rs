@@ -16,6 +16,7 @@ mod grants;
 mod ids;
 mod keys;
 mod links;
+pub mod moving;
 mod nodes;
 mod people;
 mod replays;

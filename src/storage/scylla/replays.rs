@@ -209,7 +209,7 @@ fn judge(
     Ok(Known::Answer(Replay::Answered(answer)))
 }
 
-fn shard_of(key: &str) -> i8 {
+pub(super) fn shard_of(key: &str) -> i8 {
     hash_of(key.as_bytes()).rem_euclid(SHARDS.into()) as i8
 }
 

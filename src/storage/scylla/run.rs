@@ -1,6 +1,6 @@
 //! Runs prepared statements and turns what comes back into what ports answer.
 
-use futures_util::TryStreamExt;
+use futures_util::{Stream, TryStreamExt};
 use scylla::deserialize::row::DeserializeRow;
 use scylla::response::query_result::{QueryResult, QueryRowsResult};
 use scylla::serialize::row::SerializeRow;
@@ -26,6 +26,24 @@ impl Cql {
         let rows = pager.map_err(|error| pager_fault(op, error))?.rows_stream::<R>();
         let rows = rows.map_err(|error| damaged(op, error))?;
         rows.map_err(|error| row_fault(op, error)).try_collect().await
+    }
+
+    /// All rows, as they come, so many of them at once.
+    pub(super) async fn stream<R>(
+        &self,
+        op: Op,
+        statement: &PreparedStatement,
+        rows_per_page: i32,
+    ) -> StorageResult<impl Stream<Item = StorageResult<R>> + use<R>>
+    where
+        R: for<'f, 'm> DeserializeRow<'f, 'm> + 'static,
+    {
+        let mut statement = statement.clone();
+        statement.set_page_size(rows_per_page);
+        let pager = self.session().execute_iter(statement, ()).await;
+        let rows = pager.map_err(|error| pager_fault(op, error))?.rows_stream::<R>();
+        let rows = rows.map_err(|error| damaged(op, error))?;
+        Ok(rows.map_err(move |error| row_fault(op, error)))
     }
 
     /// The first row, if there is one. For statements whose answer is one page.

@@ -22,6 +22,7 @@ const STEPS: &[(&str, &str)] = &[
     ("feed_for_a_day", include_str!("../../../cql/schema/0007_feed_for_a_day.cql")),
     ("last_holders", include_str!("../../../cql/schema/0008_last_holders.cql")),
     ("click_grants", include_str!("../../../cql/schema/0009_click_grants.cql")),
+    ("moves", include_str!("../../../cql/schema/0010_moves.cql")),
 ];
 
 /// How often and how long to try for the lock: longer than it lives without its holder.

@@ -11,7 +11,7 @@ use crate::storage::error::{Op, StorageResult};
 use crate::storage::signing::{SigningKeyStore, StoredSigningKey};
 
 /// The partition that all keys are in.
-const RING: i32 = 0;
+pub(super) const RING: i32 = 0;
 
 #[derive(DeserializeRow)]
 struct SigningRow {

@@ -233,6 +233,14 @@ statements! {
         forget_imported, unlist_day, unlist_links, visitor_keys, add_visitor_key,
         drop_visitor_key, need_keys, key_needs, put_hot,
     }
+    MovingStatements in moving: "moving.cql" {
+        moved, begin, came_to, finish, take_back, any_installation, any_workspace, any_link,
+        any_secrets, leases, blocks, marks, workspace_ids, user_ids, claims, clients, audit_end,
+        audit_part, links, destinations, sealed, batches, replays, positions, days, erased,
+        chunks, imported, put_secrets, put_block, put_mark, put_setting, put_installation,
+        put_workspace, put_user, put_claim, put_key, sign_with, last_change, first_hour,
+        end_audit, put_link, put_external, put_batch, put_replay,
+    }
     StatsStatements in stats: "stats.cql" {
         days, heads, chunks, chunk, sums, sums_reach, calendar, listed, past_destinations,
     }

@@ -58,6 +58,8 @@ impl Killed {
 #[derive(Default)]
 pub(crate) struct Builder {
     environment: Vec<(String, String)>,
+    folder: Option<Arc<TempDir>>,
+    key: Option<String>,
 }
 
 impl Builder {
@@ -67,9 +69,27 @@ impl Builder {
         self
     }
 
+    /// Starts on a store that is there, in `data` of a folder, whose owner has this key.
+    pub(crate) fn on(mut self, folder: &Arc<TempDir>, key: &str) -> Self {
+        self.folder = Some(Arc::clone(folder));
+        self.key = Some(key.to_owned());
+        self
+    }
+
     pub(crate) async fn start(self) -> TestApp {
-        let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
-        TestApp::launch(folder, self.environment, None).await
+        let folder = self.folder();
+        TestApp::launch(folder, self.environment, self.key).await
+    }
+
+    /// As `start`; what the server said if it gives up.
+    pub(crate) async fn try_start(self) -> Result<TestApp, String> {
+        let folder = self.folder();
+        TestApp::try_launch(folder, self.environment, self.key).await
+    }
+
+    fn folder(&self) -> Arc<TempDir> {
+        let new = || Arc::new(tempfile::tempdir().expect("a temporary folder"));
+        self.folder.clone().unwrap_or_else(new)
     }
 }
 

@@ -17,4 +17,5 @@ pub(super) use head::HEADER_BYTES;
 pub use head::Header;
 pub use record::{Layout, Record};
 pub use scan::{Damage, Scanned, header, scan};
+pub use spool::segment_in_name;
 pub use verify::{FileReport, FileState, verify};

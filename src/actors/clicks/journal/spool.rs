@@ -360,7 +360,7 @@ impl Spool {
 }
 
 /// The segment that a file name stands for.
-pub(super) fn segment_in_name(name: &str) -> Option<SegmentId> {
+pub fn segment_in_name(name: &str) -> Option<SegmentId> {
     let digits = name.strip_suffix(EXTENSION)?;
     (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok().map(SegmentId))?
 }

@@ -96,7 +96,11 @@ fn known_days(conn: &Connection, shards: Range<u64>, span: Span) -> Outcome<Rang
 }
 
 /// Hands out what versions before single clicks were kept counted by hour, of a shard on a day.
-fn each_hour(conn: &Connection, place: Place, mut look: impl FnMut(u8, Entry)) -> Outcome<()> {
+pub(super) fn each_hour(
+    conn: &Connection,
+    place: Place,
+    mut look: impl FnMut(u8, Entry),
+) -> Outcome<()> {
     let first = page_id(PageKind::Hour, place.shard, place.day * 24);
     let mut statement =
         conn.prepare_cached("SELECT id, body FROM click_pages WHERE id >= ?1 AND id < ?2")?;
@@ -122,7 +126,7 @@ fn tell_damaged_page(place: Place) {
 /// Adds what the counts of a day tell beyond its sums: days from before single clicks were kept, or
 /// whose sums are not kept any more. They have no hour of their own and are told at noon, which is
 /// the same day in nearly all zones.
-fn add_rest(stats: &mut DayStats, day: u32, counted: u64) {
+pub(super) fn add_rest(stats: &mut DayStats, day: u32, counted: u64) {
     let rest = counted.saturating_sub(stats.counts().people);
     stats.add_plain(rest, noon(day));
 }

@@ -34,7 +34,7 @@ type IndexRow = (i64, Vec<u8>, Vec<u8>);
 
 impl Cql {
     /// Writes what the index lacks.
-    pub(super) async fn index_log(&self, op: Op) -> StorageResult<()> {
+    pub(in crate::storage::scylla) async fn index_log(&self, op: Op) -> StorageResult<()> {
         let statements = &self.statements().audit;
         let mut mark = self.mark(op, INDEXED).await?;
         loop {

@@ -5,6 +5,7 @@
 //! next one. What each workspace did is found through an index, which is written behind.
 
 mod index;
+mod moving;
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

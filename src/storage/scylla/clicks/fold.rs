@@ -151,7 +151,7 @@ fn add_up<'a>(
     encode_sums(seal_of(place, [seqs.start, seqs.end, 0]), &stats, lexicon.words())
 }
 
-fn add_chunk(stats: &mut DayStats, chunk: &Chunk, lexicon: &mut Lexicon) {
+pub(super) fn add_chunk(stats: &mut DayStats, chunk: &Chunk, lexicon: &mut Lexicon) {
     stats.add(&chunk.clicks, &mut Parts::new(&chunk.words), lexicon);
     let mut translation = Translation::new(&chunk.words);
     for row in &chunk.surplus {

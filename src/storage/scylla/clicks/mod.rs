@@ -35,6 +35,8 @@ mod flush;
 mod fold;
 mod hot;
 mod keys;
+mod moved;
+mod moving;
 mod packed;
 mod prune;
 mod read;
@@ -97,17 +99,27 @@ pub struct CqlClicks {
 impl Cql {
     /// The ports for clicks and statistics, for one node.
     pub fn clicks(&self, parts: ClickParts) -> Arc<CqlClicks> {
-        Arc::new(CqlClicks {
+        Arc::new(self.clicks_as(parts.node.into(), parts.links, parts.audit))
+    }
+
+    /// The same under any number.
+    fn clicks_as(
+        &self,
+        node: i32,
+        links: Arc<dyn LinkStore>,
+        audit: Arc<dyn AuditStore>,
+    ) -> CqlClicks {
+        CqlClicks {
             cql: self.clone(),
-            node: parts.node.into(),
-            links: parts.links,
-            audit: parts.audit,
+            node,
+            links,
+            audit,
             state: Mutex::default(),
             folding: Mutex::default(),
             hot: std::sync::Mutex::default(),
             blocked: std::sync::Mutex::default(),
             last_write: AtomicI64::new(0),
-        })
+        }
     }
 }
 

@@ -35,16 +35,16 @@ pub(in crate::storage::scylla) struct Place {
 /// A row of `click_days`.
 #[derive(Clone, Debug, DeserializeRow)]
 pub(in crate::storage::scylla) struct DayRow {
-    day: i32,
-    node: i32,
-    erased: Option<HashMap<i32, i64>>,
+    pub(super) day: i32,
+    pub(super) node: i32,
+    pub(super) erased: Option<HashMap<i32, i64>>,
     pub(super) newest: Option<i64>,
-    since: Option<i64>,
-    upto: Option<i64>,
-    people: Option<i64>,
-    bots: Option<i64>,
-    last_at: Option<i64>,
-    bare: Option<bool>,
+    pub(super) since: Option<i64>,
+    pub(super) upto: Option<i64>,
+    pub(super) people: Option<i64>,
+    pub(super) bots: Option<i64>,
+    pub(super) last_at: Option<i64>,
+    pub(super) bare: Option<bool>,
 }
 
 /// Which clicks a row adds up, and what they come to.
@@ -171,13 +171,13 @@ impl DayRow {
 
 /// Notices parts that no first part tells of: of a flush that is not whole, or of an earlier try.
 #[derive(Default)]
-struct Whole {
+pub(super) struct Whole {
     unit: Option<(i64, i64)>,
     n_parts: i32,
 }
 
 impl Whole {
-    fn has(&mut self, unit: (i64, i64), part: i32, n_parts: i32) -> bool {
+    pub(super) fn has(&mut self, unit: (i64, i64), part: i32, n_parts: i32) -> bool {
         if part == 0 {
             (self.unit, self.n_parts) = (Some(unit), n_parts);
         }

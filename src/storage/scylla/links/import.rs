@@ -269,24 +269,11 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 
 /// A letter for each outcome.
 fn letters_of(rows: &[Imported]) -> String {
-    let letter = |row: &Imported| match row {
-        Imported::Created | Imported::Recoded(_) => 'c',
-        Imported::Unchanged => 'u',
-        Imported::Taken => 't',
-        Imported::ExternalIdTaken => 'e',
-    };
-    rows.iter().map(letter).collect()
+    rows.iter().map(Imported::letter).collect()
 }
 
 fn rows_of(letters: &str) -> StorageResult<Vec<Imported>> {
-    let row = |letter| match letter {
-        'c' => Ok(Imported::Created),
-        'u' => Ok(Imported::Unchanged),
-        't' => Ok(Imported::Taken),
-        'e' => Ok(Imported::ExternalIdTaken),
-        _ => Err(unreadable()),
-    };
-    letters.chars().map(row).collect()
+    letters.chars().map(|letter| Imported::from_letter(letter).ok_or_else(unreadable)).collect()
 }
 
 fn unreadable() -> crate::storage::error::StorageError {

@@ -157,6 +157,15 @@ impl Cql {
     /// Settles what leads to `new`, which is the truth now, and drops what led to `old` alone.
     /// What fails is left to readers: the truth stands.
     pub(super) async fn settle_index(&self, op: Op, old: Option<&Link>, new: &Link) {
+        left_open(op, try_join_all(self.settling(op, old, new)).await);
+    }
+
+    /// Writes what leads to a link that is put as it is.
+    pub(super) async fn put_index(&self, op: Op, link: &Link) -> StorageResult<()> {
+        try_join_all(self.settling(op, None, link)).await.map(drop)
+    }
+
+    fn settling(&self, op: Op, old: Option<&Link>, new: &Link) -> Writes<'_> {
         let at = new.version;
         let mut writes = vec![self.settle_owned(op, old, new)];
         // Again: a claim of the same link may have lost at another code and withdrawn it.
@@ -178,7 +187,7 @@ impl Cql {
                 writes.extend(self.drop_creator(op, old, stamp(at, Phase::Settled)));
             }
         }
-        left_open(op, try_join_all(writes).await);
+        writes
     }
 
     /// Drops what was opened for a new link that did not come to be.

@@ -11,6 +11,7 @@ mod find;
 mod import;
 mod index;
 mod list;
+mod moving;
 mod owner;
 mod relocate;
 mod row;

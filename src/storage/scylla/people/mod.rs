@@ -6,6 +6,7 @@
 
 mod access;
 mod erase;
+mod moving;
 mod person;
 mod prune;
 mod registration;

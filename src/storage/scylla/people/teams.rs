@@ -219,7 +219,7 @@ impl Team {
 }
 
 /// What leads to an invitation.
-fn leads_to(invitation: &Invitation) -> Vec<(Candidates, Vec<u8>)> {
+pub(super) fn leads_to(invitation: &Invitation) -> Vec<(Candidates, Vec<u8>)> {
     let mut keys = vec![
         (Candidates::Invitation, invitation.digest.to_vec()),
         (Candidates::InvitedBy, key_of(invitation.invited_by).to_vec()),
