@@ -43,7 +43,7 @@ use crate::telemetry::metrics::FeedLabel;
 const RECOVERY_WAIT_MAX: Duration = Duration::from_secs(30);
 
 // What each step of the stop may take; after that the process ends without the rest of them.
-/// Beyond `http.shutdown_timeout`, which is what requests may take.
+/// Beyond `http.drain_delay` and `http.shutdown_timeout`, which is what requests may take.
 const SERVER_STOP_MARGIN: Duration = Duration::from_secs(15);
 const LINKS_STOP_MAX: Duration = Duration::from_secs(10);
 /// Of mails that a server does not take by then, people have to ask for another.
@@ -192,7 +192,7 @@ impl Node {
             },
         })
         .context("starting the public listener")?;
-        let requests_max = settings.http.shutdown_timeout.0;
+        let requests_max = settings.http.drain_delay.0 + settings.http.shutdown_timeout.0;
         Ok(Self {
             opened,
             clicks,

@@ -40,6 +40,8 @@ use crate::telemetry::metrics::Metrics;
 /// Threads of workers end this long after their last connection, at most.
 const WORKERS_END_WAIT_MAX: Duration = Duration::from_secs(5);
 
+const DRAIN_DELAY_MAX: Span = Span::from_secs(300);
+
 const DAY_SECS: u64 = 86_400;
 
 /// `[http]`: the public listener.
@@ -65,7 +67,10 @@ pub struct HttpConfig {
     /// Connections that one client may have open, an address or an IPv6 network of 64 bits, up to
     /// 1,000,000; more are closed at once. 0 is no bound. Trusted proxies have none.
     pub max_connections_per_client: u32,
-    /// How long a stop waits for requests under way, 1s to 1h.
+    /// How long a stop goes on taking requests after `/readyz` has begun to say no, 0s to 5m:
+    /// longer than a balancer takes to notice. 0s: there is none.
+    pub drain_delay: Span,
+    /// How long a stop waits for requests under way after that, 1s to 1h.
     pub shutdown_timeout: Span,
     /// Pages of which other origins may use the API from a browser, written like
     /// `https://app.example`; with the session of their visitors too. `*` alone: all of them,
@@ -87,6 +92,7 @@ impl Default for HttpConfig {
             backlog: 2_048,
             max_connections: 25_600,
             max_connections_per_client: 1_000,
+            drain_delay: Span::default(),
             shutdown_timeout: Span::from_secs(30),
             cors_origins: Vec::new(),
             hsts_max_age: Span::from_secs(365 * DAY_SECS),
@@ -120,6 +126,7 @@ impl HttpConfig {
             self.max_connections_per_client,
             0..=1_000_000,
         );
+        problems.range("http.drain_delay", self.drain_delay, Span::default()..=DRAIN_DELAY_MAX);
         problems.range("http.shutdown_timeout", self.shutdown_timeout, second..=hour);
         if let Some(sentence) = origins::problem_of(&self.cors_origins) {
             problems.add(sentence);
@@ -163,6 +170,7 @@ pub struct RunningServer {
     addresses: Vec<SocketAddr>,
     public_url: Url,
     readiness: Readiness,
+    drain_delay: Duration,
     handle: ServerHandle,
     task: JoinHandle<io::Result<()>>,
     alive: mpsc::Sender<()>,
@@ -229,6 +237,7 @@ where
         addresses: listeners.addresses,
         public_url: listeners.public_url,
         readiness: parts.readiness,
+        drain_delay: config.drain_delay.0,
         handle: server.handle(),
         task: actix_rt::spawn(server),
         alive,
@@ -256,10 +265,11 @@ impl RunningServer {
         }
     }
 
-    /// Stops: not ready any more, no new connections, requests under way are answered. When it
-    /// returns, every worker has let go of its click lane.
+    /// Stops: not ready any more; when balancers had time to notice, no new connections; requests
+    /// under way are answered. When it returns, every worker has let go of its click lane.
     pub async fn stop(mut self) {
         self.readiness.set_draining();
+        tokio::time::sleep(self.drain_delay).await;
         self.handle.stop(true).await;
         drop(self.alive);
         // Workers say that they are done a moment before their threads end.

@@ -110,3 +110,36 @@ async fn a_request_that_is_half_sent_at_the_stop_is_answered_by_whoever_answers_
         stopping.await.expect("exit 0");
     }
 }
+
+/// Asks on a connection that stays open; answers the head.
+async fn ask(stream: &mut TcpStream, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.expect("more of the answer"));
+    }
+    String::from_utf8(answer).expect("ASCII")
+}
+
+#[tokio::test]
+async fn a_node_that_says_it_is_not_ready_serves_until_balancers_have_noticed() {
+    let app = TestApp::builder().set("SHUNT_HTTP__DRAIN_DELAY", "3s").start().await;
+    app.create(json!({"destination": "https://shop.example/x", "alias": "spring"})).await;
+    let host = app.url.trim_start_matches("http://").to_owned();
+    let whole = format!("GET /spring HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let mut old = TcpStream::connect(&host).await.expect("a connection");
+    assert!(ask(&mut old, &whole).await.starts_with("HTTP/1.1 302 "));
+    let readyz = format!("{}/readyz", app.ops);
+
+    let stopping = tokio::spawn(app.finish_and_keep());
+    while reqwest::get(&readyz).await.expect("an answer").status() == 200 {
+        tokio::task::yield_now().await;
+    }
+    let mut new = TcpStream::connect(&host).await.expect("a connection");
+    for stream in [&mut old, &mut new] {
+        assert!(ask(stream, &whole).await.starts_with("HTTP/1.1 302 "));
+    }
+    // Then it stops as ever.
+    assert_eq!(old.read(&mut [0]).await.expect("closed in good order"), 0);
+    stopping.await.expect("exit 0");
+}
