@@ -25,6 +25,9 @@ const PROGRAM: &str = "shunt archive";
 const PART_BYTES: u64 = 64 << 20;
 /// Bytes of the longest line that is read: sums of a day with full sketches in every hour.
 const LINE_BYTES_MAX: usize = 16 << 20;
+/// Records, and bytes of them, that are put together.
+const PAGE_RECORDS: usize = 1_000;
+const PAGE_BYTES: usize = 4 << 20;
 /// The archive holds the secrets of the installation.
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
@@ -261,9 +264,9 @@ impl Archive {
         Ok(Lines { path, file: BufReader::new(opened), number: 0 })
     }
 
-    /// Hands out records from number `from` on, in pages of at most `most`, each of one kind.
-    pub fn pages(&self, from: u64, most: usize) -> Pages<'_> {
-        Pages { archive: self, most, from, next: 0, part: 0, lines: None }
+    /// Hands out records from number `from` on, in pages, each of one kind.
+    pub fn pages(&self, from: u64) -> Pages<'_> {
+        Pages { archive: self, from, next: 0, part: 0, lines: None }
     }
 }
 
@@ -302,7 +305,6 @@ impl Lines {
 /// Records of an archive, page by page.
 pub struct Pages<'a> {
     archive: &'a Archive,
-    most: usize,
     /// Records before this one are passed over.
     from: u64,
     next: u64,
@@ -313,7 +315,7 @@ pub struct Pages<'a> {
 impl Pages<'_> {
     /// The number of the first record of a page, and the page. `None`: that was all.
     pub fn next_page(&mut self) -> Result<Option<(u64, Vec<Record>)>> {
-        let mut page = Vec::new();
+        let (mut page, mut n_bytes) = (Vec::new(), 0);
         while let Some(part) = self.archive.manifest.parts.get(self.part) {
             let kind = self.archive.kind_of(part)?;
             if self.lines.is_none() && self.next + part.records <= self.from {
@@ -325,13 +327,14 @@ impl Pages<'_> {
                 Some(lines) => lines,
                 None => self.archive.lines(part)?,
             };
-            while page.len() < self.most {
+            while page.len() < PAGE_RECORDS && n_bytes < PAGE_BYTES {
                 let Some(line) = lines.next_line()? else {
                     self.part += 1;
                     return Ok(self.page(page));
                 };
                 self.next += 1;
                 if self.next > self.from {
+                    n_bytes += line.len();
                     page.push(lines.parse(kind, line.trim_end_matches('\n'))?);
                 }
             }

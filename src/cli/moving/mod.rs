@@ -17,7 +17,7 @@ use self::archive::{Archive, KindLine, Writer};
 use crate::cli::{Outcome, block_on, complain, say};
 use crate::config::Settings;
 use crate::domain::time::Clock;
-use crate::storage::moving::{Kind, MoveStore, Out, PAGE, Record, Sum};
+use crate::storage::moving::{Kind, MoveStore, Out, Record, Sum};
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
@@ -113,7 +113,7 @@ pub async fn import(
         Some(moved) if moved.finished => return Ok(Imported::DoneBefore),
         Some(moved) => moved.done,
     };
-    let mut pages = archive.pages(done, PAGE);
+    let mut pages = archive.pages(done);
     while let Some((from, page)) = pages.next_page()? {
         if !page.is_empty() {
             store.put(from, page).await.context("writing to the store")?;

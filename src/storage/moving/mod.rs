@@ -25,7 +25,7 @@ use super::error::{Op, StorageError, StorageErrorKind, StorageResult};
 use crate::domain::audit::{AuditHash, AuditKey, GENESIS};
 
 /// Records that are handed on together.
-pub const PAGE: usize = 256;
+const PAGE: usize = 256;
 /// Pages that wait for whoever takes them.
 const PAGES_WAITING: usize = 4;
 

@@ -5,9 +5,10 @@ use futures_util::TryStreamExt as _;
 use super::super::moving::{PUT, SCAN, unreadable};
 use super::claim::wants_external_id;
 use super::row::{LinkRow, cql_time, inserting};
+use crate::domain::link::Link;
 use crate::storage::error::StorageResult;
 use crate::storage::moving::records::LinkRecord;
-use crate::storage::moving::{Kind, Out};
+use crate::storage::moving::{Kind, Out, Record};
 use crate::storage::scylla::Cql;
 use crate::storage::scylla::ids::signed;
 
@@ -32,13 +33,26 @@ impl Cql {
         out.end(SCAN).await
     }
 
+    /// Notes which partitions will hold rows of the links among some records.
+    pub(in crate::storage::scylla) async fn note_links(
+        &self,
+        records: &[Record],
+    ) -> StorageResult<()> {
+        let links = records.iter().filter_map(|record| match record {
+            Record::Links(record) => record.to_link(),
+            _ => None,
+        });
+        let links: Vec<Link> = links.collect();
+        self.again(|| self.note_buckets(PUT, links.iter())).await
+    }
+
+    /// Puts a link. Its buckets are noted before.
     pub(in crate::storage::scylla) async fn put_link(
         &self,
         record: &LinkRecord,
     ) -> StorageResult<()> {
         let link = record.to_link().ok_or_else(|| unreadable(Kind::Links))?;
         let statements = &self.statements().moving;
-        self.again(|| self.note_buckets(PUT, std::iter::once(&link))).await?;
         if let Some(external_id) = wants_external_id(&link) {
             let (workspace, id) = (signed(link.workspace), signed(link.id));
             let values = (workspace, external_id, id, cql_time(link.created_at));

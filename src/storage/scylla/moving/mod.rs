@@ -141,6 +141,7 @@ impl MoveStore for CqlMove {
     }
 
     async fn put(&self, from: u64, records: Vec<Record>) -> StorageResult<()> {
+        self.cql.note_links(&records).await?;
         let puts = stream::iter(0..records.len());
         let puts = puts.map(|at| self.put_one(from + at as u64, &records[at]));
         puts.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
