@@ -37,7 +37,6 @@ mod sums;
 mod tampered;
 mod tell;
 mod traces;
-mod wire;
 mod workspaces;
 mod zones;
 
@@ -45,6 +44,8 @@ mod zones;
 mod redis_server;
 #[path = "../support/services.rs"]
 mod services;
+#[path = "../support/wire.rs"]
+mod wire;
 
 use shunt::domain::audit::AuditKey;
 use shunt::storage::embedded::{Embedded, Mode};

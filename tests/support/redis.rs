@@ -93,8 +93,13 @@ impl RedisServer {
 
     /// Writes what it has to the disk, to be there when it runs again.
     pub(crate) fn save(&self) {
-        let saved = Command::new("redis-cli").args(["-p", &self.port.to_string(), "save"]).output();
-        assert!(saved.expect("redis-cli runs").status.success());
+        self.command(&["save"]);
+    }
+
+    pub(crate) fn command(&self, words: &[&str]) {
+        let port = self.port.to_string();
+        let done = Command::new("redis-cli").args(["-e", "-p", &port]).args(words).output();
+        assert!(done.expect("redis-cli runs").status.success(), "{words:?}");
     }
 }
 

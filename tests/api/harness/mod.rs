@@ -319,6 +319,12 @@ impl TestApp {
         self.finish_and_keep().await;
     }
 
+    /// As `finish`, of a server that had reason to log errors.
+    #[allow(dead_code, reason = "of use where nodes share a store")]
+    pub(crate) async fn finish_after_trouble(mut self) {
+        self.stop().await;
+    }
+
     /// As `finish`; the store stays until the answer is dropped.
     pub(crate) async fn finish_and_keep(mut self) -> Arc<TempDir> {
         self.stop().await;

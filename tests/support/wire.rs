@@ -1,12 +1,16 @@
-//! A wire to a CQL database, on which statements are lost: from a certain one on, or one of them
-//! alone. Frames are those of version 4 of the protocol.
+//! A wire to a CQL database, on which statements are lost: from a certain one on, or some of them;
+//! and which may be slow, silent or cut. Frames are those of version 4 of the protocol.
+#![allow(dead_code, reason = "each of its users needs another part")]
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 const HEADER_BYTES: usize = 9;
 const EXECUTE: u8 = 0x0a;
@@ -24,6 +28,22 @@ pub(crate) enum Loss {
     Request(u32),
     /// The answer to one statement, which the database runs.
     Answer(u32),
+    /// Each statement whose number is a multiple of this, but for the first: in turns what the
+    /// database never sees, and the answer to what it runs.
+    Every(u32),
+}
+
+/// How the wire is, for whatever is on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Weather {
+    #[default]
+    Fair,
+    /// Answers take so much longer.
+    Late(Duration),
+    /// What is asked is run, and nothing is answered.
+    Silent,
+    /// Connections break, and there are no new ones.
+    Cut,
 }
 
 #[derive(Default)]
@@ -44,6 +64,8 @@ enum Fate {
 pub(crate) struct Wire {
     pub(crate) address: String,
     state: Arc<Mutex<State>>,
+    weather: watch::Sender<Weather>,
+    accepting: JoinHandle<()>,
 }
 
 impl Wire {
@@ -52,19 +74,26 @@ impl Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (to, state) = (to.to_owned(), Arc::<Mutex<State>>::default());
+        let (weather, now) = watch::channel(Weather::Fair);
         let shared = Arc::clone(&state);
-        tokio::spawn(async move {
+        let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let server = TcpStream::connect(&to).await.unwrap();
-                let (from_client, to_client) = client.into_split();
-                let (from_server, to_server) = server.into_split();
-                let to_client = Arc::new(tokio::sync::Mutex::new(to_client));
-                let answers = Arc::clone(&to_client);
-                tokio::spawn(requests(from_client, to_server, answers, Arc::clone(&shared)));
-                tokio::spawn(answered(from_server, to_client, Arc::clone(&shared)));
+                if *now.borrow() != Weather::Cut {
+                    tokio::spawn(carry(client, to.clone(), Arc::clone(&shared), now.clone()));
+                }
             }
         });
-        Self { address, state }
+        Self { address, state, weather, accepting }
+    }
+
+    /// Whatever is asked or answered from now on meets this weather.
+    pub(crate) fn turn(&self, weather: Weather) {
+        self.weather.send_replace(weather);
+    }
+
+    /// Statements since a loss was arranged.
+    pub(crate) fn n_statements(&self) -> u32 {
+        self.state.lock().unwrap().n_statements
     }
 
     pub(crate) fn lose(&self, loss: Loss) {
@@ -77,8 +106,14 @@ impl Wire {
         let mut state = self.state.lock().unwrap();
         let n_statements = state.n_statements;
         state.loss.take().is_some_and(|loss| match loss {
-            Loss::From(n) | Loss::Request(n) | Loss::Answer(n) => n < n_statements,
+            Loss::From(n) | Loss::Request(n) | Loss::Answer(n) | Loss::Every(n) => n < n_statements,
         })
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.accepting.abort();
     }
 }
 
@@ -93,8 +128,32 @@ impl State {
                 self.unanswered.insert(stream);
                 Fate::Passes
             }
+            Some(Loss::Every(n)) if number > 0 && number.is_multiple_of(2 * n) => Fate::Lost,
+            Some(Loss::Every(n)) if number > 0 && number.is_multiple_of(n) => {
+                self.unanswered.insert(stream);
+                Fate::Passes
+            }
             _ => Fate::Passes,
         }
+    }
+}
+
+/// One connection, until an end of it closes or the wire is cut.
+async fn carry(
+    client: TcpStream,
+    to: String,
+    state: Arc<Mutex<State>>,
+    mut weather: watch::Receiver<Weather>,
+) {
+    let Ok(server) = TcpStream::connect(&to).await else { return };
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let to_client = Arc::new(tokio::sync::Mutex::new(to_client));
+    let answers = Arc::clone(&to_client);
+    tokio::select! {
+        () = requests(from_client, to_server, answers, Arc::clone(&state)) => (),
+        () = answered(from_server, to_client, state, weather.clone()) => (),
+        _ = weather.wait_for(|now| *now == Weather::Cut) => (),
     }
 }
 
@@ -123,13 +182,33 @@ async fn requests(
     }
 }
 
-async fn answered(mut from: OwnedReadHalf, to: Client, state: Arc<Mutex<State>>) {
+async fn answered(
+    mut from: OwnedReadHalf,
+    to: Client,
+    state: Arc<Mutex<State>>,
+    weather: watch::Receiver<Weather>,
+) {
     while let Some(frame) = read(&mut from).await {
         let stream = [frame[2], frame[3]];
         let is_lost = state.lock().unwrap().unanswered.remove(&stream);
         let frame = if is_lost { error(stream, WRITE_TIMEOUT) } else { frame };
-        if to.lock().await.write_all(&frame).await.is_err() {
-            return;
+        let now = *weather.borrow();
+        match now {
+            Weather::Silent | Weather::Cut => (),
+            Weather::Late(by) => {
+                let to = Arc::clone(&to);
+                // On its own: each answer is late, not each one later than the one before.
+                tokio::spawn(async move {
+                    tokio::time::sleep(by).await;
+                    // The connection may be gone by now.
+                    let _gone = to.lock().await.write_all(&frame).await;
+                });
+            }
+            Weather::Fair => {
+                if to.lock().await.write_all(&frame).await.is_err() {
+                    return;
+                }
+            }
         }
     }
 }

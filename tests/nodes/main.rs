@@ -1,0 +1,24 @@
+//! What several nodes on one database promise together, checked on whole processes.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod clicks;
+mod cluster;
+mod cold;
+mod edits;
+mod flushes;
+mod identity;
+mod ledger;
+mod plain_counters;
+mod races;
+mod redis_wire;
+
+#[path = "../api/harness/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "each of its users needs another part")]
+mod harness;
+#[path = "../support/redis.rs"]
+mod redis_server;
+#[path = "../support/services.rs"]
+mod services;
+#[path = "../support/wire.rs"]
+mod wire;
