@@ -13,6 +13,7 @@ benches/hot_path.sh [options]
   --references     measure the reference servers only
   --links A,B      numbers of links for bytes per link (1000000,5000000)
   --no-memory      leave out bytes per link
+  --several        also measure a node on Cassandra with Redis beside it, which are started for it
   --dry            print only, keep nothing
   --work FOLDER    where links, stores and profiles go (target/bench)
 
@@ -26,6 +27,7 @@ shunt=
 references=
 links=1000000,5000000
 memory=yes
+several=
 results=benches/results.md
 work=$target/bench
 while [ $# -gt 0 ]; do
@@ -34,6 +36,7 @@ while [ $# -gt 0 ]; do
         --references) references=yes; shift ;;
         --links) links=$2; shift 2 ;;
         --no-memory) memory=; shift ;;
+        --several) several=yes; shift ;;
         --dry) results=; shift ;;
         --work) work=$2; shift 2 ;;
         -h | --help) usage; exit ;;
@@ -60,8 +63,15 @@ if [ -n "$results" ]; then
     options+=(--append "$results")
 fi
 
-"$loadtest" instructions "${options[@]}"
-"$loadtest" instructions --browser "${options[@]}"
+database=()
+if [ -n "$several" ]; then
+    trap 'scripts/services down --folder "$work/services"' EXIT
+    source <(scripts/services up --folder "$work/services")
+    database=(--cql "$SHUNT_TEST_CQL" --redis "$SHUNT_TEST_REDIS")
+fi
+
+"$loadtest" instructions "${options[@]}" "${database[@]}"
+"$loadtest" instructions --browser "${options[@]}" "${database[@]}"
 if [ -n "$memory" ] && [ -n "$shunt" ]; then
     "$loadtest" memory --links "$links" "${options[@]}"
 fi

@@ -77,6 +77,13 @@ impl ShuntSpec {
         Ok(shunt)
     }
 
+    /// Runs a command to its end.
+    pub fn run(&self, words: &[&str]) -> Result<()> {
+        let output = self.command().args(words).output().context("run a command of Shunt")?;
+        ensure!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
     /// Imports a CSV file into the store while no server holds it; calls `watch` with the pid
     /// every few milliseconds. Gives the time it took.
     pub fn import(&self, csv: &Path, mut watch: impl FnMut(u32)) -> Result<Duration> {

@@ -58,6 +58,12 @@ pub struct InstructionsArgs {
     /// Send the headers of browsers too; a plain request has `Host` only
     #[arg(long)]
     pub browser: bool,
+    /// Also measure Shunt on the CQL database at this `host:port`, in a keyspace that is made for it
+    #[arg(long)]
+    pub cql: Option<String>,
+    /// There, with the Redis at this URL beside it
+    #[arg(long, requires = "cql")]
+    pub redis: Option<String>,
     /// Also append the figures to this file
     #[arg(long)]
     pub append: Option<PathBuf>,
@@ -117,17 +123,16 @@ pub fn run(arguments: &InstructionsArgs) -> Result<ExitCode> {
             let data = work.join("data-instructions");
             remove_folder(&data)?;
             copy_folder(&prepare::store(&work, N_LINKS, &binary)?, &data)?;
-            let profile = work.join(format!("callgrind.shunt-{counting}"));
-            let mut spec = ShuntSpec::new(&binary, &data);
-            spec.counting = counting;
-            spec.under = under_callgrind(&profile);
-            let mut running = spec.start(START_WITHIN)?;
-            running.wait_for_metrics(START_WITHIN, "load every link", |scrape| {
-                scrape.total("shunt_links_in_memory") >= N_LINKS as f64
-            })?;
+            let spec = ShuntSpec { counting, ..ShuntSpec::new(&binary, &data) };
             let label = if counting { "Shunt, counting" } else { "Shunt, not counting" };
-            let (server, addr) = (running.server, running.public);
-            costs.push(bench.measure(label, Profiled { server, addr, profile })?);
+            costs.push(bench.measure_shunt(label, &format!("shunt-{counting}"), spec)?);
+        }
+        if let Some(cql) = &arguments.cql {
+            let spec = one_of_several(&binary, &work, (cql, arguments.redis.as_deref()))?;
+            spec.run(&["migrate"])?;
+            spec.import(&files.csv, |_| ())?;
+            let label = "Shunt, counting, one of several nodes";
+            costs.push(bench.measure_shunt(label, "shunt-node", spec)?);
         }
     }
 
@@ -142,6 +147,25 @@ pub fn run(arguments: &InstructionsArgs) -> Result<ExitCode> {
     let shunt = costs.iter().find(|cost| cost.label == "Shunt, counting");
     let met = shunt.is_none_or(|cost| cost.instructions - cost.memset <= INSTRUCTIONS_MAX);
     Ok(if met || !arguments.strict { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A node on a database, in a keyspace that nobody had before.
+fn one_of_several(
+    binary: &Path,
+    work: &Path,
+    (cql, redis): (&str, Option<&str>),
+) -> Result<ShuntSpec> {
+    let data = work.join("data-node");
+    remove_folder(&data)?;
+    let mut spec = ShuntSpec::new(binary, &data);
+    let mut set = |name: &str, text: String| spec.environment.push((name.to_owned(), text));
+    set("SHUNT_STORAGE__CQL", format!("[\"{cql}\"]"));
+    set("SHUNT_STORAGE__KEYSPACE", format!("bench_{}", std::process::id()));
+    set("SHUNT_STORAGE__REPLICATION", "1".to_owned());
+    if let Some(url) = redis {
+        set("SHUNT_REDIS__URL", url.to_owned());
+    }
+    Ok(spec)
 }
 
 fn describe(costs: &[Cost], first: &str) -> String {
@@ -186,6 +210,18 @@ struct Bench {
 }
 
 impl Bench {
+    /// Starts Shunt under callgrind and measures it when it has all links in memory.
+    fn measure_shunt(&self, label: &str, name: &str, mut spec: ShuntSpec) -> Result<Cost> {
+        let profile = self.work.join(format!("callgrind.{name}"));
+        spec.under = under_callgrind(&profile);
+        let mut running = spec.start(START_WITHIN)?;
+        running.wait_for_metrics(START_WITHIN, "load every link", |scrape| {
+            scrape.total("shunt_links_in_memory") >= N_LINKS as f64
+        })?;
+        let (server, addr) = (running.server, running.public);
+        self.measure(label, Profiled { server, addr, profile })
+    }
+
     /// Warms up, sets the counters to zero, plays the requests, reads the counters.
     fn measure(&self, label: &str, profiled: Profiled) -> Result<Cost> {
         let Profiled { server, addr, profile } = profiled;
