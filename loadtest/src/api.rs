@@ -1,6 +1,6 @@
 //! A blocking client for single calls: one keep-alive connection, one call at a time.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -26,17 +26,24 @@ pub struct Api {
     addr: SocketAddr,
     key: Option<String>,
     client: Option<String>,
+    answer_within: Duration,
     stream: Option<TcpStream>,
 }
 
 impl Api {
     pub fn ops(addr: SocketAddr) -> Self {
-        Self { addr, key: None, client: None, stream: None }
+        Self::with_key(addr, "")
     }
 
     pub fn with_key(addr: SocketAddr, key: &str) -> Self {
         let key = (!key.is_empty()).then(|| key.to_owned());
-        Self { addr, key, client: None, stream: None }
+        Self { addr, key, client: None, answer_within: ANSWER_WITHIN, stream: None }
+    }
+
+    /// With a longest wait for one answer.
+    pub fn within(mut self, span: Duration) -> Self {
+        self.answer_within = span;
+        self
     }
 
     pub fn get(&mut self, target: &str) -> Result<Reply> {
@@ -59,6 +66,27 @@ impl Api {
         reply
     }
 
+    /// Makes sure of a connection, as far as anybody can know: one that the server has closed is
+    /// made anew.
+    pub fn connect(&mut self) -> Result<()> {
+        if self.stream.as_ref().is_some_and(is_over) {
+            self.stream = None;
+        }
+        if self.stream.is_none() {
+            let stream = TcpStream::connect(self.addr)
+                .with_context(|| format!("connect to {}", self.addr))?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(self.answer_within))?;
+            self.stream = Some(stream);
+        }
+        Ok(())
+    }
+
+    /// Asks once, and never again when that fails.
+    pub fn once(&mut self, method: &str, target: &str, body: &str) -> Result<Reply> {
+        self.attempt(method, target, body)
+    }
+
     fn call(&mut self, method: &str, target: &str, body: &str) -> Result<Reply> {
         let reused = self.stream.is_some();
         match self.attempt(method, target, body) {
@@ -72,16 +100,10 @@ impl Api {
     }
 
     fn attempt(&mut self, method: &str, target: &str, body: &str) -> Result<Reply> {
-        let mut stream = match self.stream.take() {
-            Some(stream) => stream,
-            None => {
-                let stream = TcpStream::connect(self.addr)
-                    .with_context(|| format!("connect to {}", self.addr))?;
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-                stream
-            }
-        };
+        if self.stream.is_none() {
+            self.connect()?;
+        }
+        let mut stream = self.stream.take().context("there is no connection")?;
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {HOST}\r\n");
         if let Some(key) = &self.key {
             request.push_str(&format!("X-API-Key: {key}\r\n"));
@@ -127,4 +149,11 @@ impl Api {
             }
         }
     }
+}
+
+/// Whether the server has closed an idle connection.
+fn is_over(stream: &TcpStream) -> bool {
+    let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+    let is_waiting = matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock);
+    !is_waiting || stream.set_nonblocking(false).is_err()
 }

@@ -76,6 +76,8 @@ enum Command {
     DrillSlow(drill::slow::SlowArgs),
     /// Lets a thousand people log in at once beside visitors, and looks at latency and memory
     DrillLogins(drill::logins::LoginsArgs),
+    /// Takes a database, a Redis or a node away from three nodes under load, and looks at them
+    DrillCluster(drill::cluster::ClusterArgs),
 }
 
 #[derive(Args, Debug)]
@@ -160,6 +162,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::DrillFresh(arguments) => return drill::fresh::run(&arguments),
         Command::DrillSlow(arguments) => return drill::slow::run(&arguments),
         Command::DrillLogins(arguments) => return drill::logins::run(&arguments),
+        Command::DrillCluster(arguments) => return drill::cluster::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

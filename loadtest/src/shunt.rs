@@ -28,6 +28,8 @@ pub struct ShuntSpec {
     pub core: Option<usize>,
     pub workers: usize,
     pub counting: bool,
+    /// Where to listen, for visitors and for operators; `None`: where there is room.
+    pub addresses: Option<(SocketAddr, SocketAddr)>,
     /// Further environment variables.
     pub environment: Vec<(String, String)>,
     /// A program to run the server under, with its arguments.
@@ -51,6 +53,7 @@ impl ShuntSpec {
             core: None,
             workers: 1,
             counting: true,
+            addresses: None,
             environment: Vec::new(),
             under: Vec::new(),
         }
@@ -58,7 +61,10 @@ impl ShuntSpec {
 
     /// Starts the server without waiting for anything.
     pub fn spawn(&self) -> Result<Shunt> {
-        let (public, ops) = (free_addr()?, free_addr()?);
+        let (public, ops) = match self.addresses {
+            Some(addresses) => addresses,
+            None => (free_addr()?, free_addr()?),
+        };
         let mut command = self.command();
         command
             .arg("serve")

@@ -99,15 +99,26 @@ YAML
 # start_cassandra FOLDER NUMBER HEAP_MIB [OPTION…] : starts the node of that folder, and does not wait for it. Its
 # process is in FOLDER/pid, its log is FOLDER/log.
 start_cassandra() {
-  local folder=$1 number=$2 heap=$3 options=() name jamm
+  local folder=$1 heap=$3 apart=(setsid nohup)
   shift 3
+  (run_cassandra "$folder" "$heap" "$@" >"$folder/log" 2>&1 </dev/null 9>&-) &
+  echo $! >"$folder/pid"
+}
+
+# What a node is started under, by who wants it to outlive the shell.
+apart=()
+
+# run_cassandra FOLDER HEAP_MIB [OPTION…] : becomes the node of that folder.
+run_cassandra() {
+  local folder=$1 heap=$2 options=() name jamm
+  shift 2
   for name in "${cassandra_opens[@]}"; do options+=(--add-opens "java.base/$name=ALL-UNNAMED"); done
   for name in jdk.management/com.sun.management.internal jdk.compiler/com.sun.tools.javac; do
     options+=(--add-opens "$name=ALL-UNNAMED")
   done
   for name in "${cassandra_exports[@]}"; do options+=(--add-exports "$name=ALL-UNNAMED"); done
   jamm=$(echo "$cassandra_lib"/jamm-*.jar)
-  setsid nohup java "-javaagent:$jamm" "-Xms${heap}m" "-Xmx${heap}m" -Xss512k -XX:+UseSerialGC \
+  exec "${apart[@]}" java "-javaagent:$jamm" "-Xms${heap}m" "-Xmx${heap}m" -Xss512k -XX:+UseSerialGC \
     -XX:ActiveProcessorCount=2 -XX:TieredStopAtLevel=1 "${options[@]}" \
     -Djdk.attach.allowAttachSelf=true -Dio.netty.tryReflectionSetAccessible=true -Djava.net.preferIPv4Stack=true \
     "-Dcassandra.config=file://$folder/cassandra.yaml" "-Dcassandra.storagedir=$folder" \
@@ -115,9 +126,7 @@ start_cassandra() {
     "-Dcassandra.jmx.local.port=$(free_port)" -Dcassandra.consistent.rangemovement=false \
     -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.ring_delay_ms=1000 \
     -Dcassandra.superuser_setup_delay_ms=0 "-Djna.tmpdir=$folder/tmp" "-Djava.io.tmpdir=$folder/tmp" "$@" \
-    -cp "$folder:$cassandra_lib/*" org.apache.cassandra.service.CassandraDaemon \
-    >"$folder/log" 2>&1 </dev/null 9>&- &
-  echo $! >"$folder/pid"
+    -cp "$folder:$cassandra_lib/*" org.apache.cassandra.service.CassandraDaemon
 }
 
 # listens ADDRESS PORT : somebody does.

@@ -27,6 +27,8 @@ outside_checks() {
   check "slow peers are cut off" drill_slow --idle 1000 --slow 100 --keep-alive 5
   check "a thousand logins at once do no harm" drill_logins --rounds 2
   check "the logins drill can fail" ends_with 1 drill_logins --rounds 1 --canary
+  check "nothing that fails among three nodes costs a redirect or a click" drill_cluster
+  check "the cluster drill can fail" ends_with 1 drill_cluster redis-empty --canary stale
   check "the slow drill can fail" ends_with 1 drill_slow --canary --idle 10 --slow 0 --keep-alive 1
 }
 
@@ -89,6 +91,11 @@ drill_slow() { scripts/drill slow --binary "$binary" "$@"; }
 # Unoptimised code says nothing of latency: what must hold here are answers and memory.
 drill_logins() {
   scripts/drill logins --accounts 20 --seconds 2 --ratio-max 10 --binary "$binary" "$@"
+}
+
+# The same, with nodes, database and load on the same two cores.
+drill_cluster() {
+  scripts/drill cluster --short --ratio-max 10 --overdue-max 0.1 --refused-ms-max 1000 --binary "$binary" "$@"
 }
 
 # ends_with CODE COMMAND… : succeeds when the command ends with exactly this exit code.

@@ -451,7 +451,7 @@ pub fn create(api: &mut Api, destination: &str) -> Result<Promised> {
 }
 
 /// What the API answers, which must be a 200.
-fn fetch(api: &mut Api, path: &str) -> Result<Value> {
+pub fn fetch(api: &mut Api, path: &str) -> Result<Value> {
     let reply = api.get(path)?;
     ensure!(reply.status == 200, "GET {path} answers {}: {}", reply.status, reply.body);
     serde_json::from_str(&reply.body).context("understand the answer")
