@@ -56,6 +56,10 @@ impl Client {
 /// An answer in a line.
 pub fn brief(reply: &Reply) -> String {
     let location = reply.location.as_deref().unwrap_or("no target");
-    let body: String = reply.body.chars().take(120).collect();
+    // Pages have many lines, and say in none of them what the status does not.
+    let body: String = match reply.body.starts_with('{') {
+        true => reply.body.chars().take(240).collect(),
+        false => "and a page".to_owned(),
+    };
     format!("{} {location} {body}", reply.status)
 }

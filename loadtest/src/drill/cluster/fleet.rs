@@ -19,6 +19,8 @@ const START_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 /// How long a node that is asked to stop goes on taking connections, so that balancers notice.
 const DRAIN_DELAY: &str = "1500ms";
+/// Others serve meanwhile: a node that starts had better have in memory what is asked for.
+const WARM_WAIT_MAX: &str = "30s";
 /// Short, so that the clicks of a trial are counted soon after it.
 const FLUSH_INTERVAL: &str = "200ms";
 /// What a node says when it has loaded all links.
@@ -55,6 +57,7 @@ impl Fleet {
                     ("SHUNT_STORAGE__REPLICATION", "1".to_owned()),
                     ("SHUNT_REDIS__URL", redis.url()),
                     ("SHUNT_HTTP__DRAIN_DELAY", DRAIN_DELAY.to_owned()),
+                    ("SHUNT_LINKS__WARM_WAIT_MAX", WARM_WAIT_MAX.to_owned()),
                     ("SHUNT_CLICKS__FLUSH_INTERVAL", FLUSH_INTERVAL.to_owned()),
                 ] {
                     spec.environment.push((name.to_owned(), value));
