@@ -121,6 +121,7 @@ async fn start(
         let started = ClickSink::start(ClickSinkParts {
             config: config.clone(),
             folder: journal.to_owned(),
+            node: 0,
             store: Arc::clone(store),
             metrics: Arc::clone(metrics),
             clock: Arc::new(SystemClock),

@@ -113,6 +113,7 @@ fn write() -> Written {
         let sink = ClickSink::start(ClickSinkParts {
             config,
             folder: folder.clone(),
+            node: 0,
             store: MemoryStore::new().clicks,
             metrics: Arc::clone(&metrics),
             clock: Arc::new(SystemClock),

@@ -297,6 +297,7 @@ async fn start_clicks(settings: &Settings, opened: &Opened) -> Result<ClickSink>
     let parts = ClickSinkParts {
         config: settings.clicks.clone(),
         folder: settings.storage.path.join(JOURNAL_FOLDER),
+        node: opened.node.number,
         store: Arc::clone(&opened.stores.clicks),
         metrics: Arc::clone(&opened.metrics),
         clock: Arc::clone(&opened.clock),

@@ -66,6 +66,8 @@ pub struct ClickSinkParts {
     pub config: ClicksConfig,
     /// Folder of the journal; made if absent.
     pub folder: PathBuf,
+    /// Number of this process among all that share the store, 0 to 1,023.
+    pub node: u16,
     pub store: Arc<dyn ClickStore>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
@@ -134,11 +136,11 @@ impl ClickSink {
     /// counters on an arbiter of their own. Call inside an actix `System`. Fails when the folder
     /// cannot be used.
     pub fn start(parts: ClickSinkParts) -> io::Result<Self> {
-        let ClickSinkParts { config, folder, store, metrics, clock, keys } = parts;
+        let ClickSinkParts { config, folder, node, store, metrics, clock, keys } = parts;
         if !config.enabled {
             return Ok(Self { store, running: None });
         }
-        let (spool, old) = Spool::open(&folder, &config, clock.now())?;
+        let (spool, old) = Spool::open(&folder, &config, node, clock.now())?;
         if !old.is_empty() {
             info!(segments = old.len(), "counting the clicks that an earlier process left");
         }

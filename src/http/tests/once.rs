@@ -160,6 +160,7 @@ impl Setup {
         let clicks = ClickSink::start(ClickSinkParts {
             config: ClicksConfig::default(),
             folder: folder.path().to_owned(),
+            node: 0,
             store: Arc::clone(&stores.clicks),
             metrics: Metrics::new(),
             clock: Arc::clone(&clock) as _,

@@ -74,6 +74,7 @@ impl Site {
         let clicks = ClickSink::start(ClickSinkParts {
             config: ClicksConfig::default(),
             folder: folder.path().to_owned(),
+            node: 0,
             store: stores.clicks,
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),

@@ -28,8 +28,11 @@ pub(in super::super) const SEGMENTS_MAX: u64 = 2_048;
 const WIPE_BYTES: usize = 256 * 1_024;
 /// Unit of the epoch that a start takes from the clock, in milliseconds.
 const EPOCH_TICK_MS: i64 = 4;
-/// Low bits of a segment id: the number of the segment in its epoch.
-const NUMBER_BITS: u32 = 24;
+/// Low bits of a segment id: the number of the segment in its epoch, and above them the number of
+/// the node. Nodes that start in the same moment have the same epoch, and tell one store how far
+/// each segment is counted.
+const NUMBER_BITS: u32 = 14;
+const NODE_BITS: u32 = 10;
 
 /// A segment of an earlier process.
 #[derive(Clone, Debug)]
@@ -70,6 +73,8 @@ pub(in super::super) struct Spool {
     /// Held for as long as the folder is in use.
     _lock: File,
     epoch: u64,
+    /// Of the process, among all that share the store.
+    node: u64,
     next_number: AtomicU64,
     /// Bytes on disk by segment.
     sizes: Mutex<HashMap<SegmentId, u64>>,
@@ -90,6 +95,7 @@ impl Spool {
     pub(in super::super) fn open(
         folder: &Path,
         config: &ClicksConfig,
+        node: u16,
         now: Timestamp,
     ) -> io::Result<(Self, Vec<OldSegment>)> {
         fs::create_dir_all(folder)?;
@@ -112,13 +118,14 @@ impl Spool {
             }
         }
         old.sort_by_key(|segment| segment.id);
-        let newest = old.last().map_or(0, |segment| segment.id.0 >> NUMBER_BITS);
+        let newest = old.last().map_or(0, |segment| segment.id.0 >> (NODE_BITS + NUMBER_BITS));
         let epoch = raise_epoch(folder, newest, now)?;
         let spool = Self {
             folder: folder.to_owned(),
             config: config.clone(),
             _lock: lock,
             epoch,
+            node: u64::from(node),
             next_number: AtomicU64::new(0),
             sizes: Mutex::new(sizes),
             idle: Mutex::default(),
@@ -132,9 +139,11 @@ impl Spool {
     /// An id that no other segment ever had.
     pub(in super::super) fn next_id(&self) -> SegmentId {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        // More than 2^24 segments of one process carry into the epoch. That is fine: the next
-        // start takes an epoch above the clock and above every segment it finds.
-        SegmentId((self.epoch << NUMBER_BITS) + number)
+        // More segments of one process than have room carry into the epoch. That is fine: the
+        // next start takes an epoch above the clock and above every segment it finds.
+        let epoch = self.epoch + (number >> NUMBER_BITS);
+        let number = number & ((1 << NUMBER_BITS) - 1);
+        SegmentId((((epoch << NODE_BITS) + self.node) << NUMBER_BITS) + number)
     }
 
     /// Makes a segment, its blocks allocated for good.

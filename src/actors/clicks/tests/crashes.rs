@@ -128,6 +128,7 @@ async fn a_journal_in_use_is_refused() {
     let error = ClickSink::start(ClickSinkParts {
         config: config(),
         folder: journal.clone(),
+        node: 0,
         store: FakeStore::new(),
         metrics: Metrics::new(),
         clock: Arc::new(SetClock(AtomicI64::new(START.0))),

@@ -25,7 +25,7 @@ fn write(
 ) -> (SegmentId, Vec<u8>, Vec<usize>) {
     let (_home, journal) = folder();
     let small = ClicksConfig { segment_size: Size(64 << 10), ..config() };
-    let (spool, _) = Spool::open(&journal, &small, START).unwrap();
+    let (spool, _) = Spool::open(&journal, &small, 0, START).unwrap();
     let mut writer = SegmentWriter::open(Arc::new(spool.prepare(START).unwrap())).unwrap();
     let mut ends = Vec::new();
     for click in clicks {
@@ -145,7 +145,7 @@ fn a_reader_behind_a_writer_sees_whole_records_in_order() {
     const CLICKS: u64 = 100_000;
     let (_home, journal) = folder();
     let large = ClicksConfig { segment_size: Size::mib(32), ..config() };
-    let (spool, _) = Spool::open(&journal, &large, START).unwrap();
+    let (spool, _) = Spool::open(&journal, &large, 0, START).unwrap();
     let mut writer = SegmentWriter::open(Arc::new(spool.prepare(START).unwrap())).unwrap();
     let segment = Arc::clone(writer.segment());
     std::thread::scope(|scope| {
@@ -173,7 +173,7 @@ fn a_reader_behind_a_writer_sees_whole_records_in_order() {
 #[test]
 fn a_segment_has_one_writer_and_can_be_closed_under_it() {
     let (_home, journal) = folder();
-    let (spool, _) = Spool::open(&journal, &config(), START).unwrap();
+    let (spool, _) = Spool::open(&journal, &config(), 0, START).unwrap();
     let segment = Arc::new(spool.prepare(START).unwrap());
     let mut writer = SegmentWriter::open(Arc::clone(&segment)).unwrap();
     assert!(SegmentWriter::open(Arc::clone(&segment)).is_none());
@@ -189,7 +189,7 @@ fn a_segment_has_one_writer_and_can_be_closed_under_it() {
 fn a_segment_closed_while_it_is_written_keeps_every_record_that_was_taken() {
     let (_home, journal) = folder();
     let small = ClicksConfig { segment_size: Size(64 << 10), ..config() };
-    let (spool, _) = Spool::open(&journal, &small, START).unwrap();
+    let (spool, _) = Spool::open(&journal, &small, 0, START).unwrap();
     for _ in 0..200 {
         let segment = Arc::new(spool.prepare(START).unwrap());
         let mut writer = SegmentWriter::open(Arc::clone(&segment)).unwrap();
@@ -216,7 +216,7 @@ fn a_segment_closed_while_it_is_written_keeps_every_record_that_was_taken() {
 fn a_spent_segment_is_wiped_and_used_again_and_counts_nothing_twice() {
     let (_home, journal) = folder();
     let small = ClicksConfig { segment_size: Size(64 << 10), ..config() };
-    let (spool, _) = Spool::open(&journal, &small, START).unwrap();
+    let (spool, _) = Spool::open(&journal, &small, 0, START).unwrap();
     let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
     let fill = || {
         let segment = Arc::new(spool.prepare(START).unwrap());
@@ -252,7 +252,7 @@ fn a_spent_segment_is_wiped_and_used_again_and_counts_nothing_twice() {
     spend(&fill(), 1);
     assert_eq!(std::fs::read_dir(&journal).unwrap().filter(is_idle).count(), 1);
     drop(spool);
-    let (_spool, old) = Spool::open(&journal, &small, START).unwrap();
+    let (_spool, old) = Spool::open(&journal, &small, 0, START).unwrap();
     assert_eq!((old.len(), std::fs::read_dir(&journal).unwrap().filter(is_idle).count()), (1, 0));
 }
 
@@ -263,7 +263,7 @@ fn a_file_that_others_take_for_a_segment_is_not_used_again() {
     std::fs::create_dir(&real).unwrap();
     std::os::unix::fs::symlink(&real, &journal).unwrap();
     let small = ClicksConfig { segment_size: Size(64 << 10), ..config() };
-    let (spool, _) = Spool::open(&journal, &small, START).unwrap();
+    let (spool, _) = Spool::open(&journal, &small, 0, START).unwrap();
     let segment = Arc::new(spool.prepare(START).unwrap());
     let path = real.join(segment.path().file_name().unwrap());
     assert!(SegmentWriter::open(Arc::clone(&segment)).unwrap().append(&click(1)));
@@ -368,5 +368,20 @@ proptest! {
         let scanned = scan(&bytes, SegmentId(1), |_| ());
         prop_assert!(scanned.records < 2);
         header(&bytes);
+    }
+}
+
+/// They tell one store how far each segment is counted, so a name of two segments would lose the
+/// clicks of one.
+#[test]
+fn nodes_that_start_in_the_same_moment_name_no_segment_alike() {
+    let mut named = std::collections::HashSet::new();
+    for node in [0, 1, 2, 1_023] {
+        let (_home, journal) = folder();
+        let (spool, _) = Spool::open(&journal, &config(), node, START).unwrap();
+        // More than one epoch has room for.
+        for _ in 0..40_000 {
+            assert!(named.insert(spool.next_id()), "node {node}");
+        }
     }
 }

@@ -56,6 +56,7 @@ impl Process {
         let sink = ClickSink::start(ClickSinkParts {
             config,
             folder: folder.to_owned(),
+            node: 0,
             store: Arc::clone(store) as _,
             metrics: Arc::clone(&metrics),
             clock: Arc::new(SetClock(AtomicI64::new(START.0))),
