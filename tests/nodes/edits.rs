@@ -62,12 +62,12 @@ impl Watched {
     /// Follows a feed as a node does, without end.
     async fn follow(&self, feed: &dyn ChangeFeed) {
         loop {
-            let Ok(changes) = feed.next().await else {
+            let Ok(news) = feed.next().await else {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
             let at = Instant::now();
-            let heard = changes.iter().filter_map(|change| {
+            let heard = news.changes.iter().filter_map(|change| {
                 let link = change.key.code.as_str().strip_prefix("watched-")?.parse().ok()?;
                 Some(Heard { link, version: change.version?, at })
             });

@@ -58,7 +58,7 @@ pub struct InstructionsArgs {
     /// Send the headers of browsers too; a plain request has `Host` only
     #[arg(long)]
     pub browser: bool,
-    /// Also measure Shunt on the CQL database at this `host:port`, in a keyspace that is made for it
+    /// Also measure Shunt on the CQL database at this `host:port`, in a keyspace of its own
     #[arg(long)]
     pub cql: Option<String>,
     /// There, with the Redis at this URL beside it
