@@ -15,6 +15,7 @@ pub mod lock;
 pub mod memory;
 pub mod memory_buckets;
 pub mod moving;
+mod outcomes;
 pub mod people;
 mod private;
 pub mod recent;
@@ -207,29 +208,6 @@ pub enum Imported {
     Unchanged,
     Taken,
     ExternalIdTaken,
-}
-
-impl Imported {
-    /// What stands for it where outcomes are kept. To which code a link was moved is not.
-    pub fn letter(&self) -> char {
-        match self {
-            Self::Created | Self::Recoded(_) => 'c',
-            Self::Unchanged => 'u',
-            Self::Taken => 't',
-            Self::ExternalIdTaken => 'e',
-        }
-    }
-
-    /// Back from [`Imported::letter`].
-    pub fn from_letter(letter: char) -> Option<Self> {
-        Some(match letter {
-            'c' => Self::Created,
-            'u' => Self::Unchanged,
-            't' => Self::Taken,
-            'e' => Self::ExternalIdTaken,
-            _ => return None,
-        })
-    }
 }
 
 /// Order of a list. Ties are broken by id in the same direction.

@@ -1,8 +1,8 @@
 //! A checksum of many records in any order: the sum of their hashes. Stores hand records out in
 //! orders of their own, so no other checksum tells whether two of them hold the same.
 //!
-//! It finds what went missing, came twice or changed on the way. It is no proof against somebody who
-//! makes records up to fit it; the archive itself is sealed by plain hashes of its bytes.
+//! It finds what went missing, came twice or changed on the way. It is no proof against somebody
+//! who makes records up to fit it; the archive itself is sealed by plain hashes of its bytes.
 
 use std::fmt;
 

@@ -88,7 +88,7 @@ async fn clicks(stores: &Stores, filled: &Filled, all: &mut Answers) {
         let query = EventQuery { link: link.id, from, to, before: None, bots: None, limit };
         all.note("events", stores.stats.events(query).await.unwrap());
     }
-    // Of days of which only counts are left, a database with several nodes tells workspaces nothing.
+    // Of days of which only counts are left, a CQL database tells workspaces nothing.
     let since = at(MINUTE - 1_440 * 12, 0);
     for tag in [None, Some("t2".to_owned())] {
         let home = StatsOf::Workspace { id: HOME, tag, domain: None };

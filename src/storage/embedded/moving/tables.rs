@@ -1,4 +1,5 @@
-//! Kinds of records that are rows of a table as they are: SQLite makes JSON of rows, and rows of it.
+//! Kinds of records that are rows of a table as they are: SQLite makes JSON of rows, and rows of
+//! JSON.
 
 use rusqlite::Connection;
 use serde_json::{Value, json};

@@ -157,6 +157,7 @@ async fn clicks_from_before_chunks_told_their_times_are_listed() {
              ALTER TABLE api_keys DROP COLUMN user;
              ALTER TABLE workspaces DROP COLUMN closed_at;
              DROP TABLE signing_keys; DROP TABLE audit_log; DROP TABLE audit_head;
+             DROP TABLE moves; DROP TABLE moved_clicks;
              PRAGMA user_version = 4",
         )
         .unwrap();

@@ -1,4 +1,5 @@
-//! Links as they are moved to another store: the truth alone travels, what leads to it is made anew.
+//! Links as they are moved to another store: the truth alone travels, what leads to it is made
+//! anew.
 
 use futures_util::TryStreamExt as _;
 
