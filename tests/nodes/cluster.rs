@@ -117,7 +117,17 @@ fn environment(keyspace: &str, shared: &Shared<'_>) -> Vec<(&'static str, String
 
 impl Installation {
     pub(crate) async fn node(&self, shared: &Shared<'_>) -> TestApp {
-        let environment = environment(self.keyspace, shared);
+        self.node_with(shared, &[]).await
+    }
+
+    /// A node with settings of its own.
+    pub(crate) async fn node_with(
+        &self,
+        shared: &Shared<'_>,
+        settings: &[(&'static str, &str)],
+    ) -> TestApp {
+        let mut environment = environment(self.keyspace, shared);
+        environment.extend(settings.iter().map(|(name, text)| (*name, (*text).to_owned())));
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let builder = TestApp::builder().on(&folder, self.key);
         let set = |builder: crate::harness::Builder, (name, text): &(&str, String)| {

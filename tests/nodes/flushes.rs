@@ -153,6 +153,7 @@ impl Counting {
         let sink = ClickSink::start(ClickSinkParts {
             config,
             folder: folder.path().join("journal"),
+            node: 0,
             store: Arc::clone(&store) as _,
             metrics: Arc::clone(&metrics),
             clock: Arc::new(SystemClock),

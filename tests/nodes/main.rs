@@ -12,6 +12,7 @@ mod ledger;
 mod plain_counters;
 mod races;
 mod redis_wire;
+mod sharing;
 
 #[path = "../api/harness/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "each of its users needs another part")]

@@ -1,8 +1,9 @@
 //! Click allowances of limited links, one per link however many copies there are of it.
 //!
-//! On a node that shares the links with others, an allowance is a part of what the link may take; see
-//! `grants.rs`. Those of links that are in memory are kept. Those of evicted links are kept for a while, and may
-//! go: every click that was drawn is on record by then, so the counters know what is left.
+//! On a node that shares the links with others, an allowance is a part of what the link may take;
+//! see `grants.rs`. Those of links that are in memory are kept. Those of evicted links are kept for
+//! a while, and may go: every click that was drawn is on record by then, so the counters know what
+//! is left.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
