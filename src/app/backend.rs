@@ -163,7 +163,9 @@ pub(super) async fn database(
     let mut feeds: Vec<(&'static str, Arc<dyn ChangeFeed>)> = vec![("cql", Arc::new(feed))];
     let redis = match &settings.redis.url {
         Some(url) => {
-            Some(Redis::start(url, &config.keyspace, COMMAND_TIMEOUT).context("starting Redis")?)
+            let ca_file = settings.redis.ca_file.as_deref();
+            let redis = Redis::start(url, ca_file, &config.keyspace, COMMAND_TIMEOUT);
+            Some(redis.context("starting Redis")?)
         }
         None => None,
     };

@@ -157,7 +157,7 @@ impl Installation {
 
     /// The Redis at `url`, as one more node has it.
     pub(crate) fn redis(&self, url: &str) -> Redis {
-        Redis::start(&Secret(url.to_owned()), self.keyspace, PATIENCE).unwrap()
+        Redis::start(&Secret(url.to_owned()), None, self.keyspace, PATIENCE).unwrap()
     }
 }
 

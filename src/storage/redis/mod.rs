@@ -13,6 +13,7 @@ mod record;
 mod target;
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -71,10 +72,15 @@ struct Shared {
 impl Redis {
     /// Begins to connect, and does not wait for it. A command may take `timeout`:
     /// [`COMMAND_TIMEOUT`], or longer where Redis shares its machine with many others. Errors: the
-    /// URL is none, or the system gives no threads.
-    pub fn start(url: &Secret, prefix: &str, timeout: Duration) -> anyhow::Result<Self> {
+    /// URL is none, `ca_file` holds no authorities, or the system gives no threads.
+    pub fn start(
+        url: &Secret,
+        ca_file: Option<&Path>,
+        prefix: &str,
+        timeout: Duration,
+    ) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
-            target: Target::parse(url)?,
+            target: Target::parse(url, ca_file)?,
             prefix: prefix.to_owned(),
             timeout,
             connection: ArcSwapOption::empty(),

@@ -1,11 +1,14 @@
 //! `redis.url`: where Redis is, in its three forms.
 
+use std::path::Path;
+
+use futures_util::future::select_ok;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisFuture,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, Pipeline, RedisFuture, TlsCertificates,
     TlsMode, Value,
 };
 use tokio::sync::Mutex;
@@ -18,6 +21,8 @@ use crate::domain::secret::Secret;
 const SENTINEL_PORT: u16 = 26_379;
 /// Port of a server that names none.
 const SERVER_PORT: u16 = 6_379;
+/// What a certificate in a PEM file begins with.
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// Why `redis.url` names no Redis.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,18 +38,24 @@ pub enum TargetError {
     Master,
     #[error("`redis.url`: {0}")]
     Driver(String),
+    #[error("`redis.ca_file` is of use with a `redis.url` that begins with rediss only")]
+    NoTls,
+    #[error("`redis.ca_file`: {0}")]
+    CaFile(String),
 }
 
 /// Where to connect to.
 pub(super) enum Target {
     One(Client),
-    Sentinels(Mutex<SentinelClient>),
+    /// Each sentinel by itself, so that none waits for another that is silent.
+    Sentinels(Vec<Mutex<SentinelClient>>),
     Cluster(redis::cluster::ClusterClient),
 }
 
 /// What a URL of several servers says.
 struct Several {
     tls: Option<TlsMode>,
+    authorities: Option<TlsCertificates>,
     user: Option<String>,
     password: Option<String>,
     hosts: Vec<(String, u16)>,
@@ -52,27 +63,36 @@ struct Several {
 }
 
 impl Target {
-    pub(super) fn parse(url: &Secret) -> Result<Self, TargetError> {
+    /// The authorities of `ca_file` vouch for servers in place of those of the system.
+    pub(super) fn parse(url: &Secret, ca_file: Option<&Path>) -> Result<Self, TargetError> {
         let url = url.0.as_str();
         let (scheme, rest) = url.split_once("://").ok_or(TargetError::Scheme)?;
-        let driver = |error: redis::RedisError| TargetError::Driver(error.to_string());
+        if ca_file.is_some() && !scheme.starts_with("rediss") {
+            return Err(TargetError::NoTls);
+        }
+        let authorities = ca_file.map(authorities).transpose()?;
+        let several = |port| Several::parse(scheme, rest, port);
         match scheme {
             "redis" | "rediss" => {
-                let info = url.into_connection_info().map_err(driver)?;
-                Ok(Self::One(Client::open(info).map_err(driver)?))
+                let client = match authorities {
+                    Some(authorities) => Client::build_with_tls(url, authorities),
+                    None => Client::open(url),
+                };
+                Ok(Self::One(client.map_err(driver)?))
             }
             "redis-sentinel" | "rediss-sentinel" => {
-                let several = Several::parse(scheme, rest, SENTINEL_PORT)?;
-                sentinels(several).map(|client| Self::Sentinels(Mutex::new(client)))
+                let several = Several { authorities, ..several(SENTINEL_PORT)? };
+                sentinels(&several).map(Self::Sentinels)
             }
             "redis-cluster" | "rediss-cluster" => {
-                cluster(Several::parse(scheme, rest, SERVER_PORT)?).map(Self::Cluster)
+                cluster(Several { authorities, ..several(SERVER_PORT)? }).map(Self::Cluster)
             }
             _ => Err(TargetError::Scheme),
         }
     }
 
-    /// Makes a connection. Asks sentinels anew who the master is.
+    /// Makes a connection. Asks sentinels anew who the master is, all at once, and goes with the
+    /// first that names one which says the same of itself.
     pub(super) async fn connect(&self) -> redis::RedisResult<Connection> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -80,9 +100,14 @@ impl Target {
             .set_response_timeout(None);
         match self {
             Self::One(client) => client.get_multiplexed_async_connection_with_config(&config).await,
-            Self::Sentinels(client) => {
-                let mut client = client.lock().await;
-                client.get_async_connection_with_config(&config).await
+            Self::Sentinels(clients) => {
+                let config = &config;
+                let asked = clients.iter().map(|client| {
+                    Box::pin(async move {
+                        client.lock().await.get_async_connection_with_config(config).await
+                    })
+                });
+                select_ok(asked).await.map(|(connection, _slower)| connection)
             }
             Self::Cluster(client) => {
                 return client.get_async_connection().await.map(Connection::Cluster);
@@ -116,6 +141,7 @@ impl Several {
         });
         Ok(Self {
             tls: scheme.starts_with("rediss").then_some(TlsMode::Secure),
+            authorities: None,
             user: user.transpose()?,
             password: login.password().map(decoded).transpose()?,
             hosts: hosts.collect::<Result<_, _>>()?,
@@ -123,7 +149,7 @@ impl Several {
         })
     }
 
-    fn addresses(&self) -> Vec<ConnectionAddr> {
+    fn addresses(&self) -> impl Iterator<Item = ConnectionAddr> {
         let address = |(host, port): &(String, u16)| match self.tls {
             None => ConnectionAddr::Tcp(host.clone(), *port),
             Some(_) => ConnectionAddr::TcpTls {
@@ -133,38 +159,64 @@ impl Several {
                 tls_params: None,
             },
         };
-        self.hosts.iter().map(address).collect()
+        self.hosts.iter().map(address)
     }
 }
 
-fn sentinels(several: Several) -> Result<SentinelClient, TargetError> {
+fn driver(error: redis::RedisError) -> TargetError {
+    TargetError::Driver(error.to_string())
+}
+
+/// Read once, at the start: what is in the file later is of no account.
+fn authorities(file: &Path) -> Result<TlsCertificates, TargetError> {
+    let failed = |why: String| TargetError::CaFile(format!("{}: {why}", file.display()));
+    let pem = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
+    // Without one the driver would trust nobody and say so at every connection only.
+    if !pem.windows(CERTIFICATE.len()).any(|window| window == CERTIFICATE) {
+        return Err(failed("no certificate in PEM".to_owned()));
+    }
+    Ok(TlsCertificates { client_tls: None, root_cert: Some(pem) })
+}
+
+fn sentinels(several: &Several) -> Result<Vec<Mutex<SentinelClient>>, TargetError> {
     if several.path.is_empty() || several.path.contains('/') {
         return Err(TargetError::Master);
     }
-    let driver = |error: redis::RedisError| TargetError::Driver(error.to_string());
-    let (addresses, master) = (several.addresses(), several.path.clone());
-    let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)
-        .map_err(driver)?;
+    several.addresses().map(|address| sentinel(several, address).map(Mutex::new)).collect()
+}
+
+/// The login is that of the servers; sentinels are asked without one.
+fn sentinel(several: &Several, address: ConnectionAddr) -> Result<SentinelClient, TargetError> {
+    let mut builder =
+        SentinelClientBuilder::new([address], &several.path, SentinelServerType::Master)
+            .map_err(driver)?;
     if let Some(tls) = several.tls {
         builder = builder.set_client_to_redis_tls_mode(tls);
     }
-    if let Some(user) = several.user {
+    if let Some(authorities) = &several.authorities {
+        builder = builder
+            .set_client_to_redis_certificates(authorities.clone())
+            .set_client_to_sentinel_certificates(authorities.clone());
+    }
+    if let Some(user) = &several.user {
         builder = builder.set_client_to_redis_username(user);
     }
-    if let Some(password) = several.password {
+    if let Some(password) = &several.password {
         builder = builder.set_client_to_redis_password(password);
     }
     builder.build().map_err(driver)
 }
 
 fn cluster(several: Several) -> Result<redis::cluster::ClusterClient, TargetError> {
-    let driver = |error: redis::RedisError| TargetError::Driver(error.to_string());
     let mut builder = ClusterClientBuilder::new(several.addresses())
         .connection_timeout(CONNECT_TIMEOUT)
         .response_timeout(COMMAND_TIMEOUT)
         .retries(1);
     if let Some(tls) = several.tls {
         builder = builder.tls(tls);
+    }
+    if let Some(authorities) = several.authorities {
+        builder = builder.certs(authorities);
     }
     if let Some(user) = several.user {
         builder = builder.username(user);
@@ -216,7 +268,7 @@ mod tests {
     use super::*;
 
     fn parse(url: &str) -> Result<Target, TargetError> {
-        Target::parse(&Secret(url.to_owned()))
+        Target::parse(&Secret(url.to_owned()), None)
     }
 
     #[test]
@@ -241,6 +293,18 @@ mod tests {
         assert_eq!(error("redis-cluster://"), TargetError::Url);
         assert_eq!(error("redis-cluster://a,,b"), TargetError::Url);
         assert!(matches!(error("redis://"), TargetError::Driver(_)));
+    }
+
+    #[test]
+    fn authorities_are_certificates_and_go_with_tls_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let parse = |url: &str| Target::parse(&Secret(url.to_owned()), Some(&file)).err();
+        assert!(matches!(parse("rediss://host"), Some(TargetError::CaFile(_))), "no file");
+        std::fs::write(&file, "no certificate").unwrap();
+        assert!(matches!(parse("rediss://host"), Some(TargetError::CaFile(_))));
+        assert_eq!(parse("redis://host"), Some(TargetError::NoTls));
+        assert_eq!(parse("redis-cluster://host"), Some(TargetError::NoTls));
     }
 
     #[test]

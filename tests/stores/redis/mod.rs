@@ -1,8 +1,14 @@
 //! Redis between nodes: a node here is a connection of its own before a store that all share.
 
 mod buckets;
+mod certificates;
 mod feed;
 mod l2;
+mod log;
+mod logins;
+mod parts;
+mod sentinels;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +35,7 @@ pub(crate) fn prefix() -> String {
 
 /// A connection that is up.
 pub(crate) async fn connect(url: &str, prefix: &str) -> Redis {
-    let redis = Redis::start(&Secret(url.to_owned()), prefix, PATIENCE).unwrap();
+    let redis = Redis::start(&Secret(url.to_owned()), None, prefix, PATIENCE).unwrap();
     until(|| redis.is_up()).await;
     redis
 }
