@@ -14,7 +14,7 @@ use redis::{
 use tokio::sync::Mutex;
 use url::Url;
 
-use super::{COMMAND_TIMEOUT, CONNECT_TIMEOUT};
+use super::CONNECT_TIMEOUT;
 use crate::domain::secret::Secret;
 
 /// Port of a sentinel that names none.
@@ -208,9 +208,9 @@ fn sentinel(several: &Several, address: ConnectionAddr) -> Result<SentinelClient
 }
 
 fn cluster(several: Several) -> Result<redis::cluster::ClusterClient, TargetError> {
+    // No limit for answers here either: a read of the feed waits longer than any command may.
     let mut builder = ClusterClientBuilder::new(several.addresses())
         .connection_timeout(CONNECT_TIMEOUT)
-        .response_timeout(COMMAND_TIMEOUT)
         .retries(1);
     if let Some(tls) = several.tls {
         builder = builder.tls(tls);

@@ -2,6 +2,7 @@
 
 mod buckets;
 mod certificates;
+mod cluster;
 mod feed;
 mod l2;
 mod log;
