@@ -139,7 +139,8 @@ impl RedisServer {
         command.args(["-e", "-p", &port]).args(words);
         command.envs(self.password.as_ref().map(|password| ("REDISCLI_AUTH", password)));
         let done = command.output().expect("redis-cli runs");
-        assert!(done.status.success(), "{words:?}");
+        let why = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{words:?}: {}{why}", String::from_utf8_lossy(&done.stdout));
         String::from_utf8(done.stdout).expect("text")
     }
 

@@ -28,11 +28,11 @@ async fn a_user_who_may_no_more_than_is_needed_is_enough() {
 
 #[tokio::test]
 async fn a_wrong_password_is_told_and_hinders_nobody_and_a_right_one_is_noticed() {
-    log::keep();
     let server = RedisServer::with_password("right", &[]);
     let wrong = Secret(url(&server, ":wrong"));
-    let redis = Redis::start(&wrong, None, "p", PATIENCE).unwrap();
-    until(|| log::says("going on without it cause=\"Password authentication failed")).await;
+    let start = || Redis::start(&wrong, None, "p", PATIENCE).unwrap();
+    let cause = "going on without it cause=\"Password authentication failed";
+    let redis = log::until_told(cause, start).await;
     assert!(!redis.is_up());
     server.command(&["config", "set", "requirepass", "wrong"]);
     until(|| redis.is_up()).await;

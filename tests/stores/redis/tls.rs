@@ -25,22 +25,20 @@ async fn a_redis_that_a_private_authority_vouches_for_is_used() {
 
 #[tokio::test]
 async fn a_certificate_for_another_name_is_refused() {
-    log::keep();
     let authority = Authority::new();
     let (certificate, key) = authority.vouch_for("DNS:other.example,IP:127.0.0.2");
     let server = RedisServer::with_tls(&certificate, &key);
-    let redis = start(&server, &authority);
-    until(|| log::says("certificate not valid for name")).await;
+    let start = || start(&server, &authority);
+    let redis = log::until_told("certificate not valid for name", start).await;
     assert!(!redis.is_up());
 }
 
 #[tokio::test]
 async fn a_certificate_of_another_authority_is_refused() {
-    log::keep();
     let authority = Authority::new();
     let (certificate, key) = authority.vouch_for("IP:127.0.0.1");
     let server = RedisServer::with_tls(&certificate, &key);
-    let redis = start(&server, &Authority::new());
-    until(|| log::says("UnknownIssuer")).await;
+    let other = Authority::new();
+    let redis = log::until_told("UnknownIssuer", || start(&server, &other)).await;
     assert!(!redis.is_up());
 }
