@@ -45,6 +45,7 @@ pub enum TargetError {
 }
 
 /// Where to connect to.
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub(super) enum Target {
     One(Client),
     /// Each sentinel by itself, so that none waits for another that is silent.
@@ -78,7 +79,7 @@ impl Target {
                     Some(authorities) => Client::build_with_tls(url, authorities),
                     None => Client::open(url),
                 };
-                Ok(Self::One(client.map_err(driver)?))
+                Ok(Self::One(client?))
             }
             "redis-sentinel" | "rediss-sentinel" => {
                 let several = Several { authorities, ..several(SENTINEL_PORT)? };
@@ -144,7 +145,7 @@ impl Several {
             authorities: None,
             user: user.transpose()?,
             password: login.password().map(decoded).transpose()?,
-            hosts: hosts.collect::<Result<_, _>>()?,
+            hosts: hosts.collect::<Result<_, TargetError>>()?,
             path: path.trim_end_matches('/').to_owned(),
         })
     }
@@ -163,8 +164,10 @@ impl Several {
     }
 }
 
-fn driver(error: redis::RedisError) -> TargetError {
-    TargetError::Driver(error.to_string())
+impl From<redis::RedisError> for TargetError {
+    fn from(error: redis::RedisError) -> Self {
+        Self::Driver(error.to_string())
+    }
 }
 
 /// Read once, at the start: what is in the file later is of no account.
@@ -188,8 +191,7 @@ fn sentinels(several: &Several) -> Result<Vec<Mutex<SentinelClient>>, TargetErro
 /// The login is that of the servers; sentinels are asked without one.
 fn sentinel(several: &Several, address: ConnectionAddr) -> Result<SentinelClient, TargetError> {
     let mut builder =
-        SentinelClientBuilder::new([address], &several.path, SentinelServerType::Master)
-            .map_err(driver)?;
+        SentinelClientBuilder::new([address], &several.path, SentinelServerType::Master)?;
     if let Some(tls) = several.tls {
         builder = builder.set_client_to_redis_tls_mode(tls);
     }
@@ -204,7 +206,7 @@ fn sentinel(several: &Several, address: ConnectionAddr) -> Result<SentinelClient
     if let Some(password) = &several.password {
         builder = builder.set_client_to_redis_password(password);
     }
-    builder.build().map_err(driver)
+    builder.build().map_err(TargetError::from)
 }
 
 fn cluster(several: Several) -> Result<redis::cluster::ClusterClient, TargetError> {
@@ -224,7 +226,7 @@ fn cluster(several: Several) -> Result<redis::cluster::ClusterClient, TargetErro
     if let Some(password) = several.password {
         builder = builder.password(password);
     }
-    builder.build().map_err(driver)
+    builder.build().map_err(TargetError::from)
 }
 
 /// A connection to one server, or to those of a cluster.
