@@ -200,6 +200,8 @@ async fn one_machine_moves_to_a_database_and_nobody_notices() {
     let again = target.path().join("again").display().to_string();
     assert_refused(&run(&other, &store, &["export", &again]), "the node numbers 0 are in use");
     app.finish().await;
+    let stopped = target.path().join("stopped").display().to_string();
+    sums(&run(&there, &store, &["export", &stopped]));
     drop(cql);
     drop_keyspace(&keyspace).await;
 }

@@ -47,19 +47,27 @@ impl Cql {
         let secrets: Option<(i32,)> = self.one(op, &statements.any_secrets, ()).await?;
         let workspace: Option<(i64,)> = self.one(op, &statements.any_workspace, ()).await?;
         let link: Option<(i64,)> = self.one(op, &statements.any_link, ()).await?;
-        let leases: Vec<(i32,)> = self.all(op, &statements.leases, ()).await?;
+        let nodes = self.nodes_in_use(op).await?;
         let none = installation.is_none() && secrets.is_none();
-        Ok(none && workspace.is_none() && link.is_none() && leases.is_empty())
+        Ok(none && workspace.is_none() && link.is_none() && nodes.is_empty())
+    }
+
+    /// Node numbers that somebody holds: a row may tell of who held one before.
+    async fn nodes_in_use(&self, op: Op) -> StorageResult<Vec<i32>> {
+        let leases: Vec<(i32, Option<i64>)> =
+            self.all(op, &self.statements().moving.leases, ()).await?;
+        let held = leases.into_iter().filter(|(_, holder)| holder.is_some());
+        let mut nodes: Vec<i32> = held.map(|(node, _)| node).collect();
+        nodes.sort_unstable();
+        Ok(nodes)
     }
 
     /// Kind `Invalid`: servers have the database open.
     pub(super) async fn refuse_servers(&self, op: Op) -> StorageResult<()> {
-        let leases: Vec<(i32,)> = self.all(op, &self.statements().moving.leases, ()).await?;
-        if leases.is_empty() {
+        let nodes = self.nodes_in_use(op).await?;
+        if nodes.is_empty() {
             return Ok(());
         }
-        let mut nodes: Vec<i32> = leases.into_iter().map(|(node,)| node).collect();
-        nodes.sort_unstable();
         let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
         let text = format!(
             "the node numbers {} are in use: stop all servers (one that was killed keeps its \
