@@ -117,7 +117,7 @@ pub async fn watch(coherence: Arc<Coherence>, links: LinkTable, stale_max: Durat
     let mut is_coherent = true;
     loop {
         let age_ms = coherence.age_ms();
-        let was_coherent = std::mem::replace(&mut is_coherent, age_ms <= LEASE_MS);
+        let was_coherent = std::mem::replace(&mut is_coherent, coherence.is_coherent());
         links.set_may_be_stale(!is_coherent);
         if was_coherent && !is_coherent {
             warn!(age_ms, "no feed is heard; links are served as they were last known");

@@ -11,5 +11,5 @@ mod serve;
 mod stop;
 
 pub use clock::SystemClock;
-pub use open::{Opened, Sharing, open};
+pub use open::{JOURNAL_FOLDER, Opened, Sharing, open};
 pub use serve::serve;

@@ -19,7 +19,7 @@ use crate::storage::secrets::Secrets;
 use crate::telemetry::metrics::Metrics;
 
 /// The journal of clicks, in the folder of the store.
-pub(super) const JOURNAL_FOLDER: &str = "journal";
+pub const JOURNAL_FOLDER: &str = "journal";
 
 /// Whether others may have the store open at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::actors::clicks::journal;
+use crate::app::JOURNAL_FOLDER;
 use crate::cli::Outcome;
 use crate::config::Settings;
 use crate::storage::embedded::moving::EmbeddedMove;
@@ -13,9 +14,6 @@ use crate::storage::embedded::{Embedded, Mode, database_file};
 use crate::storage::lock::StoreLock;
 use crate::storage::moving::{Kind, MoveStore, Out, Record};
 use crate::storage::scylla::moving::CqlMove;
-
-/// The journal of clicks, in the folder of the store.
-const JOURNAL_FOLDER: &str = "journal";
 
 /// An open store. Nobody else works on it, as far as this machine can tell.
 pub(super) struct Opened {
