@@ -160,7 +160,7 @@ async fn read(shared: &Shared, after: Id) -> StorageResult<Vec<Link>> {
     }
 }
 
-/// Splits links into those that can be served as they are and those with a click limit.
+/// Splits links into those that can be served as they are and those that wait for the counters.
 fn drafts(shared: &Shared, links: Vec<Link>) -> (Vec<Fresh>, Vec<Link>) {
     let mut limited = Vec::new();
     let mut plain = Vec::with_capacity(links.len());
@@ -168,10 +168,9 @@ fn drafts(shared: &Shared, links: Vec<Link>) -> (Vec<Fresh>, Vec<Link>) {
         if link.status == LinkStatus::Deleted {
             continue;
         }
-        if link.max_clicks.is_some() {
-            limited.push(link);
-        } else {
-            plain.push(Fresh { key: (&link.key()).into(), state: work::unlimited(shared, &link) });
+        match work::uncounted(shared, &link) {
+            Some(state) => plain.push(Fresh { key: (&link.key()).into(), state }),
+            None => limited.push(link),
         }
     }
     (plain, limited)

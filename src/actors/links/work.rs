@@ -253,7 +253,7 @@ impl Draft {
 }
 
 /// What the table shall hold of a link without a limit.
-pub(super) fn unlimited(shared: &Shared, link: &Link) -> State {
+fn unlimited(shared: &Shared, link: &Link) -> State {
     shared.limits.end(link.id, link.version);
     if link.status == LinkStatus::Deleted {
         return State::Gone(link.version);
@@ -267,21 +267,28 @@ pub(super) fn limited(shared: &Shared, link: &Link, max: u64, clicks: u64) -> St
     State::Live(HotLink::new(link, &shared.policy, Some(allowance)))
 }
 
+/// What the table shall hold of a link, when that takes no counter: it has no limit, or a part of
+/// one, which is empty until the first click is wanted.
+pub(super) fn uncounted(shared: &Shared, link: &Link) -> Option<State> {
+    match link.max_clicks.filter(|_| link.status != LinkStatus::Deleted) {
+        None => Some(unlimited(shared, link)),
+        Some(max) if shared.limits.are_shared() => Some(limited(shared, link, max, 0)),
+        Some(_) => None,
+    }
+}
+
 /// What the table shall hold of what the store answered. Waits for the counters only when the
 /// link has a limit that this process does not know yet.
 async fn state_of(shared: &Shared, link: Option<Link>) -> StorageResult<State> {
     let Some(link) = link else {
         return Ok(State::Gone(0));
     };
-    let Some(max) = link.max_clicks.filter(|_| link.status != LinkStatus::Deleted) else {
-        return Ok(unlimited(shared, &link));
-    };
+    if let Some(state) = uncounted(shared, &link) {
+        return Ok(state);
+    }
+    let max = link.max_clicks.unwrap_or(u64::MAX);
     if let Some(allowance) = shared.limits.share(link.id, link.version, max) {
         return Ok(State::Live(HotLink::new(&link, &shared.policy, Some(allowance))));
-    }
-    if shared.limits.are_shared() {
-        // Counted when the first click is wanted.
-        return Ok(limited(shared, &link, max, 0));
     }
     shared.clicks.recovered().await;
     let clicks = shared.clicks.clicks(&[link.id]).await?;

@@ -308,3 +308,14 @@ async fn erased_clicks_may_be_taken_again_by_all() {
     assert_eq!(visit_all(&nodes[1], NOW).await, 0, "for a second it believes what it knows");
     assert_eq!(visit_all(&nodes[1], NOW.plus_millis(1_001)).await, 5);
 }
+
+#[actix::test]
+async fn a_node_that_has_parts_counts_nothing_when_it_starts() {
+    let (grants, clicks) = (Arc::new(FakeGrants::default()), FakeClicks::recovering());
+    let store = FakeStore::with([limited(1, "spring", 10), link(2, "free")]);
+    let table = start_sharing(&store, config(), &clicks, Some(grants)).await;
+    table.warm().await.unwrap();
+    assert_eq!(table.warmed().await.links, 2);
+    assert_eq!(clicks.asked.load(Ordering::SeqCst), 0);
+    assert!(allowance(&table, "spring").is_some());
+}
