@@ -205,6 +205,10 @@ fn scattered() -> u64 {
 
 impl From<StorageError> for ApiError {
     fn from(cause: StorageError) -> Self {
+        if cause.kind == StorageErrorKind::TooMany {
+            let detail = cause.source.as_ref().map_or(cause.to_string(), ToString::to_string);
+            return Self::new(ProblemCode::InvalidRequest, detail);
+        }
         log_storage(&cause);
         Self::unavailable()
     }
@@ -375,7 +379,10 @@ fn log_storage(cause: &StorageError) {
         StorageErrorKind::Corrupt | StorageErrorKind::Damaged | StorageErrorKind::Invalid => {
             error!(error = %cause, source, "a request failed in the store");
         }
-        StorageErrorKind::Unavailable | StorageErrorKind::Timeout | StorageErrorKind::Full => {
+        StorageErrorKind::Unavailable
+        | StorageErrorKind::Timeout
+        | StorageErrorKind::Full
+        | StorageErrorKind::TooMany => {
             warn!(error = %cause, source, "a request found the store not available");
         }
     }
@@ -408,6 +415,20 @@ mod tests {
             assert_eq!(view["code"], code.as_str());
             assert!(view["title"].is_string() && view["detail"].is_string());
         }
+    }
+
+    #[test]
+    fn a_question_about_too_many_rows_is_the_fault_of_whoever_asked() {
+        let cause = StorageError::new(StorageErrorKind::TooMany, "list", "ask for less");
+        let error = ApiError::from(cause);
+        assert_eq!(
+            (error.code, error.detail.as_ref()),
+            (ProblemCode::InvalidRequest, "ask for less")
+        );
+        let cause = StorageError::new(StorageErrorKind::Timeout, "list", "what only the log tells");
+        let error = ApiError::from(cause);
+        assert_eq!(error.code, ProblemCode::Unavailable);
+        assert!(!error.detail.contains("the log"));
     }
 
     #[test]

@@ -31,6 +31,9 @@ pub enum StorageErrorKind {
     Corrupt,
     /// One row does not parse, or is not what was written; others may be sound.
     Damaged,
+    /// The question is beyond what this store answers about so many rows; the text says what can be
+    /// asked instead, in words for whoever asked.
+    TooMany,
     /// A bug on our side: a statement that the store refuses.
     Invalid,
 }
@@ -49,6 +52,7 @@ impl fmt::Display for StorageErrorKind {
             Self::Full => "the store is full",
             Self::Corrupt => "the store is damaged",
             Self::Damaged => "the store holds a damaged row",
+            Self::TooMany => "the store holds too many rows for this",
             Self::Invalid => "the store refused the operation",
         })
     }

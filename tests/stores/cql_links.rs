@@ -7,6 +7,7 @@ use shunt::domain::code::LinkKey;
 use shunt::domain::id::Id;
 use shunt::domain::link::{CreatedVia, Link, LinkStatus};
 use shunt::domain::scheme::CodeSeries;
+use shunt::domain::time::Timestamp;
 use shunt::storage::scylla::{Cql, CqlConfig};
 use shunt::storage::{
     BatchAnswer, Claim, Imported, ImportedLink, LinkQuery, LinkStore, Replace, StorageErrorKind,
@@ -387,5 +388,39 @@ async fn what_was_left_open_is_cleaned_up_when_it_is_old() {
     assert_eq!(bench.links().count().await.unwrap(), 1);
     for table in ["links_by_id", "links_by_owner"] {
         assert_eq!(bench.n_rows(table).await, 1, "{table} still leads nowhere");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_looks_through_very_many_links_says_that_it_does_not() {
+    const MANY: i64 = 100_000;
+    const TOGETHER: i64 = 500;
+    let lent = cql::lend().await;
+    let workspace = id();
+    let session = lent.session().await;
+    let bucket = "INSERT INTO owner_buckets (workspace, period, shard) VALUES (?, 0, 0)";
+    session.query_unpaged(bucket, (workspace.0.cast_signed(),)).await.unwrap();
+    for from in (1..MANY).step_by(TOGETHER as usize) {
+        let row = |n| {
+            format!(
+                "INSERT INTO links_by_owner (workspace, period, shard, created_at, id, open) \
+                 VALUES ({workspace}, 0, 0, 0, {n}, 0);"
+            )
+        };
+        let rows: String = (from..MANY.min(from + TOGETHER)).map(row).collect();
+        let batch = format!("BEGIN UNLOGGED BATCH {rows} APPLY BATCH");
+        session.query_unpaged(batch, ()).await.unwrap();
+    }
+    let all = LinkQuery { workspace, limit: 9, ..LinkQuery::default() };
+    let searched = LinkQuery { text: Some("example".into()), ..all.clone() };
+    assert_eq!(lent.cql().list(&searched).await.unwrap().total, 0);
+    lent.cql().claim(vec![Link { workspace, ..unique("one") }], None).await.unwrap();
+    let made_later = LinkQuery { created_after: Some(Timestamp(1)), ..searched.clone() };
+    for listed in [&all, &made_later] {
+        assert_eq!(lent.cql().list(listed).await.unwrap().total, 1);
+    }
+    for refused in [lent.cql().list(&searched).await.err(), lent.cql().tags(workspace).await.err()]
+    {
+        assert_eq!(refused.unwrap().kind, StorageErrorKind::TooMany);
     }
 }

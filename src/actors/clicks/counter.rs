@@ -425,6 +425,7 @@ fn nothing_applied(kind: StorageErrorKind) -> bool {
         StorageErrorKind::Timeout
         | StorageErrorKind::Corrupt
         | StorageErrorKind::Damaged
+        | StorageErrorKind::TooMany
         | StorageErrorKind::Invalid => false,
     }
 }

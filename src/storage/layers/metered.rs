@@ -92,6 +92,7 @@ const fn outcome_of(kind: StorageErrorKind) -> &'static str {
         StorageErrorKind::Full => "full",
         StorageErrorKind::Corrupt => "corrupt",
         StorageErrorKind::Damaged => "damaged",
+        StorageErrorKind::TooMany => "too_many",
         StorageErrorKind::Invalid => "invalid",
     }
 }

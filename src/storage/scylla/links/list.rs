@@ -17,7 +17,7 @@ use crate::storage::text::{fold, link_holds};
 use crate::storage::{ClickStore, LinkPage, LinkQuery, LinkSort, PageMark, SortValue};
 
 const OP: Op = "list_links";
-/// Links of a workspace, deleted ones included, from which on it is listed by creation only.
+/// Links, deleted ones included, that a list looks through which does not follow the creation.
 pub(super) const ROWS_MAX: usize = 100_000;
 
 impl Cql {

@@ -112,13 +112,13 @@ impl LinkStore for Cql {
     }
 
     /// Without a filter other than the time of creation or the external id, and ordered by
-    /// creation, workspaces of any size are listed. Else kind `Invalid` for one with
-    /// `list::ROWS_MAX` links or more.
+    /// creation, workspaces of any size are listed. Else kind `TooMany` where
+    /// `list::ROWS_MAX` links or more were created in the time that is asked for.
     async fn list(&self, query: &LinkQuery) -> StorageResult<LinkPage> {
         self.list_links(query).await
     }
 
-    /// Kind `Invalid` for a workspace with `list::ROWS_MAX` links or more.
+    /// Kind `TooMany` for a workspace with `list::ROWS_MAX` links or more.
     async fn tags(&self, workspace: Id) -> StorageResult<Vec<(String, u64)>> {
         self.count_tags(workspace).await
     }

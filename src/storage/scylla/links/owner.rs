@@ -213,8 +213,8 @@ impl Cql {
         Ok(ours.filter(|link| link.status != LinkStatus::Deleted))
     }
 
-    /// All links of a workspace within `span` that are not deleted, as the index knows them. A
-    /// workspace with more than `max` rows is refused.
+    /// All links of a workspace within `span` that are not deleted, as the index knows them. Kind
+    /// `TooMany`: there are `max` rows or more.
     pub(super) async fn sketches(
         &self,
         op: Op,
@@ -230,10 +230,10 @@ impl Cql {
             n_rows += rows.len();
             if n_rows >= max {
                 let text = format!(
-                    "a workspace of {max} links or more is listed by creation only, without \
-                     filters other than the time of creation and the external id"
+                    "there are {max} links or more to look through: ask for a shorter time of \
+                     creation, or for the order of creation without another filter"
                 );
-                return Err(StorageError::new(StorageErrorKind::Invalid, op, text));
+                return Err(StorageError::new(StorageErrorKind::TooMany, op, text));
             }
             links.extend(
                 each(rows, |row| self.see_owned(op, workspace, row)).await?.into_iter().flatten(),
