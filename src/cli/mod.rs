@@ -10,6 +10,7 @@ pub mod moving;
 mod settings;
 pub mod transfer;
 mod users;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -70,7 +71,7 @@ enum Command {
     /// Put a backup back in place; the server must be stopped
     Restore(archive::RestoreArgs),
     /// Read the whole store and journal and say what is damaged
-    Verify(archive::VerifyArgs),
+    Verify(verify::VerifyArgs),
     /// Write everything that the store holds to a folder, to move it; servers must be stopped
     Export(moving::ExportArgs),
     /// Put an exported archive into an empty store, or go on with it
@@ -130,7 +131,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Links(command) => links::run(&command, &settings),
         Command::Backup(args) => archive::backup(&args, &settings),
         Command::Restore(args) => archive::restore(&args, &settings),
-        Command::Verify(args) => archive::verify(&args, &settings),
+        Command::Verify(args) => verify::verify(&args, &settings),
         Command::Export(args) => moving::run_export(&args, &settings),
         Command::Import(args) => moving::run_import(&args, &settings),
     }

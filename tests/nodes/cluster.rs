@@ -1,13 +1,15 @@
 //! Nodes that share a database and a Redis.
 
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use reqwest::Method;
+use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use serde_json::{Value, json};
 use shunt::domain::secret::Secret;
@@ -77,21 +79,23 @@ async fn migrate() -> (String, String) {
     drop_left_keyspaces().await;
     let keyspace = format!("{KEYSPACE}{}", std::process::id());
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shunt"));
-    command.arg("migrate").current_dir(folder.path());
-    for (name, text) in environment(&keyspace, &Shared::database()) {
-        command.env(name, text);
-    }
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let output = command(&keyspace, folder.path(), &["migrate"]).await;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let key = text.lines().find_map(|line| line.strip_prefix("owner API key: "));
     let key = key.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
     (keyspace, key.to_owned())
 }
 
+/// Runs a command of the program on the database, in a folder of its own.
+async fn command(keyspace: &str, folder: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shunt"));
+    command.args(words).current_dir(folder).envs(environment(keyspace, &Shared::database()));
+    tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
+}
+
 /// Those of earlier runs: each costs the database memory that it does not have.
 async fn drop_left_keyspaces() {
-    let session = SessionBuilder::new().known_node(&services().cql).build().await.unwrap();
+    let session = session().await;
     let all = "SELECT keyspace_name FROM system_schema.keyspaces";
     let all = session.query_unpaged(all, ()).await.unwrap().into_rows_result().unwrap();
     for row in all.rows::<(String,)>().unwrap() {
@@ -100,6 +104,11 @@ async fn drop_left_keyspaces() {
             session.query_unpaged(format!("DROP KEYSPACE {keyspace}"), ()).await.unwrap();
         }
     }
+}
+
+/// The database, as its own tools have it.
+async fn session() -> Session {
+    SessionBuilder::new().known_node(&services().cql).build().await.unwrap()
 }
 
 fn environment(keyspace: &str, shared: &Shared<'_>) -> Vec<(&'static str, String)> {
@@ -140,6 +149,18 @@ impl Installation {
     pub(crate) async fn three(&self, shared: &Shared<'_>) -> [TestApp; 3] {
         let (a, b, c) = tokio::join!(self.node(shared), self.node(shared), self.node(shared));
         [a, b, c]
+    }
+
+    /// Runs a command of the program on the database, in a folder of its own.
+    pub(crate) async fn command(&self, folder: &Path, words: &[&str]) -> Output {
+        command(self.keyspace, folder, words).await
+    }
+
+    /// The database of this installation, as its own tools have it.
+    pub(crate) async fn session(&self) -> Session {
+        let session = session().await;
+        session.use_keyspace(self.keyspace, false).await.unwrap();
+        session
     }
 
     /// The database as a process has it that reaches it at `address`.

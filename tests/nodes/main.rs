@@ -13,6 +13,7 @@ mod plain_counters;
 mod races;
 mod redis_wire;
 mod sharing;
+mod verify;
 
 #[path = "../api/harness/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "each of its users needs another part")]

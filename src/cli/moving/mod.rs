@@ -138,7 +138,7 @@ pub async fn import(
 }
 
 /// Reads all records of a kind; answers what they add up to.
-async fn each(
+pub(super) async fn each(
     store: &dyn MoveStore,
     kind: Kind,
     look: impl FnMut(&Record) -> Result<()>,
