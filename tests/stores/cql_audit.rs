@@ -1,7 +1,13 @@
 //! The audit log of several nodes: one chain, in buckets, with an index behind it.
 
+use scylla::value::CqlValue;
 use shunt::domain::audit::{AuditAction, AuditEntry, AuditKey, GENESIS, encode};
+use shunt::domain::seal::SealKey;
 use shunt::storage::audit::{AuditQuery, AuditStore as _};
+use shunt::storage::moving::{Kind, MoveStore as _, Out};
+use shunt::storage::scylla::moving::CqlMove;
+use shunt::storage::secrets::Secrets;
+use shunt::storage::{StorageError, StorageErrorKind};
 
 use crate::audit::{act, all};
 use crate::cql::{Lent, lend, open};
@@ -91,4 +97,49 @@ async fn an_index_that_was_cut_short_is_completed_by_whoever_reads() {
     assert_eq!(entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [3, 4, 5]);
     let query = AuditQuery { action: Some(AuditAction::UserLogin), ..all() };
     assert_eq!(lent.cql().audit_count(query).await.unwrap(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_not_what_was_written_is_neither_moved_nor_verified() {
+    let lent = lend().await;
+    let seal = vec![SealKey { version: 1, secret: [5; 32] }];
+    let secrets = Secrets { api_keys: [7; 32], cursors: [6; 32], seal };
+    let made = || Ok::<_, StorageError>(secrets.to_text());
+    lent.cql().secrets(made).await.unwrap();
+    for _ in 0..3 {
+        lent.cql().append(vec![act().entry(AuditAction::UserLogin, None)]).await.unwrap();
+    }
+    let database = CqlMove::of(open(lent.keyspace).await);
+    let read = async || {
+        let (out, mut pages) = Out::channel();
+        let taken = async { while pages.recv().await.is_some() {} };
+        let (scanned, ()) = tokio::join!(database.scan(Kind::Audit, out), taken);
+        scanned.map_err(|error| (error.kind, error.source.unwrap().to_string()))
+    };
+    assert_eq!(read().await, Ok(()));
+    let of_two = "SELECT hash FROM audit_log WHERE bucket = 0 AND seq = 2";
+    let hash: String = match lent.run(of_two).await.remove(0).columns.remove(0) {
+        Some(CqlValue::Blob(hash)) => hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        other => panic!("{other:?}"),
+    };
+    // The end first: what is in the middle is noticed before it.
+    for (change, told) in [
+        (
+            format!("UPDATE audit_log SET last_seq = 2, last_hash = 0x{hash} WHERE bucket = 0"),
+            "end behind entry 2",
+        ),
+        (
+            "UPDATE audit_log SET body = 0x00 WHERE bucket = 0 AND seq = 2".to_owned(),
+            "entry 2 of the audit log is missing",
+        ),
+        (
+            "DELETE FROM audit_log WHERE bucket = 0 AND seq = 1".to_owned(),
+            "entry 1 of the audit log is missing",
+        ),
+    ] {
+        lent.run(&change).await;
+        let (kind, text) = read().await.unwrap_err();
+        assert_eq!(kind, StorageErrorKind::Corrupt);
+        assert!(text.contains(told), "{change}: {text}");
+    }
 }
