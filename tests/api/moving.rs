@@ -166,6 +166,7 @@ async fn one_machine_moves_to_a_database_and_nobody_notices() {
         keyspace: keyspace.clone(),
         user: None,
         password: None,
+        tls: None,
         replication: Replication::Factor(1),
         fill_timeout: Duration::from_secs(5),
     };

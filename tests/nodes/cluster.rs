@@ -170,6 +170,7 @@ impl Installation {
             keyspace: self.keyspace.to_owned(),
             user: None,
             password: None,
+            tls: None,
             replication: Replication::Factor(1),
             fill_timeout: Duration::from_secs(5),
         };

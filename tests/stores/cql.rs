@@ -72,6 +72,7 @@ pub(crate) fn config(keyspace: &str) -> CqlConfig {
         keyspace: keyspace.to_owned(),
         user: None,
         password: None,
+        tls: None,
         replication: Replication::Factor(1),
         // The database shares its processors with the tests.
         fill_timeout: Duration::from_secs(5),

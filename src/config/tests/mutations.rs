@@ -25,6 +25,7 @@ listen = "127.0.0.1:9092"
 path = "./elsewhere"
 cql = []
 keyspace = "links"
+cql_tls = false
 replication = { dc1 = 2, dc2 = 1 }
 short_readers = 3
 long_readers = 4
@@ -124,7 +125,7 @@ level = "warn"
 "#;
 
 /// Keys that the file above leaves unset, and one that does not exist.
-const UNSET: [(&str, &str); 10] = [
+const UNSET: [(&str, &str); 13] = [
     ("auth", "bootstrap_key"),
     ("links", "blocked_hosts_file"),
     ("mail", "url"),
@@ -135,6 +136,9 @@ const UNSET: [(&str, &str); 10] = [
     ("log", "colour"),
     ("storage", "cql_user"),
     ("storage", "cql_password"),
+    ("storage", "cql_ca_file"),
+    ("storage", "cql_certificate_file"),
+    ("storage", "cql_key_file"),
 ];
 
 /// What somebody might write in place of a value.

@@ -1,19 +1,28 @@
 //! Errors of the driver, as kinds of the ports. They do not leave this back end.
 
+use std::time::Duration;
+
 use scylla::errors::{
-    DbError, ExecutionError, NewSessionError, NextPageError, NextRowError, PagerExecutionError,
-    PrepareError, RequestAttemptError, RequestError,
+    DbError, ExecutionError, NextPageError, NextRowError, PagerExecutionError, PrepareError,
+    RequestAttemptError, RequestError,
 };
 
+use super::tls::TlsError;
 use crate::storage::error::{Op, StorageError, StorageErrorKind};
 
 /// Why the database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("no contact point of `storage.cql` can be reached as CQL")]
-    Connect(#[source] Box<NewSessionError>),
+    #[error("{0}")]
+    Connect(String),
+    #[error("no contact point of `storage.cql` answered for {0:?}")]
+    Silent(Duration),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("the database did not answer")]
     Ask(#[source] Box<ExecutionError>),
+    #[error("the database denies it to `storage.cql_user`: {0}")]
+    Denied(String),
     #[error("the database does not take the statement `{name}`")]
     Prepare {
         name: &'static str,
@@ -45,15 +54,15 @@ pub enum OpenError {
 }
 
 // The driver's errors are large.
-impl From<NewSessionError> for OpenError {
-    fn from(cause: NewSessionError) -> Self {
-        Self::Connect(Box::new(cause))
-    }
-}
-
 impl From<ExecutionError> for OpenError {
     fn from(cause: ExecutionError) -> Self {
-        Self::Ask(Box::new(cause))
+        match cause {
+            ExecutionError::LastAttemptError(RequestAttemptError::DbError(
+                DbError::Unauthorized,
+                said,
+            )) => Self::Denied(said),
+            cause => Self::Ask(Box::new(cause)),
+        }
     }
 }
 

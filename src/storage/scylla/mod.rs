@@ -19,12 +19,14 @@ mod links;
 pub mod moving;
 mod nodes;
 mod people;
+mod refusal;
 mod replays;
 mod run;
 mod schema;
 mod signing;
 mod statements;
 mod stats;
+mod tls;
 mod together;
 
 use std::sync::atomic::AtomicI32;
@@ -40,7 +42,9 @@ pub use self::clicks::{ClickParts, CqlClicks};
 pub use self::dialect::Dialect;
 pub use self::fault::OpenError;
 pub use self::feed::CqlFeed;
+use self::refusal::refusal;
 use self::statements::{Profiles, Statements};
+pub use self::tls::{CqlTls, TlsError};
 use super::Stores;
 use super::config::Replication;
 use super::threads::Threads;
@@ -53,6 +57,8 @@ pub const FILL_TIMEOUT: Duration = Duration::from_millis(150);
 const THREADS: usize = 2;
 /// How long one contact point may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long all of them together may take to let this node in, which the driver does not bound.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Which database, and as whom.
 #[derive(Clone, Debug)]
@@ -62,6 +68,8 @@ pub struct CqlConfig {
     pub keyspace: String,
     pub user: Option<String>,
     pub password: Option<Secret>,
+    /// `None`: nothing is encrypted.
+    pub tls: Option<CqlTls>,
     /// Copies of each row, for a keyspace that is made.
     pub replication: Replication,
     /// What a load that a visitor waits for may take: [`FILL_TIMEOUT`], or longer where the
@@ -179,7 +187,12 @@ async fn connect(
         let password = config.password.as_ref().map_or("", |password| password.0.as_str());
         builder = builder.user(user, password);
     }
+    if let Some(tls) = &config.tls {
+        builder = builder.tls_context(Some(tls.read()?));
+    }
     // Connections are served by the runtime that they are made on.
-    let session = threads.handle().spawn(async move { builder.build().await });
-    Ok(session.await.map_err(std::io::Error::other)??)
+    let session = async move { tokio::time::timeout(OPEN_TIMEOUT, builder.build()).await };
+    let session = threads.handle().spawn(session).await.map_err(std::io::Error::other)?;
+    let session = session.map_err(|_| OpenError::Silent(OPEN_TIMEOUT))?;
+    session.map_err(|error| OpenError::Connect(refusal(&error, config.tls.as_ref())))
 }
