@@ -49,9 +49,7 @@ pub(super) async fn check(session: &Session, keyspace: &str) -> Result<(), OpenE
 /// Makes what is missing; answers how many steps were.
 pub(super) async fn migrate(session: &Session, config: &CqlConfig) -> Result<u32, OpenError> {
     let keyspace = &config.keyspace;
-    let replication = replication(&config.replication);
     let begin = [
-        format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}"),
         // One partition, so that the newest step is read at once.
         format!(
             "CREATE TABLE IF NOT EXISTS {keyspace}.schema_steps \
@@ -62,6 +60,7 @@ pub(super) async fn migrate(session: &Session, config: &CqlConfig) -> Result<u32
         ),
     ];
     if newest(session, keyspace).await?.is_none() {
+        make_keyspace(session, config).await?;
         for statement in begin {
             session.query_unpaged(statement, ()).await?;
         }
@@ -76,6 +75,21 @@ pub(super) async fn migrate(session: &Session, config: &CqlConfig) -> Result<u32
     let unlock = format!("DELETE FROM {keyspace}.schema_lock WHERE id = 0 IF holder = ?");
     session.query_unpaged(unlock, (holder,)).await?;
     done
+}
+
+/// Unless it is there: to ask for it even then takes the right to make any.
+async fn make_keyspace(session: &Session, config: &CqlConfig) -> Result<(), OpenError> {
+    let keyspace = &config.keyspace;
+    let there = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
+    let rows = session.query_unpaged(there, (keyspace,)).await?;
+    let rows = rows.into_rows_result().map_err(|error| OpenError::Rows(error.to_string()))?;
+    if rows.rows_num() == 0 {
+        let replication = replication(&config.replication);
+        let make =
+            format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}");
+        session.query_unpaged(make, ()).await?;
+    }
+    Ok(())
 }
 
 async fn steps(session: &Session, keyspace: &str) -> Result<u32, OpenError> {
