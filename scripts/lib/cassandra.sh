@@ -31,10 +31,11 @@ free_port() {
   done
 }
 
-# configure_cassandra FOLDER NUMBER COUNT PORT STORAGE_PORT SYNC : writes the settings of node NUMBER of COUNT, which
-# has the address 127.0.0.NUMBER. SYNC is `periodic`, or `batch` for a node that is to survive SIGKILL whole.
+# configure_cassandra FOLDER NUMBER COUNT PORT STORAGE_PORT SYNC [FILE] : writes the settings of node NUMBER of COUNT,
+# which has the address 127.0.0.NUMBER. SYNC is `periodic`, or `batch` for a node that is to survive SIGKILL whole. FILE
+# has more settings.
 configure_cassandra() {
-  local folder=$1 number=$2 count=$3 port=$4 storage_port=$5 sync=$6 tokens period=
+  local folder=$1 number=$2 count=$3 port=$4 storage_port=$5 sync=$6 more=${7:-/dev/null} tokens period=
   case $count in
     1) tokens=(-9223372036854775808) ;;
     3) tokens=(-9223372036854775808 -3074457345618258603 3074457345618258602) ;;
@@ -86,14 +87,13 @@ storage_compatibility_mode: NONE
 materialized_views_enabled: false
 sasi_indexes_enabled: false
 user_defined_functions_enabled: false
-authenticator: AllowAllAuthenticator
-authorizer: AllowAllAuthorizer
 read_request_timeout: 10s
 range_request_timeout: 10s
 write_request_timeout: 10s
 cas_contention_timeout: 10s
 request_timeout: 10s
 YAML
+  cat "$more" >>"$folder/cassandra.yaml"
 }
 
 # start_cassandra FOLDER NUMBER HEAP_MIB [OPTION…] : starts the node of that folder, and does not wait for it. Its

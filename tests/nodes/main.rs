@@ -12,9 +12,14 @@ mod ledger;
 mod plain_counters;
 mod races;
 mod redis_wire;
+mod secured;
 mod sharing;
 mod verify;
 
+#[path = "../support/cassandra.rs"]
+mod cassandra;
+#[path = "../support/certificates.rs"]
+mod certificates;
 #[path = "../api/harness/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "each of its users needs another part")]
 mod harness;

@@ -40,6 +40,8 @@ mod traces;
 mod workspaces;
 mod zones;
 
+#[path = "../support/certificates.rs"]
+mod certificates;
 #[path = "../support/redis.rs"]
 mod redis_server;
 #[path = "../support/services.rs"]

@@ -1,7 +1,6 @@
 //! Redis between nodes: a node here is a connection of its own before a store that all share.
 
 mod buckets;
-mod certificates;
 mod cluster;
 mod feed;
 mod l2;

@@ -3,9 +3,9 @@
 use shunt::domain::secret::Secret;
 use shunt::storage::redis::Redis;
 
-use super::certificates::Authority;
 use super::parts::Parts;
 use super::{PATIENCE, log, until};
+use crate::certificates::Authority;
 use crate::redis_server::RedisServer;
 
 fn start(server: &RedisServer, authority: &Authority) -> Redis {

@@ -12,7 +12,12 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn new() -> Self {
-        let authority = Self { folder: tempfile::tempdir().unwrap() };
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// In a folder whose end is the end of everything in it.
+    pub(crate) fn below(folder: &Path) -> Self {
+        let authority = Self { folder: TempDir::new_in(folder).unwrap() };
         std::fs::write(authority.file("cnf"), "[req]\ndistinguished_name = dn\n[dn]\n").unwrap();
         authority.make("ca", &["-addext", "basicConstraints=critical,CA:TRUE"]);
         authority
@@ -25,11 +30,12 @@ impl Authority {
     /// A certificate for one name, as in `IP:127.0.0.1`, and its key.
     pub(crate) fn vouch_for(&self, name: &str) -> (PathBuf, PathBuf) {
         let (ca, key) = (self.file("ca.pem"), self.file("ca.key"));
+        let file = name.replace([':', ',', '.'], "-");
         let name = format!("subjectAltName={name}");
         let constraints = ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", &name];
         let signer = ["-CA", text(&ca), "-CAkey", text(&key)];
-        self.make("server", &[signer, constraints].concat());
-        (self.file("server.pem"), self.file("server.key"))
+        self.make(&file, &[signer, constraints].concat());
+        (self.file(&format!("{file}.pem")), self.file(&format!("{file}.key")))
     }
 
     fn make(&self, name: &str, options: &[&str]) {
