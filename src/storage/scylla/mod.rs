@@ -29,7 +29,7 @@ mod stats;
 mod tls;
 mod together;
 
-use std::sync::atomic::AtomicI32;
+use std::sync::atomic::{AtomicI32, AtomicI64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -59,6 +59,13 @@ const THREADS: usize = 2;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long all of them together may take to let this node in, which the driver does not bound.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a connection is asked whether anybody is there, and how long that may take. A node
+/// that is silent gets its share of what is asked until then; conditional writes cannot be asked of
+/// another one meanwhile. Both together are less than what a statement waits for, so that it ends
+/// with the connection, and longer than nodes pause to collect garbage.
+const KEEPALIVE: Duration = Duration::from_secs(2);
+/// Between two looks whether all nodes know of a change of the schema.
+const AGREEMENT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Which database, and as whom.
 #[derive(Clone, Debug)]
@@ -94,6 +101,8 @@ struct Shared {
     lease: nodes::Lease,
     /// An hour of the list of changes of access, from which the last one is found.
     access_hour: AtomicI32,
+    /// Microseconds that the last plain write counts as of.
+    last_write: AtomicI64,
 }
 
 impl Cql {
@@ -111,11 +120,19 @@ impl Cql {
         let dialect = Dialect::of(&session).await?;
         // Large, as it prepares all at once.
         let statements = Box::pin(Statements::prepare(&session, &profiles, dialect)).await?;
-        let links = links::Shared::new();
-        let (audit_key, log, lease, access_hour) = Default::default();
-        let shared =
-            Shared { session, statements, links, threads, audit_key, log, lease, access_hour };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                session,
+                statements,
+                links: links::Shared::new(),
+                threads,
+                audit_key: OnceLock::default(),
+                log: audit::Log::default(),
+                lease: nodes::Lease::default(),
+                access_hour: AtomicI32::default(),
+                last_write: AtomicI64::default(),
+            }),
+        })
     }
 
     /// Says under which key entries of the audit log are sealed. The first key stays.
@@ -181,6 +198,9 @@ async fn connect(
     let mut builder = SessionBuilder::new()
         .known_nodes(&config.nodes)
         .connection_timeout(CONNECT_TIMEOUT)
+        .keepalive_interval(KEEPALIVE)
+        .keepalive_timeout(KEEPALIVE)
+        .schema_agreement_interval(AGREEMENT_INTERVAL)
         .pool_size(PoolSize::PerShard(std::num::NonZeroUsize::MIN))
         .default_execution_profile_handle(profiles.rest());
     if let Some(user) = &config.user {

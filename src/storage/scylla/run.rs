@@ -1,5 +1,8 @@
 //! Runs prepared statements and turns what comes back into what ports answer.
 
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use futures_util::{Stream, TryStreamExt};
 use scylla::deserialize::row::DeserializeRow;
 use scylla::response::query_result::{QueryResult, QueryRowsResult};
@@ -60,14 +63,34 @@ impl Cql {
         rows.maybe_first_row().map_err(|error| damaged(op, error))
     }
 
-    /// A write that answers nothing.
+    /// A plain write. It counts as of now, also when one of its tries arrives late, from a database
+    /// node that was silent.
     pub(super) async fn put(
         &self,
         op: Op,
         statement: &PreparedStatement,
         values: impl SerializeRow,
     ) -> StorageResult<()> {
+        let statement = match statement.get_timestamp() {
+            Some(_) => statement,
+            None => &self.stamped(statement),
+        };
         self.execute(op, statement, values).await.map(|_| ())
+    }
+
+    /// A statement whose writes count as of now, and over every earlier one of this process.
+    pub(super) fn stamped(&self, statement: &PreparedStatement) -> PreparedStatement {
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (now, last_write) = (clock.as_micros() as i64, &self.shared.last_write);
+        let last = last_write.fetch_max(now, Ordering::Relaxed);
+        // Of two writes the later one counts, also while the clock is behind.
+        let stamp = match now > last {
+            true => now,
+            false => last_write.fetch_add(1, Ordering::Relaxed) + 1,
+        };
+        let mut statement = statement.clone();
+        statement.set_timestamp(Some(stamp));
+        statement
     }
 
     /// A conditional write: whether it was applied. Kind `Timeout`: nobody knows; read with a

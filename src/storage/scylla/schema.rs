@@ -23,6 +23,7 @@ const STEPS: &[(&str, &str)] = &[
     ("last_holders", include_str!("../../../cql/schema/0008_last_holders.cql")),
     ("click_grants", include_str!("../../../cql/schema/0009_click_grants.cql")),
     ("moves", include_str!("../../../cql/schema/0010_moves.cql")),
+    ("third_replica", include_str!("../../../cql/schema/0011_third_replica.cql")),
 ];
 
 /// How often and how long to try for the lock: longer than it lives without its holder.

@@ -20,6 +20,9 @@ use super::fault::OpenError;
 
 /// After which a second replica is asked for what a visitor waits for.
 const SPECULATE_AFTER: Duration = Duration::from_millis(40);
+/// The same for what an API request waits for, or nobody: much longer than a database that is well
+/// takes, so that one that is busy is not asked for more, and short beside [`TIMEOUT`].
+const SPECULATE_REST_AFTER: Duration = Duration::from_millis(500);
 /// What an API request waits for at most, per statement.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -29,11 +32,11 @@ pub(super) enum Kind {
     /// Read for a visitor who waits: by a quorum, asked of a second replica when the first is slow,
     /// given up soon.
     Fill,
-    /// Read by a quorum.
+    /// Read by a quorum; of a second replica, too, when the first is very slow.
     Read,
     /// Read what conditional writes agreed on, finishing those that hang.
     Serial,
-    /// A write that may be repeated.
+    /// A write that may be repeated, and is by a second replica when the first is very slow.
     Write,
     /// A conditional write. Never marked idempotent: to repeat it could answer "not applied" for
     /// what was.
@@ -64,9 +67,8 @@ pub(super) struct Profiles {
 impl Profiles {
     /// `fill_timeout` is what a visitor waits for at most.
     pub(super) fn new(fill_timeout: Duration) -> Self {
-        let speculative = SimpleSpeculativeExecutionPolicy {
-            max_retry_count: 1,
-            retry_interval: SPECULATE_AFTER,
+        let speculative = |retry_interval| {
+            Arc::new(SimpleSpeculativeExecutionPolicy { max_retry_count: 1, retry_interval })
         };
         let profile = |timeout, retry: Arc<dyn RetryPolicy>| {
             ExecutionProfile::builder()
@@ -79,10 +81,13 @@ impl Profiles {
         Self {
             fill_timeout,
             fill: profile(fill_timeout, again())
-                .speculative_execution_policy(Some(Arc::new(speculative)))
+                .speculative_execution_policy(Some(speculative(SPECULATE_AFTER)))
                 .build()
                 .into_handle(),
-            rest: profile(TIMEOUT, again()).build().into_handle(),
+            rest: profile(TIMEOUT, again())
+                .speculative_execution_policy(Some(speculative(SPECULATE_REST_AFTER)))
+                .build()
+                .into_handle(),
             lwt: profile(TIMEOUT, Arc::new(FallthroughRetryPolicy::new())).build().into_handle(),
         }
     }

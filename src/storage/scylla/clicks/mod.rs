@@ -43,9 +43,7 @@ mod read;
 mod state;
 mod totals;
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use scylla::serialize::row::SerializeRow;
@@ -92,8 +90,6 @@ pub struct CqlClicks {
     folding: Mutex<()>,
     hot: std::sync::Mutex<Hot>,
     blocked: std::sync::Mutex<Blocked>,
-    /// Time of the last write, in microseconds.
-    last_write: AtomicI64,
 }
 
 impl Cql {
@@ -118,7 +114,6 @@ impl Cql {
             folding: Mutex::default(),
             hot: std::sync::Mutex::default(),
             blocked: std::sync::Mutex::default(),
-            last_write: AtomicI64::new(0),
         }
     }
 }
@@ -177,21 +172,11 @@ impl CqlClicks {
         statement: &PreparedStatement,
         values: impl SerializeRow,
     ) -> StorageResult<()> {
-        self.cql.put(op, &self.stamped(statement), values).await
+        self.cql.put(op, statement, values).await
     }
 
     /// A statement whose writes count as of now.
     fn stamped(&self, statement: &PreparedStatement) -> PreparedStatement {
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = clock.as_micros() as i64;
-        let last = self.last_write.fetch_max(now, Ordering::Relaxed);
-        // Of two writes the later one counts, also while the clock is behind.
-        let stamp = match now > last {
-            true => now,
-            false => self.last_write.fetch_add(1, Ordering::Relaxed) + 1,
-        };
-        let mut statement = statement.clone();
-        statement.set_timestamp(Some(stamp));
-        statement
+        self.cql.stamped(statement)
     }
 }
