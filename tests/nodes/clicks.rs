@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// People who click, and keep count of it.
-struct Visitors {
+pub(crate) struct Visitors {
     client: reqwest::Client,
     name: &'static str,
     /// Nodes, which may die and come back elsewhere.
@@ -42,7 +42,7 @@ struct Visits {
 }
 
 impl Visitors {
-    async fn of(name: &'static str, nodes: &[TestApp]) -> Arc<Self> {
+    pub(crate) async fn of(name: &'static str, nodes: &[TestApp]) -> Arc<Self> {
         let code = |n| format!("{name}-{n}");
         let links: Vec<_> =
             (0..LINKS).map(|n| (code(n), format!("https://shop.example/{n}"))).collect();
@@ -68,8 +68,11 @@ impl Visitors {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            let (link, node) = (n % LINKS, n / LINKS % 3);
-            let url = format!("{}/{}", self.urls.lock().unwrap()[node], self.code(link));
+            let link = n % LINKS;
+            let url = {
+                let urls = self.urls.lock().unwrap();
+                format!("{}/{}", urls[n / LINKS % urls.len()], self.code(link))
+            };
             let visits = &self.links[link];
             let became = match self.client.get(url).send().await {
                 Ok(answer) if answer.status() == 302 => &visits.redirected,
@@ -84,7 +87,7 @@ impl Visitors {
     }
 
     /// They click while something else happens.
-    async fn click_during<T>(self: &Arc<Self>, what: impl Future<Output = T>) -> T {
+    pub(crate) async fn click_during<T>(self: &Arc<Self>, what: impl Future<Output = T>) -> T {
         let all = (0..VISITORS).map(|n| tokio::spawn(Arc::clone(self).click(n)));
         let all: Vec<_> = all.collect();
         let done = what.await;
@@ -95,18 +98,34 @@ impl Visitors {
         done
     }
 
+    /// What they visit.
+    pub(crate) fn codes(&self) -> Vec<String> {
+        (0..LINKS).map(|link| self.code(link)).collect()
+    }
+
+    /// Somebody else visited each link so often.
+    pub(crate) fn were_redirected(&self, n: u64) {
+        for visits in &self.links {
+            visits.redirected.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn n_refused(&self) -> u64 {
+        self.sum(|visits| &visits.refused)
+    }
+
     fn sum(&self, of: fn(&Visits) -> &AtomicU64) -> u64 {
         self.links.iter().map(|visits| of(visits).load(Ordering::Relaxed)).sum()
     }
 
     /// Waits until nothing is on its way any more; then each link has as many clicks as it was
     /// redirected, and those of which nobody knows or not.
-    async fn check(&self, nodes: &[TestApp]) {
+    pub(crate) async fn check(&self, nodes: &[TestApp]) {
         let begun = Instant::now();
         for (n, visits) in self.links.iter().enumerate() {
             let redirected = visits.redirected.load(Ordering::Relaxed);
             loop {
-                let told = clicks(&nodes[n % 3], &self.code(n)).await;
+                let told = clicks(&nodes[n % nodes.len()], &self.code(n)).await;
                 if told.is_some_and(|told| told >= redirected) {
                     break;
                 }
@@ -137,7 +156,7 @@ impl Visitors {
     }
 
     /// Waits until so many more visitors were redirected.
-    async fn redirect(&self, n: u64) {
+    pub(crate) async fn redirect(&self, n: u64) {
         let before = self.sum(|visits| &visits.redirected);
         let begun = Instant::now();
         while self.sum(|visits| &visits.redirected) < before + n {

@@ -18,6 +18,7 @@ use shunt::storage::redis::Redis;
 use shunt::storage::scylla::{Cql, CqlConfig};
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
+use crate::databases::Databases;
 use crate::harness::TestApp;
 use crate::services::services;
 
@@ -33,14 +34,16 @@ const AT_ONCE: u32 = 2;
 
 /// An installation, for as long as a test has its turn.
 pub(crate) struct Installation {
-    pub(crate) keyspace: &'static str,
-    key: &'static str,
+    pub(crate) keyspace: String,
+    key: String,
+    /// Copies of each row.
+    replication: u8,
     _turn: SemaphorePermit<'static>,
 }
 
 /// Where a node finds what it shares with others.
 pub(crate) struct Shared<'a> {
-    /// `host:port` of the database.
+    /// `host:port` of the database, or several with commas between.
     pub(crate) cql: &'a str,
     pub(crate) redis: Option<&'a str>,
 }
@@ -66,30 +69,55 @@ pub(crate) async fn installation_alone() -> Installation {
     turn(AT_ONCE).await
 }
 
-async fn turn(places: u32) -> Installation {
-    static MADE: OnceCell<(String, String)> = OnceCell::const_new();
-    static PLACES: Semaphore = Semaphore::const_new(AT_ONCE as usize);
-    let turn = PLACES.acquire_many(places).await.unwrap();
-    let (keyspace, key) = MADE.get_or_init(migrate).await;
-    Installation { keyspace, key, _turn: turn }
+/// An installation on three database nodes of its own, once nobody else has nodes.
+pub(crate) async fn installation_on_three() -> (Databases, Installation) {
+    let turn = PLACES.acquire_many(AT_ONCE).await.unwrap();
+    let databases = tokio::task::spawn_blocking(Databases::start).await.unwrap();
+    let (keyspace, replication) = (keyspace(), 3);
+    // Any of them knows the others.
+    let points = databases.contact_points();
+    let last = points.rsplit(',').next().unwrap();
+    let key = migrate(&keyspace, &Shared { cql: last, redis: None }, replication).await;
+    (databases, Installation { keyspace, key, replication, _turn: turn })
 }
 
-/// Makes a keyspace as an operator does; answers its name and the owner's key.
-async fn migrate() -> (String, String) {
-    drop_left_keyspaces().await;
-    let keyspace = format!("{KEYSPACE}{}", std::process::id());
+static PLACES: Semaphore = Semaphore::const_new(AT_ONCE as usize);
+
+async fn turn(places: u32) -> Installation {
+    static MADE: OnceCell<String> = OnceCell::const_new();
+    let turn = PLACES.acquire_many(places).await.unwrap();
+    let (keyspace, replication) = (keyspace(), 1);
+    let make = async || {
+        drop_left_keyspaces().await;
+        migrate(&keyspace, &Shared::database(), replication).await
+    };
+    let key = MADE.get_or_init(make).await.clone();
+    Installation { keyspace, key, replication, _turn: turn }
+}
+
+fn keyspace() -> String {
+    format!("{KEYSPACE}{}", std::process::id())
+}
+
+/// Makes a keyspace as an operator does; answers the owner's key.
+async fn migrate(keyspace: &str, shared: &Shared<'_>, replication: u8) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let output = command(&keyspace, folder.path(), &["migrate"]).await;
+    let output = command((keyspace, shared, replication), folder.path(), &["migrate"]).await;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let key = text.lines().find_map(|line| line.strip_prefix("owner API key: "));
     let key = key.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-    (keyspace, key.to_owned())
+    key.to_owned()
 }
 
 /// Runs a command of the program on the database, in a folder of its own.
-async fn command(keyspace: &str, folder: &Path, words: &[&str]) -> Output {
+async fn command(
+    (keyspace, shared, replication): (&str, &Shared<'_>, u8),
+    folder: &Path,
+    words: &[&str],
+) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shunt"));
-    command.args(words).current_dir(folder).envs(environment(keyspace, &Shared::database()));
+    let environment = environment(keyspace, shared, replication);
+    command.args(words).current_dir(folder).envs(environment);
     tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
 }
 
@@ -111,11 +139,15 @@ async fn session() -> Session {
     SessionBuilder::new().known_node(&services().cql).build().await.unwrap()
 }
 
-fn environment(keyspace: &str, shared: &Shared<'_>) -> Vec<(&'static str, String)> {
+fn environment(
+    keyspace: &str,
+    shared: &Shared<'_>,
+    replication: u8,
+) -> Vec<(&'static str, String)> {
     let mut environment = vec![
-        ("SHUNT_STORAGE__CQL", format!("[\"{}\"]", shared.cql)),
+        ("SHUNT_STORAGE__CQL", format!("[\"{}\"]", shared.cql.replace(',', "\", \""))),
         ("SHUNT_STORAGE__KEYSPACE", keyspace.to_owned()),
-        ("SHUNT_STORAGE__REPLICATION", "1".to_owned()),
+        ("SHUNT_STORAGE__REPLICATION", replication.to_string()),
         ("SHUNT_HTTP__PUBLIC_URL", "https://sho.rt".to_owned()),
         // Processors that are busy with other tests are no reason to give up.
         ("SHUNT_LINKS__LOAD_WAIT_MAX", "5s".to_owned()),
@@ -135,10 +167,10 @@ impl Installation {
         shared: &Shared<'_>,
         settings: &[(&'static str, &str)],
     ) -> TestApp {
-        let mut environment = environment(self.keyspace, shared);
+        let mut environment = environment(&self.keyspace, shared, self.replication);
         environment.extend(settings.iter().map(|(name, text)| (*name, (*text).to_owned())));
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let builder = TestApp::builder().on(&folder, self.key);
+        let builder = TestApp::builder().on(&folder, &self.key);
         let set = |builder: crate::harness::Builder, (name, text): &(&str, String)| {
             builder.set(name, text)
         };
@@ -153,13 +185,14 @@ impl Installation {
 
     /// Runs a command of the program on the database, in a folder of its own.
     pub(crate) async fn command(&self, folder: &Path, words: &[&str]) -> Output {
-        command(self.keyspace, folder, words).await
+        let place = (self.keyspace.as_str(), &Shared::database(), self.replication);
+        command(place, folder, words).await
     }
 
     /// The database of this installation, as its own tools have it.
     pub(crate) async fn session(&self) -> Session {
         let session = session().await;
-        session.use_keyspace(self.keyspace, false).await.unwrap();
+        session.use_keyspace(&self.keyspace, false).await.unwrap();
         session
     }
 
@@ -167,11 +200,11 @@ impl Installation {
     pub(crate) async fn open(&self, address: &str) -> Cql {
         let config = CqlConfig {
             nodes: vec![address.to_owned()],
-            keyspace: self.keyspace.to_owned(),
+            keyspace: self.keyspace.clone(),
             user: None,
             password: None,
             tls: None,
-            replication: Replication::Factor(1),
+            replication: Replication::Factor(self.replication),
             fill_timeout: Duration::from_secs(5),
         };
         Cql::open(&config).await.unwrap()
@@ -179,7 +212,7 @@ impl Installation {
 
     /// The Redis at `url`, as one more node has it.
     pub(crate) fn redis(&self, url: &str) -> Redis {
-        Redis::start(&Secret(url.to_owned()), None, self.keyspace, PATIENCE).unwrap()
+        Redis::start(&Secret(url.to_owned()), None, &self.keyspace, PATIENCE).unwrap()
     }
 }
 

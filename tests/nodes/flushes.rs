@@ -266,7 +266,7 @@ async fn clicks_are_exact_although_flushes_time_out_after_they_were_applied() {
 async fn counters_that_are_added_to_again_are_found_out() {
     let installation = installation().await;
     let wire = Wire::to(&services().cql).await;
-    let counters = PlainCounters::open(&wire.address, installation.keyspace).await;
+    let counters = PlainCounters::open(&wire.address, &installation.keyspace).await;
     let store = Unlucky::new(Arc::new(counters), wire);
     let clicked = click_on(vec![Counting::start(Arc::clone(&store))]).await;
     let differences = differences(&clicked, &totals(&*store.inner).await);

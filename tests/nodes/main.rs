@@ -5,6 +5,7 @@
 mod clicks;
 mod cluster;
 mod cold;
+mod databases;
 mod edits;
 mod flushes;
 mod identity;
@@ -12,6 +13,7 @@ mod ledger;
 mod plain_counters;
 mod races;
 mod redis_wire;
+mod replicas;
 mod secured;
 mod sharing;
 mod verify;
