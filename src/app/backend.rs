@@ -37,6 +37,7 @@ pub(super) struct Backend {
     pub(super) cluster: Option<Cluster>,
     /// Closed at the end, also when somebody on another thread still holds a port of it.
     pub(super) embedded: Option<Embedded>,
+    pub(super) cql: Option<Cql>,
     /// Held until everything else is closed.
     pub(super) lock: Option<StoreLock>,
 }
@@ -132,7 +133,7 @@ pub(super) async fn embedded(
     let secrets = secrets.with_context(|| format!("opening the keys in {}", path.display()))?;
     embedded.seal_audit_log(AuditKey::of(&secrets.api_keys));
     let node = NodeLease::take(Arc::clone(&stores.nodes), settings.node.id).await?;
-    Ok(Backend { stores, secrets, node, cluster: None, embedded: Some(embedded), lock })
+    Ok(Backend { stores, secrets, node, cluster: None, embedded: Some(embedded), cql: None, lock })
 }
 
 /// Opens a CQL database, with Redis beside it where there is one.
@@ -159,7 +160,8 @@ pub(super) async fn database(
     cql.seal_audit_log(AuditKey::of(&secrets.api_keys));
     let stores = layers::metered(cql.stores(node.number), "cql", metrics);
     let grants = Arc::new(cql.clone());
-    let feed = CqlFeed::new(cql, Arc::clone(clock)).context("naming the feed of this node")?;
+    let feed =
+        CqlFeed::new(cql.clone(), Arc::clone(clock)).context("naming the feed of this node")?;
     let mut feeds: Vec<(&'static str, Arc<dyn ChangeFeed>)> = vec![("cql", Arc::new(feed))];
     let redis = match &settings.redis.url {
         Some(url) => {
@@ -183,7 +185,7 @@ pub(super) async fn database(
     let stores = Stores { links: Arc::new(links), ..stores };
     info!(node = node.number, "joined the database");
     let cluster = Some(Cluster { feeds, recent, redis, grants });
-    Ok(Backend { stores, secrets, node, cluster, embedded: None, lock })
+    Ok(Backend { stores, secrets, node, cluster, embedded: None, cql: Some(cql), lock })
 }
 
 /// Nothing of a store that is there in part is served, or changed.

@@ -1,6 +1,7 @@
 //! Opens the store of this node: for the server, and for commands that work on it directly.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -15,6 +16,7 @@ use crate::service::ids::IdSource;
 use crate::storage::Stores;
 use crate::storage::embedded::Embedded;
 use crate::storage::lock::StoreLock;
+use crate::storage::scylla::Cql;
 use crate::storage::secrets::Secrets;
 use crate::telemetry::metrics::Metrics;
 
@@ -45,11 +47,19 @@ pub struct Opened {
     /// There on a database that several nodes share.
     pub cluster: Option<Cluster>,
     embedded: Option<Embedded>,
+    cql: Option<Cql>,
     /// Held until everything else is closed.
     _lock: Option<StoreLock>,
 }
 
 impl Opened {
+    /// Waits for what goes on behind answers, for so long at most. Call it when all is answered.
+    pub async fn finish(&self, max: Duration) {
+        if let Some(cql) = &self.cql {
+            cql.finish(max).await;
+        }
+    }
+
     /// Closes the store, also when somebody on another thread still holds a port of it.
     pub fn close(self) {
         if let Some(embedded) = &self.embedded {
@@ -69,7 +79,7 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
             Box::pin(backend::database(settings, &config, sharing, (&metrics, &clock))).await?
         }
     };
-    let Backend { stores, secrets, node, cluster, embedded, lock } = backend;
+    let Backend { stores, secrets, node, cluster, embedded, cql, lock } = backend;
     let ids = IdSource::open(node.number, Arc::clone(&stores.nodes), Arc::clone(&clock));
     let ids = Arc::new(ids.await.context("reading where ids begin")?);
     let chosen = settings.auth.bootstrap_text();
@@ -89,6 +99,7 @@ pub async fn open(settings: &Settings, sharing: Sharing) -> Result<Opened> {
         node,
         cluster,
         embedded,
+        cql,
         _lock: lock,
     })
 }

@@ -50,6 +50,9 @@ const LINKS_STOP_MAX: Duration = Duration::from_secs(10);
 const MAILS_DRAIN_MAX: Duration = Duration::from_secs(5);
 const KEYS_FLUSH_MAX: Duration = Duration::from_secs(5);
 const DENIALS_FLUSH_MAX: Duration = Duration::from_secs(5);
+/// What follows changes that were answered: more than a statement whose answer was lost takes, and
+/// the next one.
+const FOLLOW_UP_MAX: Duration = Duration::from_secs(8);
 /// More than a drain waits for a store that answers.
 const CLICKS_DRAIN_MAX: Duration = Duration::from_secs(20);
 const OPS_STOP_MAX: Duration = Duration::from_secs(5);
@@ -262,6 +265,7 @@ impl Node {
         if let Err(error) = flushed.await {
             warn!(%error, "the last refusals are not in the audit log");
         }
+        self.opened.finish(FOLLOW_UP_MAX).await;
         within("clicks are stored", CLICKS_DRAIN_MAX, self.clicks.drain()).await;
         within("the operations listener closes", OPS_STOP_MAX, self.ops.stop()).await;
         let opened = self.opened;

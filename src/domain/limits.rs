@@ -36,6 +36,13 @@ pub const JSON_DEPTH_MAX: usize = 32;
 pub const TARGET_BYTES_MAX: usize = 8_192;
 /// All headers of a request, in bytes; more answers 431.
 pub const HEADERS_BYTES_MAX: usize = 16_384;
+/// Seconds that a request to the API waits for the store, all its statements together; and for one
+/// of them.
+pub const STORE_WAIT_SECS: u64 = 5;
+/// The same for requests that do much at once, as long as the store answers at all.
+pub const STORE_WAIT_MUCH_SECS: u64 = 60;
+/// Entries of the audit log that wait for a database that does not take them.
+pub const AUDIT_WAITING_MAX: usize = 10_000;
 /// Seconds from the first byte of a request's head to its last.
 pub const HEAD_WAIT_SECS: u64 = 5;
 /// Seconds that a client may leave its answers untaken, …

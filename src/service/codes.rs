@@ -12,7 +12,7 @@ use crate::domain::limits::ID_BLOCK_SIZE;
 use crate::domain::problems::Problems;
 use crate::domain::scheme::{CodeScheme, CodeSeries, snowflake_code};
 use crate::domain::seal::{SEALED_IDS_MAX, SEALED_SPACE, Sealer};
-use crate::storage::{NodeStore, StorageError};
+use crate::storage::{NodeStore, StorageError, patience};
 
 /// Shortest random or hashed code, in characters. Shorter ones collide at once.
 pub const CODE_LENGTH_MIN: usize = 5;
@@ -187,7 +187,7 @@ impl Leases {
                 }
                 return Ok(id);
             }
-            let _turn = self.taking.lock().await;
+            let _turn = patience::within("lease_block", self.taking.lock()).await?;
             if self.lock().is_empty() {
                 self.take_block().await?;
             }

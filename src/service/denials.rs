@@ -12,11 +12,14 @@ use crate::domain::audit::AuditDraft;
 use crate::domain::id::Id;
 use crate::storage::StorageResult;
 use crate::storage::audit::AuditStore;
+use crate::storage::patience::Patience;
 
 /// Refusals of one workspace that are recorded in one second; more are counted.
 const PER_SECOND_MAX: u32 = 10;
 /// Refusals that wait to be written; more are counted.
 const WAITING_MAX: usize = 2_048;
+/// How long a write of them waits for a database.
+const WRITE_MAX: Duration = Duration::from_secs(2);
 /// How often those that wait are written.
 const WRITE_EVERY: Duration = Duration::from_millis(250);
 
@@ -87,7 +90,9 @@ impl Denials {
         if entries.is_empty() {
             return Ok(());
         }
-        let outcome = self.store.append(entries.clone()).await;
+        // A stop does not wait long for whoever has the turn.
+        let appending = self.store.append(entries.clone());
+        let outcome = Patience::new(WRITE_MAX).of(appending).await;
         // What became of a write that timed out is not known: told twice is better than never.
         if outcome.is_err() {
             let mut waiting = self.lock();

@@ -12,7 +12,7 @@ use tracing::warn;
 
 use crate::domain::id::{Id, IdError, IdGenerator};
 use crate::domain::time::{Clock, Timestamp};
-use crate::storage::{NodeStore, StorageError};
+use crate::storage::{NodeStore, StorageError, patience};
 
 /// How far ahead of the newest id the mark is put, in milliseconds. After a restart, ids go on
 /// behind it.
@@ -102,7 +102,7 @@ impl IdSource {
         if at.as_millis() < self.mark.load(Ordering::Acquire) {
             return Ok(());
         }
-        let _turn = self.raising.lock().await;
+        let _turn = patience::within("raise_clock_mark", self.raising.lock()).await?;
         if at.as_millis() < self.mark.load(Ordering::Acquire) {
             return Ok(());
         }

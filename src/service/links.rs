@@ -20,6 +20,7 @@ use super::validate::{Edit, Rules, judge_change};
 use crate::actors::clicks::ClickSink;
 use crate::actors::links::{LinkTable, LoadError};
 use crate::domain::audit::{Act, Shown};
+use crate::domain::click::ClickTotals;
 use crate::domain::code::{DomainId, LinkKey};
 use crate::domain::id::Id;
 use crate::domain::limits::CODE_ATTEMPTS_MAX;
@@ -198,22 +199,25 @@ impl LinkService {
     }
 
     /// Changes a link that `by` may change; moves it if the draft has another alias. Changes of one
-    /// link take turns, each judged on what the one before left.
+    /// link take turns, each judged on what the one before left. Answers its clicks as well, read
+    /// before: nothing that can fail comes after the change.
     pub async fn change(
         &self,
         by: &Actor,
         key: &LinkKey,
         precondition: &Precondition,
         draft: &LinkDraft,
-    ) -> Result<Link, LinkError> {
-        let _turn = self.turns.turn(key).await;
+    ) -> Result<(Link, ClickTotals), LinkError> {
+        let _turn = self.turns.turn(key).await?;
         for _ in 0..LOST_RACES_MAX {
             let link = self.find_for_change(by, key, precondition).await?;
+            let totals = self.parts.clicks.totals(&[link.id]).await?;
+            let totals = totals.first().copied().unwrap_or_default();
             let now = self.parts.clock.now();
             let edit = judge_change(draft.clone(), &link, &self.parts.rules, now)
                 .map_err(LinkError::Invalid)?;
             match self.make_change(link, edit, by.act(now)).await? {
-                (Replace::Done, link) => return Ok(link),
+                (Replace::Done, link) => return Ok((link, totals)),
                 (Replace::Taken, _) => return Err(LinkError::AliasTaken),
                 (Replace::ExternalIdTaken, _) => return Err(LinkError::ExternalIdTaken),
                 (Replace::Stale, _) if matches!(precondition, Precondition::OneOf(_)) => {
@@ -258,7 +262,7 @@ impl LinkService {
         precondition: &Precondition,
         erase_clicks: bool,
     ) -> Result<(), LinkError> {
-        let _turn = self.turns.turn(key).await;
+        let _turn = self.turns.turn(key).await?;
         for _ in 0..LOST_RACES_MAX {
             let mut link = match self.find_for_change(by, key, precondition).await {
                 Err(LinkError::NotFound) if erase_clicks => {
@@ -292,7 +296,7 @@ impl LinkService {
 
     /// Forgets the clicks of a link that `by` may change; a click limit begins again.
     pub async fn reset_clicks(&self, by: &Actor, key: &LinkKey) -> Result<(), LinkError> {
-        let _turn = self.turns.turn(key).await;
+        let _turn = self.turns.turn(key).await?;
         let link = self.find_for_change(by, key, &Precondition::None).await?;
         // Held until it is refilled: a visit meanwhile must not load the clicks of before.
         let limited = link.max_clicks.is_some();
@@ -313,7 +317,7 @@ impl LinkService {
             let (links, _) = self.parts.store.anonymous(from, None, ADOPTED_AT_ONCE).await?;
             let mut n_done = 0;
             for link in links {
-                let _turn = self.turns.turn(&link.key()).await;
+                let _turn = self.turns.turn(&link.key()).await?;
                 let mut link = Link {
                     workspace: by.grant.workspace,
                     created_by: Some(by.grant.actor()),
@@ -354,7 +358,7 @@ impl LinkService {
     }
 
     async fn fetch_own(&self, workspace: Id, key: &LinkKey) -> Result<Link, LinkError> {
-        match self.parts.store.fetch(key).await? {
+        match self.parts.store.read(key).await? {
             Some(link) if link.workspace == workspace => Ok(link),
             Some(link) => Err(LinkError::Foreign(link.id)),
             None => Err(LinkError::NotFound),

@@ -8,6 +8,8 @@ use std::hash::{BuildHasher, Hash};
 use foldhash::fast::RandomState;
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::storage::{StorageResult, patience};
+
 /// Turns that can be had at a time. More than the store has writes under way.
 const STRIPES: usize = 256;
 
@@ -24,10 +26,11 @@ impl Default for Stripes {
 }
 
 impl Stripes {
-    /// Waits for the turn of `thing`, first come, first served; it ends with the guard.
-    pub(super) async fn turn(&self, thing: impl Hash) -> MutexGuard<'_, ()> {
+    /// Waits for the turn of `thing`, first come, first served; it ends with the guard. Kind
+    /// `Timeout`: the request has waited for the store long enough, with those before it.
+    pub(super) async fn turn(&self, thing: impl Hash) -> StorageResult<MutexGuard<'_, ()>> {
         let stripe = self.hasher.hash_one(thing) as usize % self.locks.len();
-        self.locks[stripe].lock().await
+        patience::within("turn", self.locks[stripe].lock()).await
     }
 }
 
@@ -41,6 +44,7 @@ mod tests {
     async fn one_thing_has_one_turn_at_a_time() {
         let stripes = Stripes::default();
         let turn = stripes.turn("spring").await;
+        assert!(turn.is_ok());
         assert!(stripes.turn("spring").now_or_never().is_none());
         drop(turn);
         assert!(stripes.turn("spring").now_or_never().is_some());

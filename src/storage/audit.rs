@@ -11,7 +11,8 @@ use crate::domain::time::Timestamp;
 /// together with them; `append` is for what is no change of these.
 #[async_trait]
 pub trait AuditStore: Send + Sync + 'static {
-    /// Appends entries, all or none, in order. Durable when it returns.
+    /// Appends entries, all or none, in order. Durable when it returns, or, in a store of several
+    /// nodes that does not take them at once, waiting for that.
     async fn append(&self, entries: Vec<AuditDraft>) -> StorageResult<()>;
 
     /// Entries of a workspace, the newest first. Looks at a bounded number of them at once: a page

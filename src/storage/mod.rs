@@ -16,6 +16,7 @@ pub mod memory;
 pub mod memory_buckets;
 pub mod moving;
 mod outcomes;
+pub mod patience;
 pub mod people;
 mod private;
 pub mod recent;
@@ -72,8 +73,14 @@ pub struct Stores {
 /// in the same write; without one, nothing is told.
 #[async_trait]
 pub trait LinkStore: Send + Sync + 'static {
-    /// The link at `key`, deleted ones included. Kinds: `Unavailable`, `Timeout`, `Corrupt`.
+    /// The link at `key`, deleted ones included, for a visitor who waits. Kinds: `Unavailable`,
+    /// `Timeout`, `Corrupt`.
     async fn fetch(&self, key: &LinkKey) -> StorageResult<Option<Link>>;
+
+    /// The same for who waits longer than a visitor does.
+    async fn read(&self, key: &LinkKey) -> StorageResult<Option<Link>> {
+        self.fetch(key).await
+    }
 
     /// The same past every cache between here and the truth.
     async fn fetch_fresh(&self, key: &LinkKey) -> StorageResult<Option<Link>> {

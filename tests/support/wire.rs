@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 const HEADER_BYTES: usize = 9;
 const EXECUTE: u8 = 0x0a;
+const BATCH: u8 = 0x0d;
 /// As whoever asked is told of a statement that was lost: nobody knows, or it was not even tried.
 const WRITE_TIMEOUT: u32 = 0x1100;
 const UNAVAILABLE: u32 = 0x1000;
@@ -31,6 +32,8 @@ pub(crate) enum Loss {
     /// Each statement whose number is a multiple of this, but for the first: in turns what the
     /// database never sees, and the answer to what it runs.
     Every(u32),
+    /// Of each batch, in turns, the answer to it, and itself. Nobody is told that it was lost.
+    Batches,
 }
 
 /// How the wire is, for whatever is on its way.
@@ -50,14 +53,17 @@ pub(crate) enum Weather {
 struct State {
     loss: Option<Loss>,
     n_statements: u32,
-    /// Streams whose next answer is lost.
+    n_batches: u32,
+    /// Streams whose next answer is lost, and is made up or not.
     unanswered: HashSet<[u8; 2]>,
+    unheard: HashSet<[u8; 2]>,
 }
 
 enum Fate {
     Passes,
     Refused,
     Lost,
+    Unseen,
 }
 
 /// See above. Nothing is lost until a loss is arranged.
@@ -98,14 +104,20 @@ impl Wire {
 
     pub(crate) fn lose(&self, loss: Loss) {
         let mut state = self.state.lock().unwrap();
-        (state.loss, state.n_statements) = (Some(loss), 0);
+        (state.loss, state.n_statements, state.n_batches) = (Some(loss), 0, 0);
+    }
+
+    /// Batches since a loss was arranged.
+    pub(crate) fn n_batches(&self) -> u32 {
+        self.state.lock().unwrap().n_batches
     }
 
     /// Loses nothing any more; whether something was lost.
     pub(crate) fn mend(&self) -> bool {
         let mut state = self.state.lock().unwrap();
-        let n_statements = state.n_statements;
+        let (n_statements, n_batches) = (state.n_statements, state.n_batches);
         state.loss.take().is_some_and(|loss| match loss {
+            Loss::Batches => n_batches > 0,
             Loss::From(n) | Loss::Request(n) | Loss::Answer(n) | Loss::Every(n) => n < n_statements,
         })
     }
@@ -133,6 +145,19 @@ impl State {
                 self.unanswered.insert(stream);
                 Fate::Passes
             }
+            _ => Fate::Passes,
+        }
+    }
+
+    fn fate_of_batch(&mut self, stream: [u8; 2]) -> Fate {
+        let number = self.n_batches;
+        self.n_batches += 1;
+        match self.loss {
+            Some(Loss::Batches) if number.is_multiple_of(2) => {
+                self.unheard.insert(stream);
+                Fate::Passes
+            }
+            Some(Loss::Batches) => Fate::Unseen,
             _ => Fate::Passes,
         }
     }
@@ -169,10 +194,12 @@ async fn requests(
         let stream = [frame[2], frame[3]];
         let fate = match frame[4] {
             EXECUTE => state.lock().unwrap().fate(stream),
+            BATCH => state.lock().unwrap().fate_of_batch(stream),
             _ => Fate::Passes,
         };
         let sent = match fate {
             Fate::Passes => to.write_all(&frame).await,
+            Fate::Unseen => Ok(()),
             Fate::Refused => answers.lock().await.write_all(&error(stream, UNAVAILABLE)).await,
             Fate::Lost => answers.lock().await.write_all(&error(stream, WRITE_TIMEOUT)).await,
         };
@@ -190,6 +217,9 @@ async fn answered(
 ) {
     while let Some(frame) = read(&mut from).await {
         let stream = [frame[2], frame[3]];
+        if state.lock().unwrap().unheard.remove(&stream) {
+            continue;
+        }
         let is_lost = state.lock().unwrap().unanswered.remove(&stream);
         let frame = if is_lost { error(stream, WRITE_TIMEOUT) } else { frame };
         let now = *weather.borrow();

@@ -47,6 +47,7 @@ use crate::domain::click::ClickTotals;
 use crate::domain::id::Id;
 use crate::domain::time::Clock;
 use crate::domain::visitor::VisitorKey;
+use crate::storage::patience;
 use crate::storage::{ClickStore, StorageError, StorageErrorKind, StorageResult};
 use crate::telemetry::metrics::{Metrics, WorkerStats};
 
@@ -219,6 +220,11 @@ impl ClickSink {
     /// ones are added; those that come meanwhile only ever add to the live ones.
     pub async fn totals(&self, links: &[Id]) -> StorageResult<Vec<ClickTotals>> {
         let Some(running) = &self.running else { return self.store.totals(links).await };
+        // With its waits for the counters, which wait for the store themselves.
+        patience::within("click_totals", self.all_totals(running, links)).await?
+    }
+
+    async fn all_totals(&self, running: &Running, links: &[Id]) -> StorageResult<Vec<ClickTotals>> {
         let _held = running.shared.gate.read().await;
         running.settle().await?;
         let mut totals = self.store.totals(links).await?;
@@ -260,11 +266,13 @@ impl ClickSink {
     /// left, and it can be called again.
     pub async fn erase(&self, link: Id, act: Option<Act>) -> StorageResult<()> {
         let Some(running) = &self.running else { return self.store.erase(link, act).await };
-        self.recovered().await;
-        let _held = running.shared.gate.write().await;
+        let op = "erase_clicks";
+        patience::within(op, self.recovered()).await?;
+        let _held = patience::within(op, running.shared.gate.write()).await?;
         for counter in &running.counters {
             // Flushed as well, so that a crash right after this does not count them again.
-            counter.send(Flush { forget: Some(link) }).await.map_err(stopped)??;
+            let flushed = counter.send(Flush { forget: Some(link) });
+            patience::within(op, flushed).await?.map_err(stopped)??;
         }
         self.store.erase(link, act).await
     }

@@ -16,13 +16,15 @@ use crate::domain::hot::HotLink;
 use crate::domain::id::Id;
 use crate::domain::link::Link;
 use crate::storage::Replace;
+use crate::storage::patience::Carried;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, LoadError>>;
 
-/// Who waits for a write, and the count that keeps a shutdown waiting for it.
+/// Who waits for a write and for how long, and the count that keeps a shutdown waiting for it.
 pub(super) struct Asker<T> {
     pub(super) reply: Reply<T>,
     pub(super) guard: WriteGuard,
+    pub(super) patience: Carried,
 }
 
 /// Asks for a link that is not in the table. True: it is there now. False: there is none.

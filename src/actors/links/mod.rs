@@ -56,8 +56,9 @@ use crate::domain::seal::Sealer;
 use crate::domain::time::Timestamp;
 use crate::storage::feed::LinkChange;
 use crate::storage::grants::GrantStore;
+use crate::storage::patience::{self, Carried};
 use crate::storage::{
-    BatchAnswer, Claim, ImportedLink, LinkStore, Replace, StorageError, StorageErrorKind,
+    BatchAnswer, Claim, ImportedLink, LinkStore, Op, Replace, StorageError, StorageErrorKind,
     StorageResult,
 };
 use crate::telemetry::metrics::Metrics;
@@ -67,6 +68,8 @@ const LOOKS_MAX: usize = 3;
 
 /// How long a stop waits for unused clicks of limited links to be given back.
 const GIVE_BACK_MAX: Duration = Duration::from_secs(3);
+
+type Answer<T> = oneshot::Receiver<Result<T, LoadError>>;
 
 /// Why a link could not be had. The caller answers 503.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -230,21 +233,19 @@ impl LinkTable {
             return Ok(Vec::new());
         };
         let shard = self.shared.table.owner(&Key::from(&first.key()));
-        let (reply, answer) = oneshot::channel();
-        let asker = Asker { reply, guard: self.shared.begin_write()? };
+        let (asker, answer) = self.asker()?;
         let work = work::create(Arc::clone(&self.shared), links, act, asker);
-        self.send(shard, Run(Box::pin(work)))?;
-        answer.await.unwrap_or_else(|_| Err(lost()))
+        self.send(shard, Run(Box::pin(patience::carried(work))))?;
+        answered("create_links", answer).await
     }
 
     /// Replaces a link (`version` counted up by the caller), in order with other work on its code.
     /// When it answers `Done`, this node serves the new state.
     pub async fn replace(&self, link: Link, act: Option<Act>) -> Result<Replace, LoadError> {
         let at = link.key();
-        let (reply, answer) = oneshot::channel();
-        let asker = Asker { reply, guard: self.shared.begin_write()? };
+        let (asker, answer) = self.asker()?;
         self.change(at, Job::Replace { link: Box::new(link), act, asker })?;
-        answer.await.unwrap_or_else(|_| Err(lost()))
+        answered("replace_link", answer).await
     }
 
     /// Moves a link to the code in `link`; see `LinkStore::relocate`.
@@ -255,11 +256,10 @@ impl LinkTable {
         tombstone_id: Id,
         act: Option<Act>,
     ) -> Result<Replace, LoadError> {
-        let (reply, answer) = oneshot::channel();
-        let asker = Asker { reply, guard: self.shared.begin_write()? };
+        let (asker, answer) = self.asker()?;
         let (link, tombstone) = (Box::new(link), tombstone_id);
         self.change(from, Job::Relocate { link, tombstone, act, asker })?;
-        answer.await.unwrap_or_else(|_| Err(lost()))
+        answered("relocate_link", answer).await
     }
 
     /// What the limited link at `key` may still take, loaded if need be; for as long as it is held,
@@ -296,11 +296,10 @@ impl LinkTable {
             return answer.map_err(LoadError::from);
         };
         let shard = self.shared.table.owner(&Key::from(&first.link.key()));
-        let (reply, answer) = oneshot::channel();
-        let asker = Asker { reply, guard: self.shared.begin_write()? };
+        let (asker, answer) = self.asker()?;
         let work = work::import(Arc::clone(&self.shared), (digest, fingerprint, act), batch, asker);
-        self.send(shard, Run(Box::pin(work)))?;
-        answer.await.unwrap_or_else(|_| Err(lost()))
+        self.send(shard, Run(Box::pin(patience::carried(work))))?;
+        answered("import_links", answer).await
     }
 
     /// Loads the hottest links first, then as many as fit. Resolves when the hottest are in.
@@ -370,6 +369,12 @@ impl LinkTable {
         }
     }
 
+    fn asker<T>(&self) -> Result<(Asker<T>, Answer<T>), LoadError> {
+        let (reply, answer) = oneshot::channel();
+        let (guard, patience) = (self.shared.begin_write()?, Carried::here());
+        Ok((Asker { reply, guard, patience }, answer))
+    }
+
     fn change(&self, link: LinkKey, job: Job) -> Result<(), LoadError> {
         let key = Key::from(&link);
         let shard = self.shared.table.owner(&key);
@@ -406,6 +411,11 @@ impl ClickCounts for ClickSink {
         let totals = self.totals(links).await?;
         Ok(totals.iter().map(|total| total.clicks).collect())
     }
+}
+
+/// Waits for the answer to a write, which goes on when nobody waits any more.
+async fn answered<T>(op: Op, answer: Answer<T>) -> Result<T, LoadError> {
+    patience::answered(op, answer).await?.unwrap_or_else(|_| Err(lost()))
 }
 
 impl From<StorageError> for LoadError {

@@ -162,10 +162,12 @@ impl LinkShard {
         self.begin(key, link, async move {
             match job {
                 Job::Replace { link, act, asker } => {
-                    work::replace(&shared, *link, act, asker).await
+                    let patience = asker.patience.clone();
+                    patience.of(work::replace(&shared, *link, act, asker)).await
                 }
                 Job::Relocate { link: moved, tombstone, act, asker } => {
-                    work::relocate(&shared, &link, (*moved, tombstone, act), asker).await
+                    let (patience, moved) = (asker.patience.clone(), (*moved, tombstone, act));
+                    patience.of(work::relocate(&shared, &link, moved, asker)).await
                 }
                 Job::Verify => work::verify(&shared, &link).await,
                 Job::Refresh => work::refresh(&shared, &link).await,

@@ -1,6 +1,7 @@
 //! Answers: made once, sent as often as their idempotency key is shown again.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
@@ -12,6 +13,7 @@ use crate::domain::id::Id;
 use crate::domain::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::http::error::{ApiError, ProblemCode};
 use crate::service::links::CreateIds;
+use crate::storage::patience::{briefly, carried};
 use crate::storage::{KeptAnswer, Replay, ReplayKey};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -56,7 +58,7 @@ pub(super) fn accepted() -> HttpResponse {
 pub(in crate::http) async fn to_the_end<T: 'static>(
     work: impl Future<Output = Result<T, ApiError>> + 'static,
 ) -> Result<T, ApiError> {
-    actix_web::rt::spawn(work.in_current_span()).await.unwrap_or_else(|error| {
+    actix_web::rt::spawn(carried(work).in_current_span()).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a request ended in a panic");
         Err(ApiError::unavailable())
     })
@@ -130,7 +132,7 @@ pub(super) async fn once<A: Into<Worked>>(
     let Some(Idempotency { key, fingerprint }) = idempotency else {
         return work(CreateIds::Fresh).await.map(|worked| send(worked.into().answer));
     };
-    let replays = &state.stores.replays;
+    let replays = Arc::clone(&state.stores.replays);
     let ids = state.links.new_ids(n_links).await?;
     let ids = match replays.begin(&key, fingerprint, &ids, state.clock.now()).await? {
         Replay::Reserved => CreateIds::Given(ids),
@@ -156,13 +158,18 @@ pub(super) async fn once<A: Into<Worked>>(
         Err(error) if error.passes() => None,
         Err(error) => Some(json(error.code().status(), &error.view())?),
     };
-    let kept = match answer {
-        Some(answer) => replays.finish(&key, fingerprint, answer, state.clock.now()).await,
-        None => replays.abandon(&key, fingerprint).await,
+    let now = state.clock.now();
+    let keeping = async move {
+        let kept = match answer {
+            Some(answer) => replays.finish(&key, fingerprint, answer, now).await,
+            None => replays.abandon(&key, fingerprint).await,
+        };
+        // What was done is done; a repetition after the reservation's minute finds it by its ids.
+        if let Err(error) = kept {
+            warn!(%error, "the outcome of an idempotent request was not kept");
+        }
     };
-    // What was done is done; a repetition after the reservation's minute finds it by its ids.
-    if let Err(error) = kept {
-        warn!(%error, "the outcome of an idempotent request was not kept");
-    }
+    // With time of its own: the store may be what the request has waited for in vain.
+    let _goes_on = briefly(actix_web::rt::spawn(keeping.in_current_span())).await;
     outcome.map(|worked| send(worked.answer))
 }

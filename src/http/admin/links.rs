@@ -6,6 +6,7 @@ use super::answer::{self, Idempotency, no_content, once, send, to_the_end};
 use super::budget::Budget;
 use super::{AdminState, anonymous};
 use crate::domain::api_key::Scope;
+use crate::domain::click::ClickTotals;
 use crate::domain::code::{Code, DomainId, LinkKey};
 use crate::domain::limits::BODY_BYTES_MAX;
 use crate::domain::link::Link;
@@ -132,8 +133,8 @@ pub(in crate::http) async fn change(
     let draft = link_draft(json::parse(&body)?, "");
 
     to_the_end(async move {
-        let link = state.links.change(caller.by(), &key, &precondition, &draft).await?;
-        show(&state, 200, &link, true).await.map(send)
+        let (link, totals) = state.links.change(caller.by(), &key, &precondition, &draft).await?;
+        shown(&state, 200, &link, totals).map(send)
     })
     .await
 }
@@ -199,7 +200,15 @@ pub(super) async fn show(
     clicked: bool,
 ) -> Result<KeptAnswer, ApiError> {
     let totals = if clicked { state.clicks.totals(&[link.id]).await? } else { Vec::new() };
-    let totals = totals.first().copied().unwrap_or_default();
+    shown(state, status, link, totals.first().copied().unwrap_or_default())
+}
+
+fn shown(
+    state: &AdminState,
+    status: u16,
+    link: &Link,
+    totals: ClickTotals,
+) -> Result<KeptAnswer, ApiError> {
     let view = LinkView::new(link, totals, &state.site, state.clock.now());
     let mut answer = answer::json(status, &view)?;
     answer.etag = Some(etag(link));

@@ -24,6 +24,7 @@ mod streams;
 pub(super) mod tags;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -44,6 +45,7 @@ use super::rates::Charges;
 use super::wire::Site;
 use crate::actors::clicks::ClickSink;
 use crate::domain::audit::AuditAction;
+use crate::domain::limits::{STORE_WAIT_MUCH_SECS, STORE_WAIT_SECS};
 use crate::domain::time::Clock;
 use crate::service::access::Actor;
 use crate::service::accounts::{Access, Accounts};
@@ -54,6 +56,7 @@ use crate::service::limits::Limiter;
 use crate::service::links::LinkService;
 use crate::service::oidc::Oidc;
 use crate::storage::Stores;
+use crate::storage::patience::Patience;
 
 /// What the handlers share, in the application's data.
 pub struct AdminState {
@@ -160,6 +163,7 @@ pub fn configure(cfg: &mut web::ServiceConfig, origins: &Origins) {
         .wrap(from_fn(move |request, next: Next<_>| guarded(own.clone(), request, next)))
         .wrap(cors::rules(origins, methods()))
         .wrap(from_fn(explained))
+        .wrap(from_fn(patient))
         .wrap(from_fn(traced));
     cfg.service(scope).service(web::resource(JWKS).route(web::get().to(meta::jwks)));
 }
@@ -176,6 +180,30 @@ pub fn configure_absent(cfg: &mut web::ServiceConfig) {
 fn methods() -> Vec<Method> {
     let named = ROUTES.iter().flat_map(|route| route.methods);
     named.filter_map(|name| name.parse().ok()).chain([Method::HEAD]).collect()
+}
+
+/// Bounds what a request waits for the store, whatever it asks of it.
+async fn patient(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let secs = if does_much(&request) { STORE_WAIT_MUCH_SECS } else { STORE_WAIT_SECS };
+    let patience = Patience::new(Duration::from_secs(secs));
+    patience.of(async move { next.call(request).await }).await
+}
+
+/// Whether a request takes more of the store the more there is.
+fn does_much(request: &ServiceRequest) -> bool {
+    let path = request.path().strip_prefix(PREFIX).unwrap_or_default();
+    match *request.method() {
+        Method::POST => {
+            matches!(path, "/links/bulk" | "/links/import" | "/links/claim")
+                || path.ends_with("/reset-clicks")
+        }
+        Method::GET | Method::HEAD => path.ends_with("/stats"),
+        Method::DELETE => path == "/me" || request.query_string().contains("erase_clicks"),
+        _ => false,
+    }
 }
 
 /// Gives what is logged on behalf of a request its id and its trace, and says when it failed. The

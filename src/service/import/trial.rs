@@ -137,7 +137,7 @@ impl Trial {
         claim: RowClaim,
         link: &Link,
     ) -> StorageResult<RowOutcome> {
-        Ok(match links.fetch(&LinkKey::new(DomainId::DEFAULT, code)).await? {
+        Ok(match links.read(&LinkKey::new(DomainId::DEFAULT, code)).await? {
             Some(there) if is_same(&there, link) => RowOutcome::Unchanged,
             Some(_) => RowOutcome::Taken,
             None => {

@@ -81,7 +81,7 @@ impl LinkService {
         let (destination, ..) =
             judge_new(draft.clone(), &self.parts.rules, now).map_err(LinkError::Invalid)?;
         // Of many who ask for one destination at the same time, the first one creates.
-        let _turn = self.turns.turn((author.workspace, &destination)).await;
+        let _turn = self.turns.turn((author.workspace, &destination)).await?;
         match self.find_active(author.workspace, &destination, now).await? {
             Some(link) => Ok(Made { link, found: true }),
             None => self.create(author, draft, ids).await,
@@ -267,7 +267,7 @@ impl LinkService {
         if candidate.plan.is_none_or(|plan| plan.scheme != CodeScheme::Hash) {
             return Ok(None);
         }
-        let there = self.parts.store.fetch(&candidate.link.key()).await?;
+        let there = self.parts.store.read(&candidate.link.key()).await?;
         Ok(there.filter(|there| serves(there, &candidate.link)))
     }
 

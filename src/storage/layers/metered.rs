@@ -133,6 +133,7 @@ macro_rules! metered_ports {
 metered_ports! {
     Links wraps LinkStore {
         "fetch_link" = fetch(key: &LinkKey) -> Option<Link>;
+        "read_link" = read(key: &LinkKey) -> Option<Link>;
         "fetch_links" = fetch_all(ids: &[Id]) -> Vec<Link>;
         "claim_links" = claim(links: Vec<Link>, act: Option<Act>) -> Vec<Claim>;
         "replace_link" = replace(link: Link, act: Option<Act>) -> Replace;

@@ -63,8 +63,22 @@ impl SharedLinks {
         }
     }
 
-    async fn load(&self, key: &LinkKey) -> StorageResult<Option<Link>> {
-        let link = self.inner.fetch(key).await?;
+    /// What the cache knows; `None` when the store must be asked.
+    async fn cached(&self, key: &LinkKey) -> Option<Option<Link>> {
+        let (cache, least) = self.cache.as_ref().zip(self.recent.least(key))?;
+        for _ in 0..LOOKS_MAX {
+            match cache.look(key, least).await {
+                Cached::Link(link) => return Some(Some(*link)),
+                Cached::Absent => return Some(None),
+                Cached::Busy => tokio::time::sleep(LOOK_EVERY).await,
+                Cached::Mine | Cached::Nothing => break,
+            }
+        }
+        None
+    }
+
+    /// Takes into the cache what the store answered.
+    async fn loaded(&self, key: &LinkKey, link: Option<Link>) -> StorageResult<Option<Link>> {
         if let Some(cache) = &self.cache {
             // Whether others can use it is no concern of whoever waits for this one.
             let _unheard = cache.put(key, link.as_ref()).await;
@@ -76,21 +90,21 @@ impl SharedLinks {
 #[async_trait]
 impl LinkStore for SharedLinks {
     async fn fetch(&self, key: &LinkKey) -> StorageResult<Option<Link>> {
-        let usable = self.cache.as_ref().zip(self.recent.least(key));
-        let Some((cache, least)) = usable else { return self.load(key).await };
-        for _ in 0..LOOKS_MAX {
-            match cache.look(key, least).await {
-                Cached::Link(link) => return Ok(Some(*link)),
-                Cached::Absent => return Ok(None),
-                Cached::Busy => tokio::time::sleep(LOOK_EVERY).await,
-                Cached::Mine | Cached::Nothing => break,
-            }
+        match self.cached(key).await {
+            Some(known) => Ok(known),
+            None => self.loaded(key, self.inner.fetch(key).await?).await,
         }
-        self.load(key).await
+    }
+
+    async fn read(&self, key: &LinkKey) -> StorageResult<Option<Link>> {
+        match self.cached(key).await {
+            Some(known) => Ok(known),
+            None => self.loaded(key, self.inner.read(key).await?).await,
+        }
     }
 
     async fn fetch_fresh(&self, key: &LinkKey) -> StorageResult<Option<Link>> {
-        self.load(key).await
+        self.loaded(key, self.inner.fetch(key).await?).await
     }
 
     async fn fetch_all(&self, ids: &[Id]) -> StorageResult<Vec<Link>> {
@@ -139,7 +153,7 @@ impl LinkStore for SharedLinks {
         match &moved {
             Ok(Replace::Done) => {
                 self.put_change(Some(&link)).await;
-                let gone = self.inner.fetch(from).await.ok().flatten();
+                let gone = self.inner.read(from).await.ok().flatten();
                 self.put_change(gone.as_ref()).await;
                 let left = LinkChange { key: *from, ..change(&link) };
                 self.announce(&[change(&link), left]).await;

@@ -16,7 +16,7 @@ use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::Mutex;
 use tokio::time::sleep_until;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::Cql;
 use crate::domain::code::{Code, DomainId, LinkKey};
@@ -40,16 +40,24 @@ const EVERY: Duration = Duration::from_secs(1);
 /// takes, with those that wait before it.
 const PENDING_MAX: Duration = Duration::from_secs(15);
 
+/// How often a change that is made is told to a database that does not take it: for minutes.
+const TELLS: u32 = 60;
+
 /// When, from whom, what.
 type Row = (i64, i64, i32, String, i32);
 
 /// The feed as one node hears it.
 pub struct CqlFeed {
+    teller: Teller,
+    heard: Mutex<Heard>,
+}
+
+#[derive(Clone)]
+struct Teller {
     cql: Cql,
     clock: Arc<dyn Clock>,
     /// Tells this node's rows from those of others.
     origin: i64,
-    heard: Mutex<Heard>,
 }
 
 #[derive(Default)]
@@ -72,9 +80,26 @@ impl CqlFeed {
         let origin = i64::from_le_bytes(origin);
         let upto_ms = clock.now().as_millis();
         let heard = Mutex::new(Heard { upto_ms, ..Heard::default() });
-        Ok(Self { cql, clock, origin, heard })
+        Ok(Self { teller: Teller { cql, clock, origin }, heard })
     }
 
+    /// Everything from some seconds before `from_ms` on.
+    async fn read(&self, from_ms: i64, now_ms: i64) -> StorageResult<HashSet<Row>> {
+        let buckets = (from_ms - BACK_MS) / BUCKET_MS..=(now_ms + AHEAD_MS) / BUCKET_MS;
+        let cql = &self.teller.cql;
+        let read = &cql.statements().feed.read;
+        stream::iter(buckets)
+            .map(|bucket| cql.all::<Row>("follow_feed", read, (bucket,)))
+            .buffer_unordered(AT_ONCE)
+            .try_fold(HashSet::new(), async |mut rows, of_bucket| {
+                rows.extend(of_bucket);
+                Ok(rows)
+            })
+            .await
+    }
+}
+
+impl Teller {
     async fn tell(&self, changes: impl Iterator<Item = (LinkKey, i32)>) -> StorageResult<()> {
         let at = self.clock.now().as_millis();
         let add = &self.cql.statements().feed.add;
@@ -85,25 +110,24 @@ impl CqlFeed {
         try_join_all(rows).await.map(|_| ())
     }
 
-    /// Everything from some seconds before `from_ms` on.
-    async fn read(&self, from_ms: i64, now_ms: i64) -> StorageResult<HashSet<Row>> {
-        let buckets = (from_ms - BACK_MS) / BUCKET_MS..=(now_ms + AHEAD_MS) / BUCKET_MS;
-        let read = &self.cql.statements().feed.read;
-        stream::iter(buckets)
-            .map(|bucket| self.cql.all::<Row>("follow_feed", read, (bucket,)))
-            .buffer_unordered(AT_ONCE)
-            .try_fold(HashSet::new(), async |mut rows, of_bucket| {
-                rows.extend(of_bucket);
-                Ok(rows)
-            })
-            .await
+    /// Tells until the database takes it: nobody else tells of a change once those who heard that
+    /// it was coming have given it up.
+    async fn tell_surely(self, changes: Vec<(LinkKey, i32)>) {
+        for _ in 0..TELLS {
+            match self.tell(changes.iter().copied()).await {
+                Ok(()) => return,
+                Err(error) => debug!(%error, "the feed in the database did not take a change"),
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+        warn!("other nodes were not told of a change through the database");
     }
 }
 
 #[async_trait]
 impl ChangeFeed for CqlFeed {
     async fn prepare(&self, keys: &[LinkKey]) -> StorageResult<()> {
-        self.tell(keys.iter().map(|key| (*key, 0))).await
+        self.teller.tell(keys.iter().map(|key| (*key, 0))).await
     }
 
     async fn announce(&self, changes: &[LinkChange]) -> StorageResult<()> {
@@ -111,7 +135,12 @@ impl ChangeFeed for CqlFeed {
         let changes = changes.iter().filter_map(|LinkChange { key, version }| {
             Some((*key, version.filter(|version| *version > 1)? as i32))
         });
-        self.tell(changes).await
+        let changes: Vec<_> = changes.collect();
+        if !changes.is_empty() {
+            let telling = self.teller.clone().tell_surely(changes);
+            self.teller.cql.follow_up(telling).await;
+        }
+        Ok(())
     }
 
     async fn next(&self) -> StorageResult<News> {
@@ -119,12 +148,12 @@ impl ChangeFeed for CqlFeed {
         if let Some(at) = heard.next_at {
             sleep_until(at.into()).await;
         }
-        let (began, now_ms) = (Instant::now(), self.clock.now().as_millis());
+        let (began, now_ms) = (Instant::now(), self.teller.clock.now().as_millis());
         let (from_ms, is_torn) = begin(heard.upto_ms, now_ms);
         let rows = self.read(from_ms, now_ms).await?;
         heard.next_at = Some(began + EVERY);
         heard.upto_ms = now_ms;
-        Ok(News { is_torn, ..heard.take_in(rows, self.origin, began) })
+        Ok(News { is_torn, ..heard.take_in(rows, self.teller.origin, began) })
     }
 }
 

@@ -37,6 +37,9 @@ use scylla::client::PoolSize;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::errors::ExecutionError;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::error;
 
 pub use self::clicks::{ClickParts, CqlClicks};
 pub use self::dialect::Dialect;
@@ -45,9 +48,9 @@ pub use self::feed::CqlFeed;
 use self::refusal::refusal;
 use self::statements::{Profiles, Statements};
 pub use self::tls::{CqlTls, TlsError};
-use super::Stores;
 use super::config::Replication;
 use super::threads::Threads;
+use super::{Stores, patience};
 use crate::domain::audit::AuditKey;
 use crate::domain::secret::Secret;
 
@@ -103,6 +106,8 @@ struct Shared {
     access_hour: AtomicI32,
     /// Microseconds that the last plain write counts as of.
     last_write: AtomicI64,
+    /// What goes on behind those who asked for it.
+    n_behind: watch::Sender<usize>,
 }
 
 impl Cql {
@@ -120,19 +125,20 @@ impl Cql {
         let dialect = Dialect::of(&session).await?;
         // Large, as it prepares all at once.
         let statements = Box::pin(Statements::prepare(&session, &profiles, dialect)).await?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                session,
-                statements,
-                links: links::Shared::new(),
-                threads,
-                audit_key: OnceLock::default(),
-                log: audit::Log::default(),
-                lease: nodes::Lease::default(),
-                access_hour: AtomicI32::default(),
-                last_write: AtomicI64::default(),
-            }),
-        })
+        let links = links::Shared::new();
+        let shared = Shared {
+            session,
+            statements,
+            links,
+            threads,
+            audit_key: OnceLock::default(),
+            log: audit::Log::default(),
+            lease: nodes::Lease::default(),
+            access_hour: AtomicI32::default(),
+            last_write: AtomicI64::default(),
+            n_behind: watch::Sender::new(0),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Says under which key entries of the audit log are sealed. The first key stays.
@@ -185,8 +191,39 @@ impl Cql {
     }
 
     /// Goes on with something that must end, whatever becomes of whoever asked for it.
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.shared.threads.handle().spawn(work);
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.shared.n_behind.send_modify(|n| *n += 1);
+        let behind = Behind(self.clone());
+        self.shared.threads.handle().spawn(async move {
+            work.await;
+            drop(behind);
+        })
+    }
+
+    /// Does what follows a change that is made, or one that was not, and is waited for no longer
+    /// than a moment.
+    async fn follow_up(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let _goes_on = patience::briefly(self.spawn(work)).await;
+    }
+
+    /// Waits until nothing goes on any more, for so long at most. What the audit log lacks then,
+    /// it will not have, and is logged. Call it when nobody asks for anything any more.
+    pub async fn finish(&self, max: Duration) {
+        let mut n_behind = self.shared.n_behind.subscribe();
+        let ended = tokio::time::timeout(max, n_behind.wait_for(|n| *n == 0)).await;
+        let entries = self.log().n_waiting();
+        if ended.is_err() && entries > 0 {
+            error!(entries, "the database took no entries; they are missing in the audit log");
+        }
+    }
+}
+
+/// Counts what goes on, for as long as it is held.
+struct Behind(Cql);
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        self.0.shared.n_behind.send_modify(|n| *n -= 1);
     }
 }
 

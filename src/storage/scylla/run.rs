@@ -13,6 +13,7 @@ use scylla::value::{CqlValue, Row};
 use super::Cql;
 use super::fault::{fault, pager_fault, row_fault};
 use crate::storage::error::{Op, StorageError, StorageErrorKind, StorageResult};
+use crate::storage::patience;
 
 impl Cql {
     /// All rows, page by page.
@@ -25,10 +26,13 @@ impl Cql {
     where
         R: for<'f, 'm> DeserializeRow<'f, 'm> + 'static,
     {
-        let pager = self.session().execute_iter(statement.clone(), values).await;
-        let rows = pager.map_err(|error| pager_fault(op, error))?.rows_stream::<R>();
-        let rows = rows.map_err(|error| damaged(op, error))?;
-        rows.map_err(|error| row_fault(op, error)).try_collect().await
+        let read = Box::pin(async {
+            let pager = self.session().execute_iter(statement.clone(), values).await;
+            let rows = pager.map_err(|error| pager_fault(op, error))?.rows_stream::<R>();
+            let rows = rows.map_err(|error| damaged(op, error))?;
+            rows.map_err(|error| row_fault(op, error)).try_collect().await
+        });
+        patience::statement(op, read).await
     }
 
     /// All rows, as they come, so many of them at once.
@@ -110,8 +114,11 @@ impl Cql {
         statement: &PreparedStatement,
         values: impl SerializeRow,
     ) -> StorageResult<QueryResult> {
-        let result = self.session().execute_unpaged(statement, values).await;
-        result.map_err(|error| fault(op, error))
+        let run = Box::pin(async {
+            let result = self.session().execute_unpaged(statement, values).await;
+            result.map_err(|error| fault(op, error))
+        });
+        patience::statement(op, run).await
     }
 }
 

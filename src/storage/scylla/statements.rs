@@ -17,14 +17,13 @@ use scylla::statement::{Consistency, SerialConsistency};
 
 use super::dialect::Dialect;
 use super::fault::OpenError;
+use crate::storage::patience::STATEMENT_MAX;
 
 /// After which a second replica is asked for what a visitor waits for.
 const SPECULATE_AFTER: Duration = Duration::from_millis(40);
 /// The same for what an API request waits for, or nobody: much longer than a database that is well
-/// takes, so that one that is busy is not asked for more, and short beside [`TIMEOUT`].
+/// takes, so that one that is busy is not asked for more, and short beside [`STATEMENT_MAX`].
 const SPECULATE_REST_AFTER: Duration = Duration::from_millis(500);
-/// What an API request waits for at most, per statement.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a statement is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,11 +83,13 @@ impl Profiles {
                 .speculative_execution_policy(Some(speculative(SPECULATE_AFTER)))
                 .build()
                 .into_handle(),
-            rest: profile(TIMEOUT, again())
+            rest: profile(STATEMENT_MAX, again())
                 .speculative_execution_policy(Some(speculative(SPECULATE_REST_AFTER)))
                 .build()
                 .into_handle(),
-            lwt: profile(TIMEOUT, Arc::new(FallthroughRetryPolicy::new())).build().into_handle(),
+            lwt: profile(STATEMENT_MAX, Arc::new(FallthroughRetryPolicy::new()))
+                .build()
+                .into_handle(),
         }
     }
 

@@ -12,6 +12,7 @@ use super::fault::{fault, is_unknown};
 use super::run::applied;
 use crate::domain::id::Id;
 use crate::storage::error::{Op, StorageError, StorageErrorKind, StorageResult};
+use crate::storage::patience;
 
 /// How often to try against others who change the same.
 pub(super) const TRIES: u32 = 100;
@@ -80,8 +81,11 @@ impl Cql {
         }
         let values: Vec<&(dyn SerializeRow + Send + Sync)> =
             steps.iter().map(|(_, values)| &**values).collect();
-        let result = self.session().batch(&batch, values).await;
-        applied(op, result.map_err(|error| fault(op, error))?)
+        let run = Box::pin(async {
+            let result = self.session().batch(&batch, values).await;
+            result.map_err(|error| fault(op, error))
+        });
+        applied(op, patience::statement(op, run).await?)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The audit log: one chain for the installation, however many nodes add to it.
 //!
 //! Entries are rows of a bucket of places; they and the end of the bucket are one conditional
-//! write. Who wants to add while another append of this process is under way is taken along by the
-//! next one. What each workspace did is found through an index, which is written behind.
+//! write. Entries wait in the order in which they were told, one task of the process appends them,
+//! and goes on trying when the database does not take them: an outage loses none, but for those
+//! beyond a bound. What each workspace did is found through an index, which is written behind.
 
 mod index;
 mod moving;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use super::Cql;
 use super::fault::is_unknown;
@@ -21,8 +22,10 @@ use super::ids::signed;
 use super::run::damaged;
 use super::together::{Step, TRIES, contended};
 use crate::domain::audit::{AuditDraft, AuditHash, AuditKey, GENESIS, encode};
+use crate::domain::limits::AUDIT_WAITING_MAX;
 use crate::storage::audit::{AuditPage, AuditQuery, AuditStore};
 use crate::storage::error::{Op, StorageError, StorageErrorKind, StorageResult};
+use crate::storage::patience;
 
 /// Places of a bucket.
 const BUCKET: u64 = 10_000;
@@ -33,16 +36,25 @@ const BATCH_BYTES_MAX: usize = 4_096;
 const ROW_BYTES: usize = 96;
 /// Entries between two times that the index is written.
 const INDEX_EVERY: u64 = 64;
-/// How often, and how far apart, what must be told is tried.
-const TELLS: u32 = 6;
-const TELL_AGAIN: Duration = Duration::from_millis(250);
+/// How soon what the database did not take is tried again; the wait doubles.
+const AGAIN: Duration = Duration::from_millis(250);
+const AGAIN_MAX: Duration = Duration::from_secs(2);
 
 /// What is to be appended, and where the log was seen to end.
 #[derive(Default)]
 pub(super) struct Log {
-    waiting: Mutex<VecDeque<Waiting>>,
+    queue: Mutex<Queue>,
     /// Held by whoever appends.
     end: tokio::sync::Mutex<Option<End>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// Entries that wait or are being written.
+    n_entries: usize,
+    /// Somebody appends, and will look here again.
+    writing: bool,
 }
 
 struct Waiting {
@@ -57,6 +69,14 @@ struct End {
     hash: AuditHash,
 }
 
+/// A write of so many entries whose outcome nobody knows: the place and the seal of the first.
+#[derive(Clone, Copy)]
+struct Doubt {
+    seq: u64,
+    hash: AuditHash,
+    n_entries: usize,
+}
+
 const BEGIN: End = End { seq: 0, hash: GENESIS };
 
 /// An entry as it is stored.
@@ -68,8 +88,8 @@ struct Entry {
 
 #[async_trait]
 impl AuditStore for Cql {
-    /// More entries than one write holds, and those that a new bucket begins between, are several
-    /// writes: when one fails, those before it are there.
+    /// Answers a moment later at the latest: what the database does not take by then waits for it,
+    /// and is logged if it is lost all the same. Kind `Full`: too many wait already.
     async fn append(&self, entries: Vec<AuditDraft>) -> StorageResult<()> {
         const OP: Op = "append_audit";
         if entries.is_empty() {
@@ -79,14 +99,17 @@ impl AuditStore for Cql {
             StorageError::new(StorageErrorKind::Invalid, OP, "the store was opened without keys")
         })?;
         let (done, outcome) = oneshot::channel();
-        self.log().waiting().push_back(Waiting { entries, done });
-        // On threads of its own: whoever gives up takes no entries of others along.
-        let this = self.clone();
-        self.spawn(async move { this.append_waiting(OP, key).await });
-        outcome.await.unwrap_or_else(|_| {
-            let end = "the store was closed";
-            Err(StorageError::new(StorageErrorKind::Timeout, OP, end))
-        })
+        if self.log().add(Waiting { entries, done })? {
+            let this = self.clone();
+            self.spawn(async move { this.append_waiting(OP, key).await });
+        }
+        match patience::briefly(outcome).await {
+            Some(outcome) => outcome.unwrap_or_else(|_| {
+                let end = "the store was closed";
+                Err(StorageError::new(StorageErrorKind::Timeout, OP, end))
+            }),
+            None => Ok(()),
+        }
     }
 
     async fn audit_log(&self, query: AuditQuery) -> StorageResult<AuditPage> {
@@ -99,37 +122,54 @@ impl AuditStore for Cql {
 }
 
 impl Log {
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes as many of those who wait as one write holds, but at least one.
+    pub(super) fn n_waiting(&self) -> usize {
+        self.queue().n_entries
+    }
+
+    /// Takes entries to be appended; true when somebody has to begin with it.
+    fn add(&self, new: Waiting) -> StorageResult<bool> {
+        let mut queue = self.queue();
+        if queue.n_entries + new.entries.len() > AUDIT_WAITING_MAX {
+            let full = "too many entries wait for the database";
+            return Err(StorageError::new(StorageErrorKind::Full, "append_audit", full));
+        }
+        queue.n_entries += new.entries.len();
+        queue.waiting.push_back(new);
+        Ok(!std::mem::replace(&mut queue.writing, true))
+    }
+
+    /// Takes as many of those who wait as one write holds, but at least one. None: nobody waits,
+    /// and whoever asked appends no more.
     fn take(&self) -> Vec<Waiting> {
-        let (mut waiting, mut taken) = (self.waiting(), Vec::<Waiting>::new());
+        let (mut queue, mut taken) = (self.queue(), Vec::<Waiting>::new());
         let mut n_entries = 0;
-        while let Some(next) = waiting.front() {
+        while let Some(next) = queue.waiting.front() {
             n_entries += next.entries.len();
             if !taken.is_empty() && n_entries > BATCH_ROWS_MAX {
                 break;
             }
-            taken.extend(waiting.pop_front());
+            taken.extend(queue.waiting.pop_front());
         }
+        queue.writing = !taken.is_empty();
         taken
+    }
+
+    fn settle(&self, n_entries: usize) {
+        self.queue().n_entries -= n_entries;
     }
 }
 
 impl Cql {
-    /// Appends what others tell of what they did, and tries again for a while. What is lost all the
-    /// same is logged: it never fails what it tells of.
+    /// Appends what tells of a change that is made. It never fails what it tells of: what is lost
+    /// is logged.
     pub(super) async fn tell(&self, drafts: Vec<AuditDraft>) {
-        for again in (0..TELLS).rev() {
-            let Err(error) = self.append(drafts.clone()).await else { return };
-            if again == 0 || !error.kind.retryable() {
-                let actions: Vec<_> = drafts.iter().map(|draft| draft.action.as_str()).collect();
-                error!(%error, ?actions, "entries are missing in the audit log");
-                return;
-            }
-            tokio::time::sleep(TELL_AGAIN).await;
+        let actions: Vec<_> = drafts.iter().map(|draft| draft.action.as_str()).collect();
+        if let Err(error) = self.append(drafts).await {
+            error!(%error, ?actions, "entries are missing in the audit log");
         }
     }
 
@@ -148,6 +188,7 @@ impl Cql {
             let before = end.map_or(0, |end: End| end.seq);
             let outcome = self.append_all(op, &key, &entries, &mut end).await;
             let after = end.map_or(0, |end| end.seq);
+            self.log().settle(entries.len());
             answer(dones, &outcome);
             if before / INDEX_EVERY != after / INDEX_EVERY
                 && let Err(error) = self.index_log(op).await
@@ -158,6 +199,8 @@ impl Cql {
         }
     }
 
+    /// Tries for as long as it takes. Fails with what does not pass by itself; entries before it
+    /// are there.
     async fn append_all(
         &self,
         op: Op,
@@ -165,20 +208,33 @@ impl Cql {
         mut entries: &[Entry],
         end: &mut Option<End>,
     ) -> StorageResult<()> {
+        let (mut doubt, mut wait) = (None, AGAIN);
         while !entries.is_empty() {
-            let n = self.append_some(op, key, entries, end).await?;
-            entries = &entries[n..];
+            match self.append_some(op, key, entries, (end, &mut doubt)).await {
+                Ok(n) => entries = &entries[n..],
+                Err(error) if error.kind.retryable() => {
+                    if wait == AGAIN {
+                        warn!(%error, "entries of the audit log wait for the database");
+                    }
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(AGAIN_MAX);
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
 
-    /// Appends as many entries as one write holds; answers how many.
+    /// Appends as many entries as one write holds; answers how many. A write whose outcome nobody
+    /// knows stays in `doubt`: the same entries are then to be tried again. At the same end of the
+    /// log they make the same rows, of which only one write can succeed; and when the log has gone
+    /// on from there, its rows tell with which entries.
     async fn append_some(
         &self,
         op: Op,
         key: &AuditKey,
         entries: &[Entry],
-        known: &mut Option<End>,
+        (known, doubt): (&mut Option<End>, &mut Option<Doubt>),
     ) -> StorageResult<usize> {
         let mut from = 0;
         for _ in 0..TRIES {
@@ -187,19 +243,27 @@ impl Cql {
                 None => self.end_of_log(op, from).await?,
             };
             from = bucket_of(end.seq);
+            if let Some(Doubt { seq, hash, n_entries }) = *doubt
+                && end.seq >= seq
+            {
+                let is_there = self.hash_at(op, bucket_of(seq), seq).await? == Some(hash);
+                *doubt = None;
+                if is_there {
+                    return Ok(n_entries);
+                }
+            }
             let (bucket, room) = (bucket_of(end.seq + 1), BUCKET - (end.seq + 1) % BUCKET);
             let some = fitting(entries, room);
             let (steps, first, last) = self.log_extension(key, end, bucket, some);
             match self.apply_all(op, &steps).await {
                 Ok(true) => {
-                    *known = Some(last);
+                    (*known, *doubt) = (Some(last), None);
                     return Ok(some.len());
                 }
                 Ok(false) => (),
                 Err(error) if is_unknown(&error) => {
-                    if self.hash_at(op, bucket, end.seq + 1).await? == Some(first) {
-                        return Ok(some.len());
-                    }
+                    let seq = end.seq + 1;
+                    *doubt = Some(Doubt { seq, hash: first, n_entries: some.len() });
                 }
                 Err(error) => return Err(error),
             }
@@ -302,7 +366,8 @@ fn answer(dones: Vec<oneshot::Sender<StorageResult<()>>>, outcome: &StorageResul
             op: error.op,
             source: error.source.as_ref().map(|source| source.to_string().into()),
         });
-        // Whoever gave up hears nothing.
-        let _gone = done.send(shared);
+        if let Err(Err(error)) = done.send(shared) {
+            error!(%error, "entries are missing in the audit log");
+        }
     }
 }

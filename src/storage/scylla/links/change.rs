@@ -20,7 +20,7 @@ impl Cql {
         link: &Link,
         act: Option<Act>,
     ) -> StorageResult<Replace> {
-        let _turn = self.shared.links.turn(&link.key()).await;
+        let _turn = self.shared.links.turn(OP, &link.key()).await?;
         let Some(old) = self.link_at(OP, &link.key()).await?.filter(|old| follows(old, link))
         else {
             return Ok(Replace::Stale);
@@ -80,10 +80,14 @@ impl Cql {
         if let Some(act) = act {
             self.tell(vec![act.changed(old, new)]).await;
         }
-        self.settle_index(op, Some(old), new).await;
-        if let Some(held) = dropped {
-            self.free_external(op, &held).await;
-        }
+        let (this, old, new) = (self.clone(), old.clone(), new.clone());
+        self.follow_up(async move {
+            this.settle_index(op, Some(&old), &new).await;
+            if let Some(held) = dropped {
+                this.free_external(op, &held).await;
+            }
+        })
+        .await;
     }
 
     /// Puts `link` in place of the version before it; false when that is not there.

@@ -64,7 +64,7 @@ impl Cql {
 
     /// Puts a new link at its code. Its buckets are noted before.
     pub(super) async fn place_link(&self, op: Op, link: &Link) -> StorageResult<Placed> {
-        let _turn = self.shared.links.turn(&link.key()).await;
+        let _turn = self.shared.links.turn(op, &link.key()).await?;
         // Most that is taken is taken for long: found out without a write.
         if let Some(there) = self.link_at(op, &link.key()).await? {
             return Ok(Placed::Taken(Some(Box::new(there))));
@@ -81,17 +81,27 @@ impl Cql {
         };
         self.open_index(op, None, link).await?;
         if self.insert_link(op, link, None).await? {
-            self.settle_index(op, None, link).await;
+            self.settled_behind(op, None, link).await;
             return Ok(Placed::Won);
         }
         let there = self.link_at(op, &link.key()).await?;
         if there.as_ref().is_none_or(|there| there.id != link.id) {
-            self.withdraw_index(op, link).await;
-            if let Some(held) = held {
-                self.free_external(op, &held).await;
-            }
+            let (this, link) = (self.clone(), link.clone());
+            self.follow_up(async move {
+                this.withdraw_index(op, &link).await;
+                if let Some(held) = held {
+                    this.free_external(op, &held).await;
+                }
+            })
+            .await;
         }
         Ok(Placed::Taken(there.map(Box::new)))
+    }
+
+    /// Settles what leads to `new`, also when that takes longer than anybody waits.
+    pub(super) async fn settled_behind(&self, op: Op, old: Option<&Link>, new: &Link) {
+        let (this, old, new) = (self.clone(), old.cloned(), new.clone());
+        self.follow_up(async move { this.settle_index(op, old.as_ref(), &new).await }).await;
     }
 
     /// Inserts a row of `links`; false when another stands there.

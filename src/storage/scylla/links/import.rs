@@ -18,7 +18,7 @@ use crate::storage::error::{Op, StorageResult};
 use crate::storage::scylla::Cql;
 use crate::storage::scylla::fault::is_unknown;
 use crate::storage::scylla::run::damaged;
-use crate::storage::{BatchAnswer, Imported, ImportedLink};
+use crate::storage::{BatchAnswer, Imported, ImportedLink, patience};
 
 const OP: Op = "import_links";
 
@@ -46,7 +46,7 @@ impl Cql {
         act: Option<Act>,
     ) -> StorageResult<BatchAnswer> {
         // One after the other, as they came.
-        let _turn = self.shared.links.import.lock().await;
+        let _turn = patience::within(OP, self.shared.links.import.lock()).await?;
         let plan = match self.begin_batch((digest, fingerprint), &batch).await? {
             Begun::Plan(plan) if plan.len() == batch.len() => plan,
             Begun::Plan(_) | Begun::Other => return Ok(BatchAnswer::Mismatch),

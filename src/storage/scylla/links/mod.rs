@@ -37,6 +37,7 @@ use crate::domain::id::Id;
 use crate::domain::link::{Link, LinkStatus};
 use crate::domain::time::{Timestamp, millis};
 use crate::storage::error::{Op, StorageError, StorageErrorKind, StorageResult};
+use crate::storage::patience;
 use crate::storage::{BatchAnswer, Claim, ImportedLink, LinkPage, LinkQuery, LinkStore, Replace};
 
 /// Requests that one call has under way at once.
@@ -61,10 +62,10 @@ impl Shared {
 
     /// Waits until nobody else in this process writes at `key`. Conditional writes that race for
     /// one partition cost the database several rounds each.
-    async fn turn(&self, key: &LinkKey) -> MutexGuard<'_, ()> {
+    async fn turn(&self, op: Op, key: &LinkKey) -> StorageResult<MutexGuard<'_, ()>> {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
-        self.turns[hasher.finish() as usize % TURNS].lock().await
+        patience::within(op, self.turns[hasher.finish() as usize % TURNS].lock()).await
     }
 }
 
@@ -76,6 +77,10 @@ impl LinkStore for Cql {
             Some(standing) => self.link_arrived(OP, standing).await,
             None => Ok(None),
         }
+    }
+
+    async fn read(&self, key: &LinkKey) -> StorageResult<Option<Link>> {
+        self.link_at("read_link", key).await
     }
 
     async fn fetch_all(&self, ids: &[Id]) -> StorageResult<Vec<Link>> {

@@ -38,7 +38,7 @@ impl Cql {
         tombstone_id: Id,
         act: Option<Act>,
     ) -> StorageResult<Replace> {
-        let _turn = self.shared.links.turn(from).await;
+        let _turn = self.shared.links.turn(OP, from).await?;
         let Some(old) = self.link_at(OP, from).await?.filter(|old| follows(old, link)) else {
             return Ok(Replace::Stale);
         };
@@ -67,9 +67,10 @@ impl Cql {
             self.stay_at_code(link, &tombstone).await;
             return Ok(Replace::Stale);
         }
-        self.arrive_at_code(OP, link, &coming).await;
+        let (this, arriving) = (self.clone(), link.clone());
+        self.follow_up(async move { this.arrive_at_code(OP, &arriving, &coming).await }).await;
         self.complete_change(OP, (&old, link), dropped, act).await;
-        self.settle_index(OP, None, &tombstone).await;
+        self.settled_behind(OP, None, &tombstone).await;
         Ok(Replace::Done)
     }
 
