@@ -43,7 +43,7 @@ pub(crate) enum Weather {
     Fair,
     /// Answers take so much longer.
     Late(Duration),
-    /// What is asked is run, and nothing is answered.
+    /// What is asked is run, and the answers are under way until the weather turns.
     Silent,
     /// Connections break, and there are no new ones.
     Cut,
@@ -213,9 +213,13 @@ async fn answered(
     mut from: OwnedReadHalf,
     to: Client,
     state: Arc<Mutex<State>>,
-    weather: watch::Receiver<Weather>,
+    mut weather: watch::Receiver<Weather>,
 ) {
     while let Some(frame) = read(&mut from).await {
+        // None is lost for good while its connection lives: drivers need not live with that.
+        if weather.wait_for(|now| *now != Weather::Silent).await.is_err() {
+            return;
+        }
         let stream = [frame[2], frame[3]];
         if state.lock().unwrap().unheard.remove(&stream) {
             continue;
