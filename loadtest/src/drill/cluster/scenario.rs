@@ -123,13 +123,15 @@ impl Scenario {
                     pause(FLAP);
                 }
             }
-            // Once at least.
-            Self::Rolling => loop {
-                (0..N_NODES).try_for_each(|at| replace(at, stage, &mut world.fleet))?;
-                if Instant::now() > until {
-                    break;
+            // Each once. A new one has some time to show itself before the next one goes.
+            Self::Rolling => {
+                let share = span / N_NODES as u32;
+                for at in 0..N_NODES {
+                    let next = Instant::now() + share;
+                    replace(at, stage, &mut world.fleet)?;
+                    pause(next.saturating_duration_since(Instant::now()));
                 }
-            },
+            }
             _ => pause(span),
         }
         Ok(())
