@@ -12,7 +12,7 @@ use shunt::domain::id::Id;
 use shunt::domain::link::Link;
 use shunt::storage::{Claim, LinkStore};
 
-use crate::cluster::{SOON, Shared, finish, finish_after_trouble, installation};
+use crate::cluster::{Installation, SOON, Shared, finish, finish_after_trouble, installation};
 use crate::harness::{Answer, TestApp};
 use crate::services::services;
 use crate::wire::{Loss, Weather, Wire};
@@ -25,6 +25,13 @@ const LATE: Duration = Duration::from_millis(300);
 async fn ask(node: &TestApp, method: Method, path: &str, body: Option<Value>) -> Answer {
     let answer = tokio::time::timeout(BOUND, node.api(method.clone(), path, body)).await;
     answer.unwrap_or_else(|_| panic!("{method} {path} waits for longer than {BOUND:?}"))
+}
+
+/// A node, and the wire to its database.
+async fn on_a_wire(installation: &Installation) -> (Wire, TestApp) {
+    let wire = Wire::to(&services().cql).await;
+    let node = installation.node(&Shared { cql: &wire.address, redis: None }).await;
+    (wire, node)
 }
 
 fn to(path: &str) -> Value {
@@ -41,9 +48,7 @@ async fn told(node: &TestApp, link: &Value) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_database_is_silent_every_request_is_answered_within_the_bound() {
     let installation = installation().await;
-    let wire = Wire::to(&services().cql).await;
-    let shared = Shared { cql: &wire.address, redis: None };
-    let node = installation.node(&shared).await;
+    let (wire, node) = on_a_wire(&installation).await;
     let link = node.create(to("before")).await;
     let code = link["code"].as_str().unwrap();
     let (at, of) = (format!("/links/{code}"), format!("/links/{code}/stats"));
@@ -86,10 +91,8 @@ async fn while_the_database_is_silent_every_request_is_answered_within_the_bound
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_audit_log_could_not_be_told_at_once_it_is_told_later_and_once() {
     let installation = installation().await;
-    let wire = Wire::to(&services().cql).await;
-    let shared = Shared { cql: &wire.address, redis: None };
     let direct = Shared::database();
-    let (node, other) = tokio::join!(installation.node(&shared), installation.node(&direct));
+    let ((wire, node), other) = tokio::join!(on_a_wire(&installation), installation.node(&direct));
     wire.lose(Loss::Batches);
     let made = ask(&node, Method::POST, "/links", Some(to("made"))).await;
     let made = made.assert_status(201).json();
@@ -111,9 +114,7 @@ async fn what_the_audit_log_could_not_be_told_at_once_it_is_told_later_and_once(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_database_is_too_slow_for_visitors_only() {
     let installation = installation().await;
-    let wire = Wire::to(&services().cql).await;
-    let shared = Shared { cql: &wire.address, redis: None };
-    let node = installation.node(&shared).await;
+    let (wire, node) = on_a_wire(&installation).await;
     let key = LinkKey::new(DomainId::DEFAULT, Code::parse(b"slow-and-cold").unwrap());
     let destination = Destination::from_stored("https://shop.example/cold").unwrap();
     let cold = Link::plain(Id(1 << 39), Id(1), key, destination);

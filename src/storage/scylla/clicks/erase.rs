@@ -21,17 +21,17 @@ impl CqlClicks {
             let mark = marks.entry(*node).or_default();
             *mark = (*mark).max(*seq);
         }
-        self.write(OP, &statements.mark_erased, (&marks, link.0 as i64)).await?;
+        self.cql.put(OP, &statements.mark_erased, (&marks, link.0 as i64)).await?;
         // From here on nothing of it counts. What follows makes room.
-        self.write(OP, &statements.forget_imported, (link.0 as i64,)).await?;
+        self.cql.put(OP, &statements.forget_imported, (link.0 as i64,)).await?;
         for row in rows {
             let Place { day, node, .. } = row.place(link);
             let (id, day) = (link.0 as i64, day as i32);
             let month = month_of(row.day());
             let upto = marks.get(&node).copied().unwrap_or(0);
-            self.write(OP, &statements.forget_counts, (id, day, node)).await?;
-            self.write(OP, &statements.forget_sums, (id, month, day, node)).await?;
-            self.write(OP, &statements.forget_chunks, (id, day, node, upto)).await?;
+            self.cql.put(OP, &statements.forget_counts, (id, day, node)).await?;
+            self.cql.put(OP, &statements.forget_sums, (id, month, day, node)).await?;
+            self.cql.put(OP, &statements.forget_chunks, (id, day, node, upto)).await?;
         }
         let target = Some(Target::link(link));
         if let Some(entry) = act.map(|act| act.entry(AuditAction::LinkResetClicks, target)) {

@@ -136,7 +136,7 @@ impl CqlClicks {
     /// Makes the bounds durable, then what is touched within them.
     async fn begin(&self, fresh: &[Fresh<'_>]) -> StorageResult<()> {
         let statements = &self.cql.statements().clicks;
-        let (open, touch) = (self.stamped(&statements.open_flush), &statements.touch);
+        let (open, touch) = (self.cql.stamped(&statements.open_flush), &statements.touch);
         stream::iter(fresh)
             .map(Ok)
             .try_for_each_concurrent(IN_FLIGHT, |one| {
@@ -153,7 +153,7 @@ impl CqlClicks {
                 (node, seq, one.segment().0 as i64, part, n_parts, body)
             })
         });
-        let touch = self.stamped(touch);
+        let touch = self.cql.stamped(touch);
         stream::iter(parts.collect::<Vec<(i32, i64, i64, i32, i32, Vec<u8>)>>())
             .map(Ok)
             .try_for_each_concurrent(IN_FLIGHT, |values| self.cql.put(OP, &touch, values))
@@ -186,7 +186,7 @@ impl CqlClicks {
     }
 
     async fn list_days(&self, days: &[u32]) -> StorageResult<()> {
-        let list_day = self.stamped(&self.cql.statements().clicks.list_day);
+        let list_day = self.cql.stamped(&self.cql.statements().clicks.list_day);
         for day in days {
             for kind in [LISTED, WITH_EVENTS, WITH_SUMS] {
                 self.cql.put(OP, &list_day, (kind, *day as i32)).await?;
@@ -196,7 +196,7 @@ impl CqlClicks {
     }
 
     async fn list_links(&self, pairs: &[Pair]) -> StorageResult<()> {
-        let list_link = self.stamped(&self.cql.statements().clicks.list_link);
+        let list_link = self.cql.stamped(&self.cql.statements().clicks.list_link);
         stream::iter(pairs.to_vec())
             .map(Ok)
             .try_for_each_concurrent(IN_FLIGHT, |(link, day)| {
@@ -206,7 +206,7 @@ impl CqlClicks {
     }
 
     async fn note(&self, newest: Vec<(Place, i64)>) -> StorageResult<()> {
-        let note_day = self.stamped(&self.cql.statements().clicks.note_day);
+        let note_day = self.cql.stamped(&self.cql.statements().clicks.note_day);
         stream::iter(newest)
             .map(Ok)
             .try_for_each_concurrent(IN_FLIGHT, |(place, newest)| {
@@ -229,7 +229,7 @@ impl CqlClicks {
     }
 
     async fn put_clicks(&self, one: &Fresh<'_>) -> StorageResult<()> {
-        let put = self.stamped(&self.cql.statements().clicks.put_chunk);
+        let put = self.cql.stamped(&self.cql.statements().clicks.put_chunk);
         let mut numbering = Numbering::new(&one.clicks.words);
         let Position { node, seq, .. } = one.position;
         let segment = one.segment().0 as i64;
@@ -267,7 +267,7 @@ impl CqlClicks {
     }
 
     async fn cover(&self, fresh: &[Fresh<'_>]) -> StorageResult<()> {
-        let open = self.stamped(&self.cql.statements().clicks.open_flush);
+        let open = self.cql.stamped(&self.cql.statements().clicks.open_flush);
         stream::iter(fresh)
             .map(Ok)
             .try_for_each_concurrent(IN_FLIGHT, |one| {

@@ -49,7 +49,7 @@ impl CqlClicks {
             .await?;
         let forget = &self.cql.statements().clicks.forget_flush;
         for (seq, segment) in &plan.flushes {
-            self.write(OP, forget, (self.node, *seq, segment.cast_signed())).await?;
+            self.cql.put(OP, forget, (self.node, *seq, segment.cast_signed())).await?;
         }
         let mut state = self.state.lock().await;
         plan.flushes.iter().for_each(|flush| {
@@ -67,7 +67,7 @@ impl CqlClicks {
         }
         let upto = state.pass_noted();
         let raise = &self.cql.statements().clicks.raise_node;
-        self.write(OP, raise, (self.node, upto)).await?;
+        self.cql.put(OP, raise, (self.node, upto)).await?;
         let mut limits = BTreeMap::new();
         for ((seq, _), touched) in &state.pending {
             for pair in touched.iter() {
@@ -100,7 +100,7 @@ impl CqlClicks {
             let body = add_up(place, sums, news, since..upto);
             let Place { link, day, node } = place;
             let values = (link.0 as i64, month_of(day), day as i32, node, since, upto, body);
-            self.write(OP, &self.cql.statements().clicks.put_sums, values).await?;
+            self.cql.put(OP, &self.cql.statements().clicks.put_sums, values).await?;
         }
         if !counted.is_empty() {
             self.put_counts(place, &row, &flushed, counted).await?;
@@ -130,7 +130,7 @@ impl CqlClicks {
         let Place { link, day, node } = place;
         let (since, people, bots) = (row.since(), sum.people as i64, sum.bots as i64);
         let values = (link.0 as i64, day as i32, node, since, seqs.end, people, bots, sum.last_at);
-        self.write(OP, &self.cql.statements().clicks.put_counts, values).await
+        self.cql.put(OP, &self.cql.statements().clicks.put_counts, values).await
     }
 }
 

@@ -69,7 +69,7 @@ impl CqlClicks {
         let links: Vec<(i64, i64)> =
             hot.into_iter().map(|(id, clicks)| (id.0 as i64, clicks as i64)).collect();
         let put = &self.cql.statements().clicks.put_hot;
-        if let Err(error) = self.write("put_hot_links", put, (self.node, links)).await {
+        if let Err(error) = self.cql.put("put_hot_links", put, (self.node, links)).await {
             debug!(%error, "the hottest links are told later");
         }
     }

@@ -19,7 +19,7 @@ impl CqlClicks {
     ) -> StorageResult<Vec<(u32, VisitorKey)>> {
         let statements = &self.cql.statements().clicks;
         let oldest = oldest.min(today) as i32;
-        self.write(OP, &statements.need_keys, (self.node, oldest)).await?;
+        self.cql.put(OP, &statements.need_keys, (self.node, oldest)).await?;
         let needs: Vec<(i32,)> = self.cql.all(OP, &statements.key_needs, ()).await?;
         let oldest = needs.into_iter().map(|(day,)| day).min().unwrap_or(oldest).min(oldest);
         let mut keys = self.all_keys().await?;

@@ -46,8 +46,6 @@ mod totals;
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
-use scylla::serialize::row::SerializeRow;
-use scylla::statement::prepared::PreparedStatement;
 use tokio::sync::Mutex;
 
 pub(super) use self::flush::{LISTED, SHARDS};
@@ -62,7 +60,7 @@ use crate::domain::counted::SegmentClicks;
 use crate::domain::id::Id;
 use crate::domain::visitor::VisitorKey;
 use crate::storage::audit::AuditStore;
-use crate::storage::error::{Op, StorageResult};
+use crate::storage::error::StorageResult;
 use crate::storage::{ClickStore, LinkStore, Resume, Retention};
 
 /// Statements that are under way at once for one call.
@@ -141,7 +139,7 @@ impl ClickStore for CqlClicks {
         let mut state = self.state.lock().await;
         for segment in segments {
             let forget = &self.cql.statements().clicks.forget_segment;
-            self.write("release_segments", forget, (segment.0 as i64,)).await?;
+            self.cql.put("release_segments", forget, (segment.0 as i64,)).await?;
             state.forget(segment);
         }
         Ok(())
@@ -161,22 +159,5 @@ impl ClickStore for CqlClicks {
 
     async fn prune(&self, keep: Retention) -> StorageResult<bool> {
         Ok(self.fold().await? || self.prune_some(keep).await?)
-    }
-}
-
-impl CqlClicks {
-    /// A plain write that replaces every earlier one of this process, whichever arrives first.
-    async fn write(
-        &self,
-        op: Op,
-        statement: &PreparedStatement,
-        values: impl SerializeRow,
-    ) -> StorageResult<()> {
-        self.cql.put(op, statement, values).await
-    }
-
-    /// A statement whose writes count as of now.
-    fn stamped(&self, statement: &PreparedStatement) -> PreparedStatement {
-        self.cql.stamped(statement)
     }
 }

@@ -65,11 +65,11 @@ impl CqlClicks {
         }
         if kind == WITH_SUMS {
             for shard in 0..SHARDS as i32 {
-                self.write(OP, &statements.unlist_links, (day as i32, shard)).await?;
+                self.cql.put(OP, &statements.unlist_links, (day as i32, shard)).await?;
             }
-            self.write(OP, &statements.unlist_day, (LISTED, day as i32)).await?;
+            self.cql.put(OP, &statements.unlist_day, (LISTED, day as i32)).await?;
         }
-        self.write(OP, &statements.unlist_day, (kind, day as i32)).await?;
+        self.cql.put(OP, &statements.unlist_day, (kind, day as i32)).await?;
         self.state.lock().await.forget_listed();
         Ok(())
     }
@@ -101,7 +101,7 @@ impl CqlClicks {
             let reach = reach.filter(|(since, _)| *since >= row.erased());
             upto = upto.min(reach.map_or(row.erased(), |(_, upto)| upto));
         }
-        self.write(OP, &statements.clicks.forget_chunks, (id, day as i32, node, upto)).await
+        self.cql.put(OP, &statements.clicks.forget_chunks, (id, day as i32, node, upto)).await
     }
 
     async fn forget_details(&self, link: Id, row: &DayRow) -> StorageResult<()> {
@@ -109,7 +109,7 @@ impl CqlClicks {
         let Place { day, node, .. } = row.place(link);
         let id = link.0 as i64;
         // First, so that the counts are told instead.
-        self.write(OP, &statements.mark_bare, (id, day as i32, node)).await?;
-        self.write(OP, &statements.forget_sums, (id, month_of(day), day as i32, node)).await
+        self.cql.put(OP, &statements.mark_bare, (id, day as i32, node)).await?;
+        self.cql.put(OP, &statements.forget_sums, (id, month_of(day), day as i32, node)).await
     }
 }

@@ -136,7 +136,7 @@ impl CqlClicks {
         let next_seq = known.map_or(0, |(_, seq)| seq).max(first_free);
         if known.is_none() {
             // Whoever erases must know of this node before it flushes.
-            self.write(op, &statements.raise_node, (self.node, next_seq)).await?;
+            self.cql.put(op, &statements.raise_node, (self.node, next_seq)).await?;
         }
         let flushes: BTreeSet<FlushKey> =
             heads.iter().map(|(seq, segment, ..)| (*seq, segment.cast_unsigned())).collect();
