@@ -34,6 +34,7 @@ use crate::service::mail::Outbox;
 use crate::service::node::Role;
 use crate::service::validate::Rules;
 use crate::storage::memory_buckets::MemoryBuckets;
+use crate::storage::patience;
 use crate::storage::redis::SharedBuckets;
 use crate::telemetry::logging;
 use crate::telemetry::metrics::FeedLabel;
@@ -41,6 +42,9 @@ use crate::telemetry::metrics::FeedLabel;
 /// Readiness waits no longer for a journal to be counted again. A spool of 2 GiB takes some
 /// seconds.
 const RECOVERY_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How long a database that let this node in may hesitate before a start gives up.
+const HESITATION_MAX: Duration = Duration::from_secs(30);
 
 // What each step of the stop may take; after that the process ends without the rest of them.
 /// Beyond `http.drain_delay` and `http.shutdown_timeout`, which is what requests may take.
@@ -107,7 +111,7 @@ struct Node {
 async fn run(settings: Settings) -> Result<()> {
     // A signal that comes while the node gets ready must not find the system's own handler.
     let mut signals = StopSignals::listen()?;
-    let mut node = Node::build(&settings).await?;
+    let mut node = patience::persistent(HESITATION_MAX, Node::build(&settings)).await?;
     let stopped = tokio::select! {
         () = signals.told() => Ok(()),
         stopped = node.live() => stopped,
@@ -215,7 +219,8 @@ impl Node {
     /// the clicks that an earlier process left, which links with a click limit need.
     async fn warm(&self) -> Result<()> {
         if self.redirects {
-            self.links.warm().await.context("loading the hottest links")?;
+            let warmed = patience::persistent(HESITATION_MAX, self.links.warm()).await;
+            warmed.context("loading the hottest links")?;
         }
         if tokio::time::timeout(RECOVERY_WAIT_MAX, self.clicks.recovered()).await.is_err() {
             warn!("clicks of an earlier process are still being counted; serving all the same");

@@ -7,14 +7,15 @@
 //! was begun sees that the store does not answer, as it would without a bound. What follows a
 //! change that is made goes on without the request, see [`briefly`].
 //!
-//! Who was given no patience waits as long as its statements may take.
+//! Who was given no patience waits as long as its statements may take. Work that would rather wait
+//! than fail, such as a start, asks again when a store hesitates, see [`persistent`].
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::error::{Op, StorageError, StorageErrorKind, StorageResult};
 use crate::domain::limits::STORE_WAIT_SECS;
@@ -24,11 +25,14 @@ pub const STATEMENT_MAX: Duration = Duration::from_secs(STORE_WAIT_SECS);
 /// How long a request waits for what follows a change, and anybody else.
 const BRIEFLY: Duration = Duration::from_secs(1);
 const BRIEFLY_BY_NOBODY: Duration = Duration::from_secs(30);
+/// The wait before a store that hesitated is asked again.
+pub const HESITATION: Duration = Duration::from_millis(500);
 /// What work with the patience of a request may take to say that there is none left.
 const GRACE: Duration = Duration::from_millis(500);
 
 tokio::task_local! {
     static CURRENT: Patience;
+    static ASKS_AGAIN_UNTIL: Instant;
 }
 
 /// See above. Clones share what is left.
@@ -159,6 +163,28 @@ pub async fn briefly<T>(work: impl Future<Output = T>) -> Option<T> {
     timeout(BRIEFLY.min(patience.left()), work).await.ok()
 }
 
+/// Does work whose reads, and plain writes, are asked again when they fail although the next one
+/// may succeed: for so long, from now on. What it spawns does not have that.
+pub async fn persistent<T>(max: Duration, work: impl Future<Output = T>) -> T {
+    ASKS_AGAIN_UNTIL.scope(Instant::now() + max, work).await
+}
+
+/// A [`statement`] that may be asked twice.
+pub async fn repeatable<T, F>(op: Op, ask: impl Fn() -> Pin<Box<F>>) -> StorageResult<T>
+where
+    F: Future<Output = StorageResult<T>>,
+{
+    loop {
+        let outcome = statement(op, ask()).await;
+        let may_again = ASKS_AGAIN_UNTIL.try_with(|until| Instant::now() < *until);
+        match outcome {
+            Err(error) if error.kind.retryable() && may_again == Ok(true) => (),
+            outcome => return outcome,
+        }
+        sleep(HESITATION).await;
+    }
+}
+
 async fn limited<T>(op: Op, work: impl Future<Output = T>, more: Duration) -> StorageResult<T> {
     let Some(patience) = Patience::current() else { return Ok(work.await) };
     let _waiting = patience.wait();
@@ -176,8 +202,9 @@ fn impatient(op: Op) -> StorageError {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
+    use std::cell::Cell;
+
     use futures_util::future::join_all;
-    use tokio::time::sleep;
 
     use super::*;
 
@@ -219,6 +246,28 @@ mod tests {
         };
         patience.clone().of(statement("read", Box::pin(silent))).await.unwrap_err();
         assert_eq!(patience.left(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn persistent_work_asks_again_for_as_long_as_it_may() {
+        let n_asked = Cell::new(0);
+        let ask = |kind| {
+            let count = &n_asked;
+            repeatable("read", move || {
+                Box::pin(async move {
+                    count.set(count.get() + 1);
+                    Err::<(), _>(StorageError::new(kind, "read", "told to fail"))
+                })
+            })
+        };
+        let mut begun = Instant::now();
+        ask(StorageErrorKind::Unavailable).await.unwrap_err();
+        assert_eq!((n_asked.take(), begun.elapsed()), (1, Duration::ZERO));
+        persistent(3 * SECOND, ask(StorageErrorKind::Damaged)).await.unwrap_err();
+        assert_eq!((n_asked.take(), begun.elapsed()), (1, Duration::ZERO));
+        begun = Instant::now();
+        persistent(3 * SECOND, ask(StorageErrorKind::Timeout)).await.unwrap_err();
+        assert_eq!((n_asked.take(), begun.elapsed()), (7, 3 * SECOND));
     }
 
     #[tokio::test(start_paused = true)]

@@ -46,6 +46,28 @@ async fn told(node: &TestApp, link: &Value) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_starts_on_a_database_that_hesitates() {
+    let installation = installation().await;
+    let wire = Wire::to(&services().cql).await;
+    wire.lose(Loss::Every(4));
+    let node = installation.node(&Shared { cql: &wire.address, redis: None }).await;
+    assert!(wire.mend(), "nothing was lost");
+    node.create(to("after")).await;
+    finish_after_trouble([node]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn contact_points_that_say_nothing_keep_no_node_from_starting() {
+    let installation = installation().await;
+    // Connections are accepted by the system, and by nobody else.
+    let silent = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let addresses = silent.each_ref().map(|point| point.local_addr().unwrap().to_string());
+    let points = format!("{},{},{}", addresses[0], addresses[1], services().cql);
+    let node = installation.node(&Shared { cql: &points, redis: None }).await;
+    finish_after_trouble([node]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_database_is_silent_every_request_is_answered_within_the_bound() {
     let installation = installation().await;
     let (wire, node) = on_a_wire(&installation).await;

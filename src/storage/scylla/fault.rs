@@ -53,6 +53,23 @@ pub enum OpenError {
     Rows(String),
 }
 
+impl OpenError {
+    /// Whether the same may be answered a moment later.
+    pub(super) fn is_hesitation(&self) -> bool {
+        match self {
+            Self::Ask(cause) => kind_of(cause).retryable(),
+            Self::Prepare { cause, .. } => match &**cause {
+                PrepareError::ConnectionPoolError(_) => true,
+                PrepareError::AllAttemptsFailed { first_attempt } => {
+                    kind_of_attempt(first_attempt).retryable()
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
 // The driver's errors are large.
 impl From<ExecutionError> for OpenError {
     fn from(cause: ExecutionError) -> Self {

@@ -31,7 +31,7 @@ mod together;
 
 use std::sync::atomic::{AtomicI32, AtomicI64};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scylla::client::PoolSize;
 use scylla::client::session::Session;
@@ -60,13 +60,15 @@ pub const FILL_TIMEOUT: Duration = Duration::from_millis(150);
 const THREADS: usize = 2;
 /// How long one contact point may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long all of them together may take to let this node in, which the driver does not bound.
+/// How long all of them together may take to let this node in, which the driver does not bound; and
+/// then to answer what every start asks.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a connection is asked whether anybody is there, and how long that may take. A node
 /// that is silent gets its share of what is asked until then; conditional writes cannot be asked of
 /// another one meanwhile. Both together are less than what a statement waits for, so that it ends
-/// with the connection, and longer than nodes pause to collect garbage.
-const KEEPALIVE: Duration = Duration::from_secs(2);
+/// with the connection. A node that collects garbage, or has no processor, is silent for less.
+const KEEPALIVE_EVERY: Duration = Duration::from_millis(1_250);
+const KEEPALIVE_MAX: Duration = Duration::from_millis(2_750);
 /// Between two looks whether all nodes know of a change of the schema.
 const AGREEMENT_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -95,7 +97,7 @@ pub struct Cql {
 
 struct Shared {
     session: Session,
-    statements: Statements,
+    statements: Box<Statements>,
     links: links::Shared,
     /// Where connections live; kept for as long as they are used.
     threads: Threads,
@@ -116,15 +118,15 @@ impl Cql {
         let threads = Threads::start("cql", THREADS)?;
         let profiles = Profiles::new(config.fill_timeout);
         let session = connect(config, &threads, &profiles).await?;
-        schema::check(&session, &config.keyspace).await?;
-        let keyspace = config.keyspace.as_str();
-        session
-            .use_keyspace(keyspace, true)
-            .await
-            .map_err(|error| OpenError::from(ExecutionError::from(error)))?;
-        let dialect = Dialect::of(&session).await?;
-        // Large, as it prepares all at once.
-        let statements = Box::pin(Statements::prepare(&session, &profiles, dialect)).await?;
+        let begun = Instant::now();
+        let statements = loop {
+            match Box::pin(get_ready(&session, &config.keyspace, &profiles)).await {
+                Err(error) if error.is_hesitation() && begun.elapsed() < OPEN_TIMEOUT => {
+                    tokio::time::sleep(patience::HESITATION).await;
+                }
+                ready => break ready?,
+            }
+        };
         let links = links::Shared::new();
         let shared = Shared {
             session,
@@ -227,6 +229,22 @@ impl Drop for Behind {
     }
 }
 
+/// Looks whether the schema is the one that this build knows, and prepares all statements.
+async fn get_ready(
+    session: &Session,
+    keyspace: &str,
+    profiles: &Profiles,
+) -> Result<Box<Statements>, OpenError> {
+    schema::check(session, keyspace).await?;
+    session
+        .use_keyspace(keyspace, true)
+        .await
+        .map_err(|error| OpenError::from(ExecutionError::from(error)))?;
+    let dialect = Dialect::of(session).await?;
+    // Large, as it prepares all at once.
+    Box::pin(Statements::prepare(session, profiles, dialect)).await.map(Box::new)
+}
+
 async fn connect(
     config: &CqlConfig,
     threads: &Threads,
@@ -235,8 +253,8 @@ async fn connect(
     let mut builder = SessionBuilder::new()
         .known_nodes(&config.nodes)
         .connection_timeout(CONNECT_TIMEOUT)
-        .keepalive_interval(KEEPALIVE)
-        .keepalive_timeout(KEEPALIVE)
+        .keepalive_interval(KEEPALIVE_EVERY)
+        .keepalive_timeout(KEEPALIVE_MAX)
         .schema_agreement_interval(AGREEMENT_INTERVAL)
         .pool_size(PoolSize::PerShard(std::num::NonZeroUsize::MIN))
         .default_execution_profile_handle(profiles.rest());

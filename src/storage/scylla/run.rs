@@ -1,5 +1,6 @@
 //! Runs prepared statements and turns what comes back into what ports answer.
 
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,13 +27,15 @@ impl Cql {
     where
         R: for<'f, 'm> DeserializeRow<'f, 'm> + 'static,
     {
-        let read = Box::pin(async {
-            let pager = self.session().execute_iter(statement.clone(), values).await;
-            let rows = pager.map_err(|error| pager_fault(op, error))?.rows_stream::<R>();
-            let rows = rows.map_err(|error| damaged(op, error))?;
-            rows.map_err(|error| row_fault(op, error)).try_collect().await
-        });
-        patience::statement(op, read).await
+        let read = || {
+            Box::pin(async {
+                let pager = self.session().execute_iter(statement.clone(), &values).await;
+                let rows = pager.map_err(|error| pager_fault(op, error))?.rows_stream::<R>();
+                let rows = rows.map_err(|error| damaged(op, error))?;
+                rows.map_err(|error| row_fault(op, error)).try_collect().await
+            })
+        };
+        patience::repeatable(op, read).await
     }
 
     /// All rows, as they come, so many of them at once.
@@ -63,7 +66,8 @@ impl Cql {
     where
         R: for<'f, 'm> DeserializeRow<'f, 'm>,
     {
-        let rows = rows(op, self.execute(op, statement, values).await?)?;
+        let read = || self.execute(op, statement, &values);
+        let rows = rows(op, patience::repeatable(op, read).await?)?;
         rows.maybe_first_row().map_err(|error| damaged(op, error))
     }
 
@@ -79,7 +83,8 @@ impl Cql {
             Some(_) => statement,
             None => &self.stamped(statement),
         };
-        self.execute(op, statement, values).await.map(|_| ())
+        let write = || self.execute(op, statement, &values);
+        patience::repeatable(op, write).await.map(|_| ())
     }
 
     /// A statement whose writes count as of now, and over every earlier one of this process.
@@ -105,20 +110,19 @@ impl Cql {
         statement: &PreparedStatement,
         values: impl SerializeRow,
     ) -> StorageResult<bool> {
-        applied(op, self.execute(op, statement, values).await?)
+        applied(op, patience::statement(op, self.execute(op, statement, &values)).await?)
     }
 
-    async fn execute(
-        &self,
+    fn execute<'a>(
+        &'a self,
         op: Op,
-        statement: &PreparedStatement,
-        values: impl SerializeRow,
-    ) -> StorageResult<QueryResult> {
-        let run = Box::pin(async {
+        statement: &'a PreparedStatement,
+        values: &'a impl SerializeRow,
+    ) -> Pin<Box<impl Future<Output = StorageResult<QueryResult>>>> {
+        Box::pin(async move {
             let result = self.session().execute_unpaged(statement, values).await;
             result.map_err(|error| fault(op, error))
-        });
-        patience::statement(op, run).await
+        })
     }
 }
 
