@@ -58,7 +58,7 @@ struct Queue {
 }
 
 struct Waiting {
-    entries: Vec<AuditDraft>,
+    entries: Vec<Entry>,
     done: oneshot::Sender<StorageResult<()>>,
 }
 
@@ -98,6 +98,7 @@ impl AuditStore for Cql {
         let key = self.audit_key().ok_or_else(|| {
             StorageError::new(StorageErrorKind::Invalid, OP, "the store was opened without keys")
         })?;
+        let entries = entries.iter().map(Entry::of).collect();
         let (done, outcome) = oneshot::channel();
         if self.log().add(Waiting { entries, done })? {
             let this = self.clone();
@@ -142,14 +143,16 @@ impl Log {
         Ok(!std::mem::replace(&mut queue.writing, true))
     }
 
-    /// Takes as many of those who wait as one write holds, but at least one. None: nobody waits,
-    /// and whoever asked appends no more.
+    /// Takes as many of those who wait as one write holds, but at least one: what one of them
+    /// brings stays together. None: nobody waits, and whoever asked appends no more.
     fn take(&self) -> Vec<Waiting> {
         let (mut queue, mut taken) = (self.queue(), Vec::<Waiting>::new());
-        let mut n_entries = 0;
+        let (mut n_entries, mut n_bytes) = (0, 0);
         while let Some(next) = queue.waiting.front() {
             n_entries += next.entries.len();
-            if !taken.is_empty() && n_entries > BATCH_ROWS_MAX {
+            n_bytes += next.entries.iter().map(Entry::n_bytes).sum::<usize>();
+            let fits = n_entries <= BATCH_ROWS_MAX && n_bytes <= BATCH_BYTES_MAX;
+            if !taken.is_empty() && !fits {
                 break;
             }
             taken.extend(queue.waiting.pop_front());
@@ -182,7 +185,7 @@ impl Cql {
             }
             let (mut entries, mut dones) = (Vec::new(), Vec::new());
             for Waiting { entries: new, done } in taken {
-                entries.extend(new.iter().map(Entry::of));
+                entries.extend(new);
                 dones.push(done);
             }
             let before = end.map_or(0, |end: End| end.seq);
@@ -341,6 +344,11 @@ impl Entry {
         let (at, workspace) = (draft.act.at.as_millis(), signed(draft.act.workspace));
         Self { at, workspace, body: encode(draft) }
     }
+
+    /// What it takes of a write.
+    fn n_bytes(&self) -> usize {
+        self.body.len() + ROW_BYTES
+    }
 }
 
 fn bucket_of(seq: u64) -> u64 {
@@ -351,7 +359,7 @@ fn bucket_of(seq: u64) -> u64 {
 fn fitting(entries: &[Entry], room: u64) -> &[Entry] {
     let mut n_bytes = 0;
     let fits = |entry: &&Entry| {
-        n_bytes += entry.body.len() + ROW_BYTES;
+        n_bytes += entry.n_bytes();
         n_bytes <= BATCH_BYTES_MAX
     };
     let n = entries.iter().take(BATCH_ROWS_MAX).take_while(fits).count().max(1);
@@ -369,5 +377,34 @@ fn answer(dones: Vec<oneshot::Sender<StorageResult<()>>>, outcome: &StorageResul
         if let Err(Err(error)) = done.send(shared) {
             error!(%error, "entries are missing in the audit log");
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_fits_into_one_write() {
+        let log = Log::default();
+        let sizes = [(2, 900), (1, 2_500), (3, 10), (29, 10), (1, 10), (40, 10), (1, 10)];
+        for (n_entries, n_bytes) in sizes {
+            let entry = || Entry { at: 0, workspace: 0, body: vec![0; n_bytes] };
+            let entries = (0..n_entries).map(|_| entry()).collect();
+            log.add(Waiting { entries, done: oneshot::channel().0 }).unwrap();
+        }
+        let mut taken = Vec::new();
+        loop {
+            let some = log.take();
+            let entries: Vec<Entry> = some.into_iter().flat_map(|one| one.entries).collect();
+            if entries.is_empty() {
+                break;
+            }
+            let n_written = fitting(&entries, BUCKET).len();
+            taken.push((entries.len(), n_written));
+        }
+        // What is too much for one write by itself comes alone.
+        assert_eq!(taken, [(2, 2), (4, 4), (30, 30), (40, 30), (1, 1)]);
     }
 }
