@@ -158,6 +158,7 @@ pub(super) async fn database(
         .map_err(|reason| anyhow::anyhow!("the keys in the database are malformed: {reason}"))?;
     let node = NodeLease::take(Arc::new(cql.clone()), settings.node.id).await?;
     cql.seal_audit_log(AuditKey::of(&secrets.api_keys));
+    meter_audit_log(&cql, metrics);
     let stores = layers::metered(cql.stores(node.number), "cql", metrics);
     let grants = Arc::new(cql.clone());
     let feed =
@@ -186,6 +187,16 @@ pub(super) async fn database(
     info!(node = node.number, "joined the database");
     let cluster = Some(Cluster { feeds, recent, redis, grants });
     Ok(Backend { stores, secrets, node, cluster, embedded: None, cql: Some(cql), lock })
+}
+
+fn meter_audit_log(cql: &Cql, metrics: &Metrics) {
+    let (cql, waiting) = (cql.clone(), metrics.audit_entries_waiting.clone());
+    let lost = metrics.audit_entries_lost.clone();
+    metrics.before_scrape(move || {
+        let (n_waiting, n_lost) = cql.audit_backlog();
+        waiting.set(i64::try_from(n_waiting).unwrap_or(i64::MAX));
+        lost.inc_by(n_lost.saturating_sub(lost.get()));
+    });
 }
 
 /// Nothing of a store that is there in part is served, or changed.

@@ -246,6 +246,10 @@ catalogue! {
     unservable_visits: Counter = "unservable_visits", Counter::default();
     /// Refusals for want of rights that are not in the audit log, because too many came at once
     denials_unrecorded: Counter = "denials_unrecorded", Counter::default();
+    /// Entries of the audit log that wait for the database
+    audit_entries_waiting: Gauge = "audit_entries_waiting", Gauge::default();
+    /// Entries of changes that are missing in the audit log, because too many waited
+    audit_entries_lost: Counter = "audit_entries_lost", Counter::default();
     /// Store operations by store, operation and outcome
     store_duration: Family<StoreLabels, Histogram> = "store_duration_seconds",
         Family::new_with_constructor(|| Histogram::new(STORE_BOUNDS));

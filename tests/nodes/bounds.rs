@@ -12,7 +12,9 @@ use shunt::domain::id::Id;
 use shunt::domain::link::Link;
 use shunt::storage::{Claim, LinkStore};
 
-use crate::cluster::{Installation, SOON, Shared, finish, finish_after_trouble, installation};
+use crate::cluster::{
+    Installation, SOON, Shared, finish, finish_after_trouble, installation, metric,
+};
 use crate::harness::{Answer, TestApp};
 use crate::services::services;
 use crate::wire::{Loss, Weather, Wire};
@@ -126,6 +128,7 @@ async fn what_the_audit_log_could_not_be_told_at_once_it_is_told_later_and_once(
         assert!(begun.elapsed() < SOON, "nobody tries to tell the audit log");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    assert!(metric(&node, "shunt_audit_entries_waiting", &[]).await > 0.0);
     assert!(wire.mend());
     // A stop waits for what is to be told; an error in the log would say that it was lost.
     finish([node]).await;

@@ -192,6 +192,11 @@ impl Cql {
         &self.shared.log
     }
 
+    /// Entries of the audit log that wait for the database, and those of changes that were lost.
+    pub fn audit_backlog(&self) -> (usize, u64) {
+        (self.log().n_waiting(), self.log().n_lost())
+    }
+
     /// Goes on with something that must end, whatever becomes of whoever asked for it.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         self.shared.n_behind.send_modify(|n| *n += 1);

@@ -9,6 +9,7 @@ mod index;
 mod moving;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ pub(super) struct Log {
     queue: Mutex<Queue>,
     /// Held by whoever appends.
     end: tokio::sync::Mutex<Option<End>>,
+    n_lost: AtomicU64,
 }
 
 #[derive(Default)]
@@ -131,6 +133,10 @@ impl Log {
         self.queue().n_entries
     }
 
+    pub(super) fn n_lost(&self) -> u64 {
+        self.n_lost.load(Ordering::Relaxed)
+    }
+
     /// Takes entries to be appended; true when somebody has to begin with it.
     fn add(&self, new: Waiting) -> StorageResult<bool> {
         let mut queue = self.queue();
@@ -168,10 +174,11 @@ impl Log {
 
 impl Cql {
     /// Appends what tells of a change that is made. It never fails what it tells of: what is lost
-    /// is logged.
+    /// is logged, and counted.
     pub(super) async fn tell(&self, drafts: Vec<AuditDraft>) {
         let actions: Vec<_> = drafts.iter().map(|draft| draft.action.as_str()).collect();
         if let Err(error) = self.append(drafts).await {
+            self.log().n_lost.fetch_add(actions.len() as u64, Ordering::Relaxed);
             error!(%error, ?actions, "entries are missing in the audit log");
         }
     }
