@@ -1,7 +1,7 @@
 //! Changes follower: takes over what other nodes changed, and knows whether it would hear of it.
 //!
 //! Fed by     one or more `ChangeFeed`s, each followed by a task of its own.
-//! Feeds      `LinkTable`, `Recent`.
+//! Feeds      `LinkTable`, `Recent`, and the cache behind `LinkStore`.
 //! Bound      one answer of a feed at a time.
 //! When full  it waits for the link shards; the feeds keep what is not read yet.
 
@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt as _, stream};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::actors::links::LinkTable;
 use crate::domain::time::{Clock, SteadyClock};
-use crate::storage::feed::{ChangeFeed, News};
+use crate::storage::LinkStore;
+use crate::storage::feed::{ChangeFeed, LinkChange, News};
 use crate::storage::recent::Recent;
 
 /// A node that heard from no feed for this long may be serving what was changed elsewhere.
@@ -26,6 +28,8 @@ const RETRY: Duration = Duration::from_millis(500);
 const WATCH_EVERY: Duration = Duration::from_millis(250);
 /// What is loaded while nothing was heard for too long is served for at most this long.
 const FORGET_EVERY: Duration = Duration::from_secs(5);
+/// Changes under way that are looked at at a time.
+const COMPLETED_AT_ONCE: usize = 16;
 
 /// Whether this node would know of a change. Shared by all who ask.
 pub struct Coherence {
@@ -59,6 +63,7 @@ impl Coherence {
 /// What a feed is followed with.
 pub struct Follower {
     pub links: LinkTable,
+    pub store: Arc<dyn LinkStore>,
     pub recent: Arc<Recent>,
     pub coherence: Arc<Coherence>,
     pub clock: Arc<dyn Clock>,
@@ -78,6 +83,7 @@ impl Follower {
                 Ok(news) => {
                     self.take_over(&news).await;
                     self.coherence.heard(asked_ms);
+                    self.complete(&news.changes).await;
                     if !std::mem::replace(&mut is_well, true) {
                         info!(feed = name, "the feed of changes is heard again");
                     }
@@ -106,6 +112,19 @@ impl Follower {
             let millis = now_ms.saturating_sub(at.as_millis()).max(0);
             self.delay.observe(millis as f64 / 1e3);
         }
+    }
+
+    /// Has what nodes share know what became of changes that are under way for long: whoever makes
+    /// one may die when it is made, and before anybody is told.
+    async fn complete(&self, changes: &[LinkChange]) {
+        let unknown = changes.iter().filter(|change| change.version.is_none());
+        stream::iter(unknown)
+            .for_each_concurrent(COMPLETED_AT_ONCE, async |LinkChange { key, .. }| {
+                if let Err(error) = self.store.fetch_fresh(key).await {
+                    debug!(%error, "what became of a change is not known yet");
+                }
+            })
+            .await;
     }
 }
 

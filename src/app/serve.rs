@@ -348,6 +348,7 @@ fn follow_changes(settings: &Settings, opened: &Opened, links: &LinkTable) {
         let label = FeedLabel { feed: name };
         let follower = Follower {
             links: links.clone(),
+            store: Arc::clone(&opened.stores.links),
             recent: Arc::clone(&cluster.recent),
             coherence: Arc::clone(&coherence),
             clock: Arc::clone(&opened.clock),

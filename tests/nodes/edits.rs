@@ -9,9 +9,15 @@ use futures_util::future::join3;
 use reqwest::Method;
 use serde_json::json;
 use shunt::app::SystemClock;
+use shunt::domain::code::{Code, DomainId, LinkKey};
+use shunt::domain::destination::Destination;
+use shunt::domain::id::Id;
+use shunt::domain::link::Link;
+use shunt::storage::cache::{Cached, LinkCache as _};
 use shunt::storage::feed::ChangeFeed;
-use shunt::storage::redis::RedisFeed;
+use shunt::storage::redis::{RedisFeed, RedisLinks};
 use shunt::storage::scylla::CqlFeed;
+use shunt::storage::{Claim, Replace};
 
 use crate::cluster::{
     Installation, SOON, Shared, create_all, finish, installation, metric, some_at_once, tell, visit,
@@ -216,4 +222,36 @@ async fn no_answer_is_older_than_the_bound_with_redis_and_without() {
     let offences = ledger.offences(BOUND);
     assert!(offences.is_empty(), "{} offences, such as {}", offences.len(), offences[0]);
     finish(watched.nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_changed_before_it_died_the_others_put_into_redis() {
+    const CODE: &str = "left-behind";
+    let installation = installation().await;
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let node = installation.node(&Shared { redis: Some(&url), ..Shared::database() }).await;
+    // The other one, which is nothing but what it writes.
+    let cql = installation.open(&services().cql).await;
+    let (links, feed) = (cql.stores(900).links, CqlFeed::new(cql, Arc::new(SystemClock)).unwrap());
+    let cache = RedisLinks::new(installation.redis(&url));
+    let key = LinkKey::new(DomainId::DEFAULT, Code::parse(CODE.as_bytes()).unwrap());
+    let leads = |serial| Destination::from_stored(&to(0, serial)).unwrap();
+    let made = Link::plain(Id(1 << 39), Id(1), key, leads(0));
+    assert_eq!(links.claim(vec![made.clone()], None).await.unwrap(), [Claim::Won]);
+    let begun = Instant::now();
+    while cache.put(&key, Some(&made)).await.is_err() {
+        assert!(begun.elapsed() < SOON, "Redis is not there");
+    }
+    feed.prepare(&[key]).await.unwrap();
+    let changed = Link { destination: leads(1), version: made.version + 1, ..made };
+    assert_eq!(links.replace(changed.clone(), None).await.unwrap(), Replace::Done);
+    // Here it dies. The node has never seen the link.
+    let begun = Instant::now();
+    while !matches!(cache.look(&key, 0).await, Cached::Link(link) if *link == changed) {
+        assert!(begun.elapsed() < SOON, "nodes would be given what the link was before");
+        tokio::time::sleep(PAUSE).await;
+    }
+    assert_eq!(visit(&node, CODE).await, Some(to(0, 1)));
+    finish([node]).await;
 }

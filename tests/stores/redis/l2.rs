@@ -213,6 +213,24 @@ async fn what_the_feed_told_is_not_taken_from_redis_in_an_older_version() {
 }
 
 #[tokio::test]
+async fn a_change_that_came_too_late_is_tried_again_on_what_the_store_has() {
+    let (store, prefix) = (Counted::new(), prefix());
+    let shared: Arc<dyn LinkStore> = Arc::clone(&store) as _;
+    let made = stored(&store, "spring").await;
+    let (ours, _) = node(&connect(&services().redis, &prefix).await, &shared);
+    assert_eq!(ours.fetch(&key("spring")).await.unwrap(), Some(made.clone()));
+    // By a node that died before it told anybody.
+    let changed = next(&made);
+    assert_eq!(store.inner.replace(changed.clone(), None).await.unwrap(), Replace::Done);
+    assert_eq!(ours.replace(next(&made), None).await.unwrap(), Replace::Stale);
+    assert_eq!(ours.fetch(&key("spring")).await.unwrap(), Some(changed.clone()));
+    let moved = Link { code: key("moved").code, ..next(&made) };
+    let moved = ours.relocate(&key("spring"), moved, Id(1 << 40), None).await;
+    assert_eq!(moved.unwrap(), Replace::Stale);
+    assert_eq!(ours.replace(next(&changed), None).await.unwrap(), Replace::Done);
+}
+
+#[tokio::test]
 async fn what_is_about_to_change_is_asked_of_the_store() {
     let (store, prefix) = (Counted::new(), prefix());
     let shared: Arc<dyn LinkStore> = Arc::clone(&store) as _;
