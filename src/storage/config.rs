@@ -206,12 +206,17 @@ mod tests {
     fn files_of_tls_are_read_and_whatever_is_wrong_is_named() {
         let (ca, both) = (("ca", CERTIFICATE), [("certificate", CERTIFICATE), ("key", KEY)]);
         let all = [[ca].as_slice(), &both].concat();
+        let folder = tempfile::tempdir().unwrap();
+        let garbage = folder.path().join("garbage.pem").display().to_string();
+        let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        std::fs::write(&garbage, pem).unwrap();
         assert_eq!(problems(true, &all), [""; 0]);
         assert_eq!(problems(false, &[]), [""; 0]);
         assert_eq!(problems(false, &all).len(), 3, "without TLS none is of use");
         for (wrong, said) in [
             (("ca", "/no/such/file"), "`storage.cql_ca_file`: /no/such/file: No such file"),
             (("ca", OTHER), "no certificate in PEM"),
+            (("ca", garbage.as_str()), "`storage.cql_ca_file`: "),
             (("certificate", OTHER), "`storage.cql_certificate_file`: "),
             (("key", OTHER), "no private key in PEM"),
         ] {

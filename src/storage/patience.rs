@@ -238,6 +238,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_goes_on_without_a_request_is_waited_for_a_moment_only() {
+        let begun = Instant::now();
+        let patience = Patience::new(5 * SECOND);
+        patience.clone().of(briefly(sleep(3 * SECOND))).await.ok_or(()).unwrap_err();
+        assert_eq!((begun.elapsed(), patience.left()), (SECOND, 4 * SECOND));
+        assert_eq!(briefly(sleep(3 * SECOND)).await, Some(()));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_silent_statement_takes_all_of_it() {
         let patience = Patience::new(60 * SECOND);
         let silent = async {

@@ -198,4 +198,10 @@ async fn what_keeps_a_node_out_is_told_by_the_setting_and_in_time() {
         (at(&silent.local_addr().unwrap().to_string()), "answered for 20s"),
     ];
     join_all(cases.iter().map(|(settings, why)| is_refused(settings, why))).await;
+
+    let nowhere = [("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/nowhere")];
+    let nowhere = nowhere.map(|(name, path)| (name, path.to_owned()));
+    let (code, said) = run("serve", &but(&good, &["CQL_CA_FILE"], &nowhere)).await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("`storage.cql_tls`: this system knows no authority"), "{said}");
 }
