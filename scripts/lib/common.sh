@@ -18,6 +18,10 @@ ensure_packages() {
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# build_as_tested : all programs, of the same dependencies as the tests. Without the tests' features,
+# Tokio's `test-util` above all, nearly every dependency would be built once more.
+build_as_tested() { cargo build --quiet --workspace --bins --tests; }
+
 # ensure_node : Node and npm. One after the other: some packages of Node bring npm along, and then
 # Debian's must not be asked for.
 ensure_node() {

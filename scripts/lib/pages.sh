@@ -3,7 +3,7 @@
 pages_checks() {
   ensure_packages chromium=chromium
   ensure_node
-  cargo build --quiet --bin shunt
+  build_as_tested
   say "pages in a browser"
   (cd tests/pages && npm ci --no-audit --no-fund --loglevel error) >&2 || true
   node --test --test-reporter=tap tests/pages/ 2>&1 | tee "$work/pages.log" || true
