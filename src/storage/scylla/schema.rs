@@ -24,6 +24,10 @@ const STEPS: &[(&str, &str)] = &[
     ("click_grants", include_str!("../../../cql/schema/0009_click_grants.cql")),
     ("moves", include_str!("../../../cql/schema/0010_moves.cql")),
     ("third_replica", include_str!("../../../cql/schema/0011_third_replica.cql")),
+    (
+        "third_replica_everywhere",
+        include_str!("../../../cql/schema/0012_third_replica_everywhere.cql"),
+    ),
 ];
 
 /// How often and how long to try for the lock: longer than it lives without its holder.
