@@ -51,11 +51,10 @@ impl SharedLinks {
         }
     }
 
-    /// Somebody changed these, and perhaps ended before the cache was told: the next try must not
-    /// begin with the same old version.
-    fn doubt(&self, keys: &[LinkKey]) {
-        let unknown = keys.iter().map(|key| LinkChange { key: *key, version: None });
-        self.recent.note(&unknown.collect::<Vec<_>>());
+    /// Somebody changed this one, and perhaps ended before the cache was told: the next try must
+    /// not begin with the same old version.
+    fn doubt(&self, key: LinkKey) {
+        self.recent.note(&[LinkChange { key, version: None }]);
     }
 
     /// Tells the cache of a change. `None`: whoever made it cannot tell what it is.
@@ -141,7 +140,7 @@ impl LinkStore for SharedLinks {
                 self.put_change(Some(&link)).await;
                 self.announce(&[change(&link)]).await;
             }
-            Ok(Replace::Stale) => self.doubt(&[link.key()]),
+            Ok(Replace::Stale) => self.doubt(link.key()),
             Ok(_) => (),
             // It may have been made.
             Err(_) => self.put_change(None).await,
@@ -166,7 +165,7 @@ impl LinkStore for SharedLinks {
                 let left = LinkChange { key: *from, ..change(&link) };
                 self.announce(&[change(&link), left]).await;
             }
-            Ok(Replace::Stale) => self.doubt(&[*from]),
+            Ok(Replace::Stale) => self.doubt(*from),
             Ok(_) => (),
             Err(_) => self.put_change(None).await,
         }
